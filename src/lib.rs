@@ -2,8 +2,10 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod endpoints;
 mod quota;
 
+pub use endpoints::{EndpointName, Endpoints, InvalidEndpoint, RequestHead, UnknownEndpoint};
 pub use quota::{MAX_WINDOWS, Quota};
 
 /// The error type of every layer here, as in tower.

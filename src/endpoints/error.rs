@@ -1,0 +1,219 @@
+//! What is wrong with a configuration, or with a name that somebody asks for.
+
+use std::{error::Error, fmt};
+
+/// An endpoint that cannot be configured: a bad template, or one that is taken.
+///
+/// [`Endpoints::try_route`](crate::Endpoints::try_route) returns it; the other methods of
+/// [`Endpoints`](crate::Endpoints) panic with its text, which names the template and says what was
+/// expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidEndpoint {
+    subject: Subject,
+    value: Box<str>,
+    reason: Reason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    Template,
+    Name,
+}
+
+/// Each holds the part of the value that is wrong, or what it clashes with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    Empty,
+    WhiteSpace,
+    NoPath,
+    Method(Box<str>),
+    LowerCaseMethod(Box<str>),
+    Scheme(Box<str>),
+    Host(Box<str>),
+    Port(Box<str>),
+    Query,
+    Fragment,
+    Unbalanced(Box<str>),
+    Mixed(Box<str>),
+    ParameterName(Box<str>),
+    NotLast(Box<str>),
+    OtherSyntax {
+        segment: Box<str>,
+        meant: Box<str>,
+    },
+    Routed {
+        as_template: Box<str>,
+    },
+    Grouped {
+        as_template: Box<str>,
+        group: Box<str>,
+    },
+    Taken,
+    Reserved,
+    Slash,
+}
+
+impl InvalidEndpoint {
+    pub(super) fn template(value: &str, reason: Reason) -> Self {
+        Self {
+            subject: Subject::Template,
+            value: value.into(),
+            reason,
+        }
+    }
+
+    pub(super) fn name(value: &str, reason: Reason) -> Self {
+        Self {
+            subject: Subject::Name,
+            value: value.into(),
+            reason,
+        }
+    }
+}
+
+impl fmt::Display for InvalidEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subject = match self.subject {
+            Subject::Template => "template",
+            Subject::Name => "name",
+        };
+        write!(f, "{subject} {:?}: {}", self.value, self.reason)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("it is empty"),
+            Self::WhiteSpace => f.write_str(
+                "white space: expected one space after the method and none elsewhere (in a path, a space is \"%20\")",
+            ),
+            Self::NoPath => {
+                f.write_str("no path: expected \"[METHOD ][host]/path\", such as \"GET /v1/models\"")
+            }
+            Self::Method(method) => write!(f, "{method:?} is not an HTTP method"),
+            Self::LowerCaseMethod(method) => write!(
+                f,
+                "methods are case-sensitive: did you mean \"{}\"?",
+                method.to_ascii_uppercase()
+            ),
+            Self::Scheme(scheme) => {
+                write!(f, "a template has no scheme: leave \"{scheme}//\" out")
+            }
+            Self::Host(host) => write!(
+                f,
+                "{host:?} is not a host: expected a name of ASCII letters, digits, \"-\", \"_\" and \".\", or an address, and perhaps a port"
+            ),
+            Self::Port(port) => {
+                write!(f, "{port:?} is not a port: expected a number from 1 to 65535")
+            }
+            Self::Query => {
+                f.write_str("query strings never matter: leave out the \"?\" and what follows it")
+            }
+            Self::Fragment => {
+                f.write_str("fragments are never sent: leave out the \"#\" and what follows it")
+            }
+            Self::Unbalanced(segment) => write!(
+                f,
+                "unbalanced braces in {segment:?}: expected \"{{name}}\" (a brace itself is \"%7B\" or \"%7D\")"
+            ),
+            Self::Mixed(segment) => write!(
+                f,
+                "{segment:?} is a parameter only in part: expected \"{{name}}\" to be the whole segment"
+            ),
+            Self::ParameterName(segment) => write!(
+                f,
+                "{segment:?} is not a parameter: expected \"{{name}}\" or \"{{*name}}\", with a name of letters, digits, \"-\", \"_\" and \".\""
+            ),
+            Self::NotLast(segment) => {
+                write!(f, "{segment:?} takes all to the end: expected nothing after it")
+            }
+            Self::OtherSyntax { segment, meant } => {
+                write!(f, "{segment:?} is no parameter here: did you mean {meant:?}?")
+            }
+            Self::Routed { as_template } => write!(
+                f,
+                "it has a quota already, as {as_template:?} (parameter names do not matter)"
+            ),
+            Self::Grouped { as_template, group } => write!(
+                f,
+                "it is in the group {group:?} already, as {as_template:?} (parameter names do not matter)"
+            ),
+            Self::Taken => f.write_str(
+                "there is a group or named endpoint of this name already: each needs its own",
+            ),
+            Self::Reserved => f.write_str("it is reserved for a scope of that name"),
+            Self::Slash => f.write_str("only templates contain \"/\": expected a name without"),
+        }
+    }
+}
+
+impl Error for InvalidEndpoint {}
+
+/// Nothing is configured under the name that was asked for.
+///
+/// Comes from the methods of [`Handle`](crate::Handle), and from every layer when a request asks
+/// for a [named endpoint](crate::Endpoints::named) that does not exist. The text says the name and
+/// which ones there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownEndpoint(Box<Unknown>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Unknown {
+    endpoint: Box<str>,
+    known: Box<[Box<str>]>,
+    by_request: bool,
+}
+
+impl UnknownEndpoint {
+    /// Asked for by a caller of the handle.
+    pub(super) fn in_lookup<'a>(endpoint: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        Self::new(endpoint, known, false)
+    }
+
+    /// Asked for by a request.
+    pub(super) fn in_request<'a>(endpoint: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        Self::new(endpoint, known, true)
+    }
+
+    fn new<'a>(endpoint: &str, known: impl Iterator<Item = &'a str>, by_request: bool) -> Self {
+        Self(Box::new(Unknown {
+            endpoint: endpoint.into(),
+            known: known.map(Box::from).collect(),
+            by_request,
+        }))
+    }
+
+    /// The name or template that was asked for.
+    pub fn endpoint(&self) -> &str {
+        &self.0.endpoint
+    }
+}
+
+impl fmt::Display for UnknownEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Unknown {
+            endpoint,
+            known,
+            by_request,
+        } = &*self.0;
+        if *by_request {
+            write!(f, "the request asks for the endpoint {endpoint:?}")?;
+        } else {
+            write!(f, "there is no endpoint {endpoint:?}")?;
+        }
+        let Some((first, others)) = known.split_first() else {
+            return f.write_str(", but none is named");
+        };
+        write!(f, ": expected {first:?}")?;
+        let Some((last, others)) = others.split_last() else {
+            return Ok(());
+        };
+        for name in others {
+            write!(f, ", {name:?}")?;
+        }
+        write!(f, " or {last:?}")
+    }
+}
+
+impl Error for UnknownEndpoint {}

@@ -1,0 +1,26 @@
+//! Which buckets a request needs: templates, names, groups and partitions.
+//!
+//! [`Endpoints`] is what a user writes, [`Routes`] what the engine asks. All of it is pure: no
+//! clock, no lock, no runtime.
+
+mod authority;
+mod builder;
+mod error;
+mod head;
+mod name;
+mod normalize;
+mod partition;
+mod router;
+mod routes;
+mod template;
+#[cfg(test)]
+mod tests;
+mod trie;
+
+pub(crate) use self::routes::{Key, Routes, Spec, SpecId, SpecKind, Target};
+pub use self::{
+    builder::Endpoints,
+    error::{InvalidEndpoint, UnknownEndpoint},
+    head::RequestHead,
+    name::EndpointName,
+};

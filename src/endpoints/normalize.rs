@@ -1,0 +1,227 @@
+//! The normal form of a path: one spelling for all that a server may take for the same endpoint.
+//!
+//! A limiter on the client's side errs dangerously in one direction only: when two spellings of one
+//! endpoint get a bucket each, the server sees twice the limit. So this goes a little further than
+//! RFC 3986, section 6.2.2, asks for, as most servers do: empty segments and a trailing slash do
+//! not count either.
+
+use std::borrow::Cow;
+
+/// The path in its normal form; borrowed if that is how it came.
+///
+/// `*`, the target of `OPTIONS *`, is not a path and stays as it is.
+pub(super) fn path(path: &str) -> Cow<'_, str> {
+    if is_normal(path.as_bytes()) || path == "*" {
+        Cow::Borrowed(path)
+    } else {
+        Cow::Owned(rewrite(path))
+    }
+}
+
+/// Appends a segment (or a part of one, as long as it cuts no escape in two) with its escapes in
+/// normal form.
+///
+/// Only unreserved characters are decoded, so a `/` can come out of neither `%2F` nor anything
+/// else. What no URI may contain unescaped, but `http::Uri` lets through, is escaped, and so is a
+/// `%` that begins no escape: kept as it is, it could begin one once what follows it is decoded
+/// (`%4%31`), and the normal form would not be normal.
+pub(super) fn push_segment(out: &mut String, segment: &str) {
+    let mut rest = segment.as_bytes();
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        match CLASS[usize::from(*byte)] {
+            Class::Unreserved | Class::Delimiter => out.push(char::from(*byte)),
+            Class::Percent => match escaped_byte(tail) {
+                Some(byte) => {
+                    rest = &tail[2..];
+                    if CLASS[usize::from(byte)] == Class::Unreserved {
+                        out.push(char::from(byte));
+                    } else {
+                        push_escape(out, byte);
+                    }
+                }
+                None => push_escape(out, b'%'),
+            },
+            Class::Slash | Class::Forbidden => push_escape(out, *byte),
+        }
+    }
+}
+
+/// Whether `path` is in normal form already, in one pass and without touching the heap.
+fn is_normal(path: &[u8]) -> bool {
+    if path.first() != Some(&b'/') {
+        return false;
+    }
+    let mut rest = path;
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        match CLASS[usize::from(*byte)] {
+            Class::Unreserved | Class::Delimiter => {}
+            Class::Slash => match tail {
+                [] => return path.len() == 1,
+                [b'/', ..] | [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..] => {
+                    return false;
+                }
+                _ => {}
+            },
+            Class::Percent => match escaped_byte(tail) {
+                Some(byte)
+                    if CLASS[usize::from(byte)] != Class::Unreserved
+                        && !tail[..2].iter().any(u8::is_ascii_lowercase) =>
+                {
+                    rest = &tail[2..];
+                }
+                _ => return false,
+            },
+            Class::Forbidden => return false,
+        }
+    }
+    true
+}
+
+fn rewrite(path: &str) -> String {
+    let mut out = String::with_capacity(path.len() + 1);
+    for segment in path.split('/') {
+        let start = out.len();
+        out.push('/');
+        push_segment(&mut out, segment);
+        match &out[start + 1..] {
+            "" | "." => out.truncate(start),
+            ".." => {
+                out.truncate(start);
+                // Above the root there is only the root.
+                out.truncate(out.rfind('/').unwrap_or(0));
+            }
+            _ => {}
+        }
+    }
+    if out.is_empty() {
+        out.push('/');
+    }
+    out
+}
+
+/// What the two characters after a `%` stand for, if they are an escape.
+fn escaped_byte(after_percent: &[u8]) -> Option<u8> {
+    let digit = |at: usize| char::from(*after_percent.get(at)?).to_digit(16);
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+}
+
+fn push_escape(out: &mut String, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.push('%');
+    out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+    out.push(char::from(DIGITS[usize::from(byte & 15)]));
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Letters, digits, `-._~`: the same whether escaped or not.
+    Unreserved,
+    /// What else a segment may contain unescaped: not the same as its escape.
+    Delimiter,
+    Slash,
+    Percent,
+    /// Everything that a path may contain in escaped form only.
+    Forbidden,
+}
+
+const CLASS: [Class; 256] = {
+    let mut class = [Class::Forbidden; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        class[byte as usize] = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                Class::Unreserved
+            }
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':'
+            | b'@' => Class::Delimiter,
+            b'/' => Class::Slash,
+            b'%' => Class::Percent,
+            _ => Class::Forbidden,
+        };
+        byte += 1;
+    }
+    class
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn normal(from: &str, to: &str) {
+        assert_eq!(path(from), to, "{from}");
+    }
+
+    #[track_caller]
+    fn untouched(as_it_is: &str) {
+        assert!(matches!(path(as_it_is), Cow::Borrowed(same) if same == as_it_is));
+    }
+
+    #[test]
+    fn a_normal_path_is_borrowed() {
+        untouched("/");
+        untouched("/v1/text-to-speech/21m00Tcm4TlvDq8ikWAM/stream");
+        untouched("/a.b/.well-known/..c/...");
+        untouched("/v1/files/a%2Fb/%20");
+        untouched("/v1beta/models/gemini:generate!$&'()*+,;=@~_");
+        untouched("*");
+    }
+
+    #[test]
+    fn unreserved_escapes_are_decoded_and_others_written_in_upper_case() {
+        normal("/%7Euser/%61%2d%2E%5f", "/~user/a-._");
+        normal("/a%2fb%c3%a9%3a", "/a%2Fb%C3%A9%3A");
+        normal("/caf\u{e9}", "/caf%C3%A9");
+        normal("/{\"a\"}|\\", "/%7B%22a%22%7D%7C%5C");
+    }
+
+    #[test]
+    fn a_percent_sign_that_begins_no_escape_is_one_itself() {
+        normal("/100%", "/100%25");
+        normal("/100%25", "/100%25");
+        normal("/%zz/%4", "/%25zz/%254");
+        normal("/%4%31", "/%2541");
+        normal("/%%41", "/%25A");
+    }
+
+    #[test]
+    fn slashes_and_dot_segments_do_not_make_a_new_path() {
+        normal("", "/");
+        normal("//", "/");
+        normal("/a/", "/a");
+        normal("//a///b//", "/a/b");
+        normal("/./a/./b/.", "/a/b");
+        normal("/a/b/../c", "/a/c");
+        normal("/a/b/..", "/a");
+        normal("/a//../b", "/b");
+        normal("/%2e/a/%2E%2e/.%2e/b", "/b");
+        normal("/../../a", "/a");
+        normal("/..", "/");
+        normal("a/b", "/a/b");
+    }
+
+    proptest! {
+        #[test]
+        fn the_normal_form_is_normal(text in "[/.%a-cA-C0-9é{*:]{0,24}|(/|[.]|%2[eEfF]|%|4|a){0,16}|.*") {
+            let once = path(&text).into_owned();
+            prop_assert!(matches!(path(&once), Cow::Borrowed(_)), "{} is not normal", once);
+            prop_assert!(once == "*" || once.starts_with('/'));
+        }
+
+        #[test]
+        fn escaping_what_needs_no_escape_changes_nothing(text in "[a-c.~_/-]{0,16}") {
+            let mut escaped = String::new();
+            for byte in text.bytes() {
+                if byte == b'/' {
+                    escaped.push('/');
+                } else {
+                    push_escape(&mut escaped, byte);
+                }
+            }
+            prop_assert_eq!(path(&text), path(&escaped));
+        }
+    }
+}

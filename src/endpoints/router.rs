@@ -1,0 +1,97 @@
+//! Which template a request belongs to: the host decides first, then the [`Trie`].
+
+use http::Method;
+
+use super::{
+    SpecId,
+    authority::{Authority, cmp_host},
+    head::RequestHead,
+    template::Template,
+    trie::Trie,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Router {
+    /// Sorted by [`cmp_host`].
+    hosts: Vec<Host>,
+    /// The templates without a host.
+    any_host: Trie,
+}
+
+#[derive(Debug)]
+struct Host {
+    name: Box<str>,
+    /// The templates with a port, by port.
+    ports: Vec<(u16, Trie)>,
+    any_port: Trie,
+}
+
+impl Router {
+    /// Adds a template; no other of the same shape was added before.
+    pub(super) fn insert(&mut self, template: &Template, spec: SpecId) {
+        let trie = match &template.host {
+            None => &mut self.any_host,
+            Some(host) => {
+                let at = match self.search(&host.name) {
+                    Ok(found) => found,
+                    Err(place) => {
+                        let new = Host {
+                            name: host.name.clone(),
+                            ports: Vec::new(),
+                            any_port: Trie::default(),
+                        };
+                        self.hosts.insert(place, new);
+                        place
+                    }
+                };
+                self.hosts[at].trie(host.port)
+            }
+        };
+        trie.insert(&template.segments, template.method.as_ref(), spec);
+    }
+
+    /// The best match for a request with this path in normal form.
+    pub(super) fn find(&self, head: &RequestHead<'_>, path: &str) -> Option<SpecId> {
+        // Most users talk to one host and name none; they do not pay for looking at it.
+        let by_host = if self.hosts.is_empty() {
+            None
+        } else {
+            Authority::of(head)
+                .and_then(|authority| self.find_host(&authority, path, head.method()))
+        };
+        by_host.or_else(|| self.any_host.find(path, head.method()))
+    }
+
+    fn find_host(&self, authority: &Authority<'_>, path: &str, method: &Method) -> Option<SpecId> {
+        let host = &self.hosts[self.search(authority.host()).ok()?];
+        let by_port = || {
+            authority.ports().find_map(|wanted| {
+                let (_, trie) = host.ports.iter().find(|(port, _)| *port == wanted)?;
+                trie.find(path, method)
+            })
+        };
+        by_port().or_else(|| host.any_port.find(path, method))
+    }
+
+    fn search(&self, name: &str) -> Result<usize, usize> {
+        self.hosts
+            .binary_search_by(|host| cmp_host(&host.name, name))
+    }
+}
+
+impl Host {
+    fn trie(&mut self, port: Option<u16>) -> &mut Trie {
+        let Some(port) = port else {
+            return &mut self.any_port;
+        };
+        let at = self
+            .ports
+            .iter()
+            .position(|(of, _)| *of == port)
+            .unwrap_or_else(|| {
+                self.ports.push((port, Trie::default()));
+                self.ports.len() - 1
+            });
+        &mut self.ports[at].1
+    }
+}

@@ -1,0 +1,257 @@
+//! [`Endpoints`] made ready for use: one decision per request.
+
+use std::{borrow::Cow, hash::RandomState};
+
+use http::{Method, Request};
+
+use super::{
+    authority::Authority,
+    builder::{Config, Endpoints, Others},
+    error::UnknownEndpoint,
+    head::RequestHead,
+    name::{EndpointName, NameBy},
+    normalize,
+    partition::PartitionRule,
+    router::Router,
+    template::Template,
+};
+use crate::Quota;
+
+/// An index into [`Routes::specs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SpecId(pub(crate) u32);
+
+/// A kind of bucket: there is one for each partition, and for each [`Key`] where the kind has them.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    /// As the user wrote it; for a scope without a name, one of the constants of [`Endpoints`].
+    pub(crate) name: Box<str>,
+    pub(crate) quota: Quota,
+    /// The next wider scope.
+    pub(crate) parent: Option<SpecId>,
+    pub(crate) kind: SpecKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpecKind {
+    /// Of a template.
+    Route,
+    Named,
+    Group,
+    Overall,
+    /// One bucket for all partitions.
+    AcrossPartitions,
+    /// A bucket for each host and path.
+    EachOther,
+    AllOther,
+    /// No quota, and a bucket for each authority.
+    Unmatched,
+}
+
+/// Where a request belongs; the wider scopes are the parents of its spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target<'r> {
+    pub(crate) spec: SpecId,
+    /// 0 if there are no partitions.
+    pub(crate) partition: u64,
+    /// For [`SpecKind::EachOther`] and [`SpecKind::Unmatched`].
+    pub(crate) key: Option<Key<'r>>,
+}
+
+/// Which of the buckets of one spec, in normal form.
+///
+/// The host has no `/`, and the path begins with one unless it is `*` or that of a `CONNECT`, which
+/// is empty: one written after the other, they stay what they were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key<'r> {
+    /// In lower case, with the port unless the scheme implies it; empty if the request names none.
+    pub(crate) host: Cow<'r, str>,
+    /// Empty for [`SpecKind::Unmatched`].
+    pub(crate) path: Cow<'r, str>,
+}
+
+/// What [`Endpoints::compile`] makes.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    specs: Vec<Spec>,
+    router: Router,
+    /// To find a template by any of its spellings.
+    templates: Vec<(Template, SpecId)>,
+    /// Sorted by name.
+    named: Vec<(Box<str>, SpecId)>,
+    name_by: Option<NameBy>,
+    /// For requests that match nothing.
+    other: SpecId,
+    partition_by: Option<PartitionRule>,
+    hash_keys: RandomState,
+}
+
+impl Routes {
+    pub(super) fn new(config: &Config) -> Self {
+        let mut specs = Vec::new();
+        let mut add = |name: &str, quota: &Quota, parent, kind| {
+            let id = SpecId(u32::try_from(specs.len()).expect("fewer endpoints than 2^32"));
+            specs.push(Spec {
+                name: name.into(),
+                quota: quota.clone(),
+                parent,
+                kind,
+            });
+            id
+        };
+        let unlimited = Quota::unlimited();
+
+        let across = config.across_partitions.as_ref().map(|quota| {
+            let name = Endpoints::ACROSS_PARTITIONS;
+            add(name, quota, None, SpecKind::AcrossPartitions)
+        });
+        let overall = config.overall.as_ref().unwrap_or(&unlimited);
+        let overall = add(Endpoints::OVERALL, overall, across, SpecKind::Overall);
+        let (name, quota, kind) = match &config.others {
+            Some(Others::Each(quota)) => (Endpoints::EACH_OTHER_PATH, quota, SpecKind::EachOther),
+            Some(Others::All(quota)) => (Endpoints::ALL_OTHER_PATHS, quota, SpecKind::AllOther),
+            None => (Endpoints::UNMATCHED, &unlimited, SpecKind::Unmatched),
+        };
+        let other = add(name, quota, Some(overall), kind);
+        let groups: Vec<_> = config
+            .groups
+            .iter()
+            .map(|(name, quota)| add(name, quota, Some(overall), SpecKind::Group))
+            .collect();
+
+        let mut router = Router::default();
+        let mut templates = Vec::with_capacity(config.entries.len());
+        for entry in &config.entries {
+            let quota = entry.quota.as_ref().unwrap_or(&unlimited);
+            let parent = entry.group.map_or(overall, |group| groups[group]);
+            let id = add(&entry.written, quota, Some(parent), SpecKind::Route);
+            router.insert(&entry.template, id);
+            templates.push((entry.template.clone(), id));
+        }
+        let mut named: Vec<_> = config
+            .named
+            .iter()
+            .map(|(name, quota)| {
+                (
+                    name.clone(),
+                    add(name, quota, Some(overall), SpecKind::Named),
+                )
+            })
+            .collect();
+        named.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+
+        Self {
+            specs,
+            router,
+            templates,
+            named,
+            name_by: config.name_by.clone(),
+            other,
+            partition_by: config.partition_by.clone(),
+            hash_keys: config.hash_keys.clone(),
+        }
+    }
+
+    /// All there are, indexed by [`SpecId`].
+    pub(crate) fn specs(&self) -> &[Spec] {
+        &self.specs
+    }
+
+    pub(crate) fn spec(&self, id: SpecId) -> &Spec {
+        &self.specs[id.0 as usize]
+    }
+
+    pub(crate) fn partitioned(&self) -> bool {
+        self.partition_by.is_some()
+    }
+
+    /// What a caller of the handle means by a template in any spelling, or by a name.
+    pub(crate) fn lookup(&self, endpoint: &str) -> Result<SpecId, UnknownEndpoint> {
+        // A name has no slash, and a template has one.
+        let found = if endpoint.contains('/') {
+            Template::parse(endpoint).ok().and_then(|wanted| {
+                let mut templates = self.templates.iter();
+                let (_, id) = templates.find(|(template, _)| *template == wanted)?;
+                Some(*id)
+            })
+        } else {
+            let found = self.specs.iter().position(|spec| *spec.name == *endpoint);
+            found.and_then(|at| u32::try_from(at).ok()).map(SpecId)
+        };
+        found.ok_or_else(|| {
+            UnknownEndpoint::in_lookup(endpoint, self.specs.iter().map(|spec| &*spec.name))
+        })
+    }
+
+    /// Where a request belongs.
+    ///
+    /// # Errors
+    ///
+    /// If the request, or the user's closure, names an endpoint that is not configured.
+    pub(crate) fn resolve<'r, B>(
+        &self,
+        request: &'r Request<B>,
+    ) -> Result<Target<'r>, UnknownEndpoint> {
+        self.resolve_head(&RequestHead::from(request))
+    }
+
+    fn resolve_head<'r>(&self, head: &RequestHead<'r>) -> Result<Target<'r>, UnknownEndpoint> {
+        let (spec, key) = match self.named(head)? {
+            Some(spec) => (spec, None),
+            None => self.by_path(head),
+        };
+        let partition = match &self.partition_by {
+            Some(rule) => rule.partition(head, &self.hash_keys),
+            None => 0,
+        };
+        Ok(Target {
+            spec,
+            partition,
+            key,
+        })
+    }
+
+    fn named(&self, head: &RequestHead<'_>) -> Result<Option<SpecId>, UnknownEndpoint> {
+        let look_up = |name: &str| {
+            self.named
+                .binary_search_by(|(known, _)| (**known).cmp(name))
+                .map(|found| self.named[found].1)
+                .map_err(|_| {
+                    UnknownEndpoint::in_request(name, self.named.iter().map(|(name, _)| &**name))
+                })
+        };
+        if let Some(name) = head.extensions().get::<EndpointName>() {
+            return look_up(name.as_str()).map(Some);
+        }
+        match &self.name_by {
+            Some(name_by) => name_by.choose(head, look_up).transpose(),
+            None => Ok(None),
+        }
+    }
+
+    fn by_path<'r>(&self, head: &RequestHead<'r>) -> (SpecId, Option<Key<'r>>) {
+        let path = match head.uri().path() {
+            // The authority form has no path. With any other method it is a sloppy way to write
+            // the root.
+            "" if head.method() == Method::CONNECT => Cow::Borrowed(""),
+            path => normalize::path(path),
+        };
+        let found = path
+            .starts_with('/')
+            .then(|| self.router.find(head, &path))
+            .flatten();
+        if let Some(spec) = found {
+            return (spec, None);
+        }
+        let host = || Authority::of(head).map_or(Cow::Borrowed(""), Authority::key);
+        let key = match self.spec(self.other).kind {
+            SpecKind::EachOther => Some(Key { host: host(), path }),
+            SpecKind::Unmatched => Some(Key {
+                host: host(),
+                path: Cow::Borrowed(""),
+            }),
+            _ => None,
+        };
+        (self.other, key)
+    }
+}
