@@ -2,7 +2,6 @@
 
 use std::{
     borrow::Cow,
-    cmp::Ordering,
     fmt::{self, Write},
     net::Ipv6Addr,
 };
@@ -51,7 +50,7 @@ impl<'a> Authority<'a> {
         }
     }
 
-    /// The host, without a port; in lower case, but see [`cmp_host`].
+    /// The host, without a port; in normal form.
     pub(super) fn host(&self) -> &str {
         &self.host
     }
@@ -81,11 +80,6 @@ impl<'a> Authority<'a> {
             host => Cow::Owned(format!("{host}:{port}")),
         }
     }
-}
-
-/// The order in which hosts are kept: any will do that a look-up can follow.
-pub(super) fn cmp_host(a: &str, b: &str) -> Ordering {
-    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
 /// The host in lower case, without the dot at its end that makes it absolute, and an IPv6 address

@@ -351,12 +351,12 @@ impl Endpoints {
     /// If `name` is not the name of a header, or if there is another rule for partitions.
     #[track_caller]
     pub fn partition_by_header(self, name: &'static str) -> Self {
-        match HeaderName::from_bytes(name.as_bytes()) {
-            Ok(name) => self.partition(PartitionRule::Header(name)),
-            Err(_) => panic!(
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+            panic!(
                 "header {name:?}: expected the name of an HTTP header, such as \"authorization\""
-            ),
-        }
+            );
+        };
+        self.partition(PartitionRule::Header(name))
     }
 
     /// Gives each value that the closure returns buckets of its own; see

@@ -4,15 +4,15 @@ use http::Method;
 
 use super::{
     SpecId,
-    authority::{Authority, cmp_host},
+    authority::Authority,
     head::RequestHead,
     template::Template,
-    trie::Trie,
+    trie::{Trie, cmp_by_len},
 };
 
 #[derive(Debug, Default)]
 pub(super) struct Router {
-    /// Sorted by [`cmp_host`].
+    /// Sorted by [`cmp_by_len`].
     hosts: Vec<Host>,
     /// The templates without a host.
     any_host: Trie,
@@ -75,7 +75,7 @@ impl Router {
 
     fn search(&self, name: &str) -> Result<usize, usize> {
         self.hosts
-            .binary_search_by(|host| cmp_host(&host.name, name))
+            .binary_search_by(|host| cmp_by_len(host.name.as_bytes(), name.as_bytes()))
     }
 }
 

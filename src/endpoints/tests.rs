@@ -751,12 +751,12 @@ mod oracle {
         fn written(&self) -> String {
             let mut written = String::new();
             if let Some(method) = self.method {
-                written += &format!("{method} ");
+                written.extend([method, " "]);
             }
             if let Some((host, port)) = self.host {
                 written += host;
                 if let Some(port) = port {
-                    written += &format!(":{port}");
+                    written.extend([":", &port.to_string()]);
                 }
             }
             for part in &self.parts {
@@ -830,14 +830,15 @@ mod oracle {
             let scheme = if self.https { "https" } else { "http" };
             let mut uri = format!("{scheme}://{host}");
             if let Some(port) = self.port {
-                uri += &format!(":{port}");
+                uri.extend([":", &port.to_string()]);
             }
             for segment in &self.path {
                 uri += ["", "/", "/.", "/x/..", "/x/%2e%2E"][usize::from(pick(5))];
-                match pick(2) {
-                    0 => uri += segment,
-                    _ => uri += &format!("/%{:02x}", segment.as_bytes()[1]),
-                }
+                uri += match (pick(2), *segment) {
+                    (0, segment) => segment,
+                    (_, "/a") => "/%61",
+                    (_, _) => "/%62",
+                };
             }
             uri += ["", "/", "//", "/.", "/b/.."][usize::from(pick(5))];
             if pick(2) == 1 {
