@@ -76,11 +76,11 @@ fn is_plain_chunk(chunk: &[u8; 17]) -> bool {
         let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
         // `-`, `.`, `/`, the digits and `:`.
         let other = byte.wrapping_sub(b'-') <= b':' - b'-';
-        plain &= letter | other | (byte == b'_');
+        plain &= letter || other || byte == b'_';
     }
     for at in 0..16 {
         let (byte, next) = (chunk[at], chunk[at + 1]);
-        plain &= (byte != b'/') | ((next != b'/') & (next != b'.'));
+        plain &= byte != b'/' || (next != b'/' && next != b'.');
     }
     plain
 }
