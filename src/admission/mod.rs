@@ -1,0 +1,146 @@
+//! The engine: who may go, in which order, at which instant.
+//!
+//! One [`Engine`] belongs to one layer and is shared by all of its services. It decides under one
+//! lock (DESIGN.md says what was measured), and admits a request in all of its scopes in one step,
+//! or not at all: nobody holds a place in one scope while waiting for another.
+//!
+//! - [`state`](self::state): the decisions, as data; time is a parameter.
+//! - [`table`](self::table): buckets that come and go with the keys in use.
+//! - [`wait`](self::wait): the future's half of waiting, with the timers.
+//! - [`grant`](self::grant): what an admitted request holds, returned on drop.
+
+mod age;
+mod clock;
+mod grant;
+mod handle;
+mod node;
+mod snapshot;
+mod state;
+mod table;
+mod wait;
+mod waiter;
+mod wakes;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+pub(crate) use self::{
+    grant::{Grant, Permit},
+    wait::Waiting,
+};
+pub use self::{
+    handle::Handle,
+    snapshot::{BucketSnapshot, Snapshot},
+    wait::Deadline,
+};
+
+use self::{clock::Clock, state::State, wakes::Wakes};
+use crate::{
+    bucket::{Face, Tick},
+    endpoints::{Endpoints, Routes, Target, UnknownEndpoint},
+};
+
+/// The state of one limiting layer.
+pub(crate) struct Engine {
+    routes: Arc<Routes>,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+/// For how long, and behind how many others, a request is prepared to wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Patience {
+    pub(crate) max_waiting: Option<usize>,
+    pub(crate) max_wait: Option<Duration>,
+}
+
+impl Engine {
+    pub(crate) fn new(endpoints: &Endpoints, face: Face) -> Self {
+        let routes = Arc::new(endpoints.compile());
+        let clock = Clock::new();
+        let state = Mutex::new(State::new(&routes, face, clock.now()));
+        Self {
+            routes,
+            clock,
+            state,
+        }
+    }
+
+    pub(crate) fn set_max_keys(&self, n: usize) {
+        self.lock().table.set_max_keys(n);
+    }
+
+    /// Admits a request at once, if every scope has room and nobody older waits.
+    ///
+    /// # Errors
+    ///
+    /// If the request names an endpoint that does not exist.
+    pub(crate) fn admit<B>(
+        self: &Arc<Self>,
+        request: &http::Request<B>,
+    ) -> Result<Option<Grant<&Arc<Self>>>, UnknownEndpoint> {
+        let target = self.routes.resolve(request)?;
+        let deadline = request.extensions().get();
+        if deadline.is_some_and(|&Deadline(instant)| instant < Instant::now()) {
+            // It is refused where all refusals are: on its way into the queue.
+            return Ok(None);
+        }
+        Ok(self.admit_to(&target))
+    }
+
+    fn admit_to(self: &Arc<Self>, target: &Target<'_>) -> Option<Grant<&Arc<Self>>> {
+        let mut wakes = Wakes::default();
+        let mut state = self.lock();
+        // The clock is read only where it matters. What has room at an earlier time has room now.
+        let mut now = state.latest();
+        let leaf = state.locate(target, now);
+        let mut taken = state.admit(leaf, now);
+        if taken.is_none() {
+            now = state.now(self.clock.now());
+            if state.is_contested(leaf) {
+                // A gate may have opened since the last timer tick; those in front go first.
+                state.settle(leaf, now, &mut wakes);
+            }
+            taken = state.admit(leaf, now);
+        }
+        drop(state);
+        wakes.run();
+        taken.map(|taken| Grant::new(self, taken))
+    }
+
+    /// Runs `f` under the lock, with the present time, and wakes whom it names afterwards.
+    fn with<T>(&self, f: impl FnOnce(&mut State, Tick, &mut Wakes) -> T) -> T {
+        let mut wakes = Wakes::default();
+        let now = self.clock.now();
+        let result = {
+            let mut state = self.lock();
+            let now = state.now(now);
+            f(&mut state, now, &mut wakes)
+        };
+        wakes.run();
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No foreign code runs under the lock, so only a bug of ours can poison it, and the state it
+        // leaves is no worse for the next caller than a panic would be.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn handle(self: &Arc<Self>) -> Handle {
+        Handle::new(Arc::clone(self))
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+use std::collections::BTreeMap;
+
+use super::waiter::WaiterId;
+use crate::{bucket::Bucket, endpoints::SpecId};
+
+/// One bucket of one scope, and who waits for it.
+///
+/// Nodes form trees that mirror the scopes: an endpoint's node is a leaf, its parent is its group's
+/// or the overall one, and so on. A request enters at a leaf and needs every node up to the root.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) spec: SpecId,
+    pub(super) parent: Option<NodeId>,
+    /// How many nodes have this one as their parent, and so need it to stay.
+    pub(super) children: u32,
+    /// Of the key, as the table of dynamic nodes keeps it.
+    pub(super) hash: u32,
+    pub(super) partition: u64,
+    /// Host and path of a node that a path has to itself; empty otherwise.
+    pub(super) text: Box<str>,
+    pub(super) bucket: Bucket,
+    pub(super) counters: Counters,
+    /// Present while somebody waits here or below.
+    pub(super) contest: Option<Box<Contest>>,
+}
+
+/// Where a node is in the slab. Stays valid while the node has waiters, places, permits or children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NodeId(std::num::NonZeroU32);
+
+impl NodeId {
+    pub(super) fn new(index: usize) -> Self {
+        u32::try_from(index + 1)
+            .ok()
+            .and_then(std::num::NonZeroU32::new)
+            .map(Self)
+            .expect("fewer than 2^32 buckets fit into memory")
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counters {
+    pub(super) admitted: u64,
+    pub(super) refused: u64,
+    pub(super) throttled: u64,
+}
+
+/// The order in which those who wait at a node are served.
+#[derive(Debug, Default)]
+pub(super) struct Contest {
+    /// How many requests wait here or below.
+    pub(super) waiting: usize,
+    /// At a leaf: the waiting requests by age. Further up: the children whose gates are open, by the
+    /// order in which their heads got here; only heads compete.
+    ///
+    /// The second half of the key tells apart two requests of one age: a request that was cloned
+    /// between a retry and us.
+    pub(super) queue: BTreeMap<(u64, u32), Entrant>,
+    /// This node's own entry in its parent's contest.
+    pub(super) seat: Option<Seat>,
+}
+
+/// Who stands in a contest's queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Entrant {
+    Waiter(WaiterId),
+    Child(NodeId),
+}
+
+/// A node that is open takes part in its parent's contest, for the request at its head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat {
+    pub(super) ticket: u64,
+    pub(super) head: WaiterId,
+}
+
+impl Node {
+    pub(super) fn new(spec: SpecId, parent: Option<NodeId>) -> Self {
+        Self {
+            spec,
+            parent,
+            children: 0,
+            hash: 0,
+            partition: 0,
+            text: Box::default(),
+            bucket: Bucket::default(),
+            counters: Counters::default(),
+            contest: None,
+        }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.contest.as_ref().map_or(0, |contest| contest.waiting)
+    }
+
+    pub(super) fn seat(&self) -> Option<Seat> {
+        self.contest.as_ref().and_then(|contest| contest.seat)
+    }
+
+    /// Whether somebody stands in front of a newcomer to this node.
+    pub(super) fn has_contenders(&self) -> bool {
+        self.contest
+            .as_ref()
+            .is_some_and(|contest| !contest.queue.is_empty())
+    }
+}

@@ -1,0 +1,157 @@
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Engine,
+    node::{Node, NodeId},
+    state::State,
+};
+use crate::{
+    bucket::Tick,
+    endpoints::{Routes, SpecId, SpecKind},
+    quota::Quota,
+};
+
+/// What each bucket of a layer was doing at one moment. See [`Handle::snapshot`](crate::Handle::snapshot).
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    buckets: Vec<BucketSnapshot>,
+    /// By which [`bucket`](Self::bucket) understands a template in any spelling.
+    routes: Arc<Routes>,
+}
+
+/// What one bucket was doing.
+#[derive(Clone, Debug)]
+pub struct BucketSnapshot {
+    spec: SpecId,
+    name: Box<str>,
+    partition: Option<u64>,
+    quota: Quota,
+    concurrency: Option<usize>,
+    waiting: usize,
+    in_flight: usize,
+    paused_for: Option<Duration>,
+    admitted: u64,
+    refused: u64,
+    throttled: u64,
+}
+
+impl Snapshot {
+    pub(super) fn of(engine: &Engine) -> Self {
+        let buckets = engine.with(|state, now, _| {
+            state
+                .nodes
+                .iter()
+                .filter(|&(index, node)| state.is_in_use(index, node))
+                .map(|(index, node)| BucketSnapshot::of(state, NodeId::new(index), node, now))
+                .collect()
+        });
+        Self {
+            buckets,
+            routes: Arc::clone(&engine.routes),
+        }
+    }
+
+    /// All buckets: those that are configured, and those of the keys in use.
+    pub fn buckets(&self) -> impl Iterator<Item = &BucketSnapshot> {
+        self.buckets.iter()
+    }
+
+    /// The bucket of an endpoint: by its template (in any spelling of the same shape), by the name of
+    /// a group or of a named endpoint, as `overall`, or by the host and path of a bucket that a path
+    /// has to itself.
+    ///
+    /// With partitions an endpoint has a bucket for each value seen; this is one of them.
+    pub fn bucket(&self, endpoint: &str) -> Option<&BucketSnapshot> {
+        let named = self.buckets().find(|bucket| bucket.name() == endpoint);
+        named.or_else(|| {
+            let spec = self.routes.lookup(endpoint).ok()?;
+            self.buckets().find(|bucket| bucket.spec == spec)
+        })
+    }
+}
+
+impl State {
+    /// Whether a node is a bucket, and not just the place of one whose requests have their own.
+    fn is_in_use(&self, index: usize, node: &Node) -> bool {
+        let kind = self.spec(node.spec).kind;
+        let fixed = index < self.specs.len();
+        !fixed
+            || kind == SpecKind::AcrossPartitions
+            || !(self.table.is_partitioned()
+                || matches!(kind, SpecKind::EachOther | SpecKind::Unmatched))
+    }
+}
+
+impl BucketSnapshot {
+    fn of(state: &State, id: NodeId, node: &Node, now: Tick) -> Self {
+        let spec = state.spec(node.spec);
+        let paused = node.bucket.paused_until().max(spec.paused_until).since(now);
+        Self {
+            spec: node.spec,
+            name: state.name(id),
+            partition: (state.table.is_partitioned() && spec.kind != SpecKind::AcrossPartitions)
+                .then_some(node.partition),
+            quota: spec.quota.clone(),
+            concurrency: spec.rules.concurrency(),
+            waiting: node.waiting(),
+            in_flight: node.bucket.in_flight(),
+            paused_for: (!paused.is_zero()).then_some(paused),
+            admitted: node.counters.admitted,
+            refused: node.counters.refused,
+            throttled: node.counters.throttled,
+        }
+    }
+
+    /// The template or the name as configured; host and path for a bucket that a path has to itself;
+    /// the host for requests that match nothing.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which partition it belongs to, if there are partitions: a hash of the value that tells values
+    /// apart within this process, and from which the value cannot be found.
+    pub fn partition(&self) -> Option<u64> {
+        self.partition
+    }
+
+    /// The quota as configured or last set.
+    pub fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
+    /// How many requests wait in this bucket or below it.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// How many requests have been dispatched, or are about to be, and hold a permit. Always 0 under
+    /// [`RpsLayer`](crate::RpsLayer), which has no permits.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// How many requests may be in flight, as this layer enforces it.
+    pub fn concurrency(&self) -> Option<usize> {
+        self.concurrency
+    }
+
+    /// For how long nothing will be admitted, if the bucket is paused.
+    pub fn paused_for(&self) -> Option<Duration> {
+        self.paused_for
+    }
+
+    /// How many requests were admitted since the bucket was made.
+    pub fn admitted(&self) -> u64 {
+        self.admitted
+    }
+
+    /// How many requests this layer has [`Refused`](crate::Refused).
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// How many answers said that the server was asked for too much.
+    pub fn throttled(&self) -> u64 {
+        self.throttled
+    }
+}

@@ -1,0 +1,618 @@
+use slab::Slab;
+use std::task::Waker;
+
+use super::{
+    age::Age,
+    node::{Contest, Entrant, Node, NodeId, Seat},
+    table::Table,
+    waiter::{Limit, Stage, Waiter, WaiterId},
+    wakes::Wakes,
+};
+use crate::{
+    bucket::{Face, Gate, Rules, Span, Tick},
+    endpoints::{Routes, SpecId, SpecKind},
+    error::{Refused, RefusedReason},
+    quota::Quota,
+};
+
+/// Everything behind the engine's lock. Takes the time as data, and leaves wakers to be woken in a
+/// [`Wakes`], so nothing here blocks or runs foreign code.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) face: Face,
+    pub(super) specs: Box<[SpecState]>,
+    pub(super) nodes: Slab<Box<Node>>,
+    pub(super) table: Table,
+    pub(super) waiters: Slab<Waiter>,
+    /// The latest time that anyone has told.
+    latest: Tick,
+    next_ticket: u64,
+    /// How many waiters have a limit of their own, and so must hear of every new delay.
+    limited: usize,
+}
+
+/// What all buckets of one configured endpoint, group or wider scope have in common.
+#[derive(Debug)]
+pub(super) struct SpecState {
+    pub(super) name: Box<str>,
+    pub(super) kind: SpecKind,
+    pub(super) parent: Option<SpecId>,
+    pub(super) quota: Quota,
+    pub(super) rules: Rules,
+    /// A pause of all its buckets, those not seen yet included.
+    pub(super) paused_until: Tick,
+}
+
+/// What an admitted request holds, node by node from its leaf to the root: bit i is the i-th.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    pub(super) leaf: NodeId,
+    pub(super) places: u8,
+    pub(super) permits: u8,
+    /// Those of the permits that end with the response head.
+    pub(super) at_head: u8,
+}
+
+/// What a look at one's place in the queue finds.
+#[derive(Debug)]
+pub(super) enum Look {
+    Granted(Taken),
+    Refused(Refused),
+    /// Look again when woken, and at this time.
+    Wait(WaiterId, Tick),
+}
+
+impl State {
+    pub(super) fn new(routes: &Routes, face: Face, now: Tick) -> Self {
+        let specs: Box<[_]> = routes
+            .specs()
+            .iter()
+            .map(|spec| SpecState {
+                name: spec.name.clone(),
+                kind: spec.kind,
+                parent: spec.parent,
+                quota: spec.quota.clone(),
+                rules: Rules::new(&spec.quota, face),
+                paused_until: Tick::NONE,
+            })
+            .collect();
+        // The node of a scope that has only one stands at the index of its spec, for ever.
+        let nodes = specs
+            .iter()
+            .enumerate()
+            .map(|(index, spec)| {
+                let parent = spec.parent.map(|parent| NodeId::new(parent.0 as usize));
+                #[expect(clippy::cast_possible_truncation, reason = "`SpecId` is 32 bits wide")]
+                let node = Node::new(SpecId(index as u32), parent);
+                (index, Box::new(node))
+            })
+            .collect();
+        Self {
+            face,
+            table: Table::new(routes.partitioned(), specs.len()),
+            specs,
+            nodes,
+            waiters: Slab::new(),
+            latest: now,
+            next_ticket: 0,
+            limited: 0,
+        }
+    }
+
+    /// The latest time known; a clock that was set back stands still until it has caught up.
+    pub(super) fn now(&mut self, now: Tick) -> Tick {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
+    pub(super) fn latest(&self) -> Tick {
+        self.latest
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[id.index()]
+    }
+
+    pub(super) fn spec(&self, id: SpecId) -> &SpecState {
+        &self.specs[id.0 as usize]
+    }
+
+    /// The nodes that a request needs, from its leaf to the root.
+    fn path(&self, leaf: NodeId) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(Some(leaf), |&id| self.node(id).parent)
+    }
+
+    fn gate(&self, id: NodeId, now: Tick) -> Gate {
+        let node = self.node(id);
+        let spec = self.spec(node.spec);
+        match node.bucket.gate(&spec.rules, now) {
+            Gate::Closed => Gate::Closed,
+            Gate::Open if spec.paused_until > now => Gate::Until(spec.paused_until),
+            Gate::Until(opens) => Gate::Until(opens.max(spec.paused_until)),
+            Gate::Open => Gate::Open,
+        }
+    }
+
+    /// Admits a newcomer if every scope has room and nobody stands before it.
+    pub(super) fn admit(&mut self, leaf: NodeId, now: Tick) -> Option<Taken> {
+        let free = self
+            .path(leaf)
+            .all(|id| !self.node(id).has_contenders() && self.gate(id, now) == Gate::Open);
+        free.then(|| self.take(leaf))
+    }
+
+    /// Whether anyone waits at one of the scopes that a request to this leaf needs.
+    pub(super) fn is_contested(&self, leaf: NodeId) -> bool {
+        self.path(leaf).any(|id| self.node(id).contest.is_some())
+    }
+
+    /// Takes a place and a permit in every scope, in one step.
+    fn take(&mut self, leaf: NodeId) -> Taken {
+        let mut taken = Taken {
+            leaf,
+            places: 0,
+            permits: 0,
+            at_head: 0,
+        };
+        let mut next = Some(leaf);
+        let mut bit = 1;
+        while let Some(id) = next {
+            let node = &mut self.nodes[id.index()];
+            let rules = &self.specs[node.spec.0 as usize].rules;
+            if !rules.windows().is_empty() {
+                node.bucket.take_place();
+                taken.places |= bit;
+            }
+            if self.face.permits {
+                node.bucket.take_permit();
+                taken.permits |= bit;
+                if rules.releases_at_head() {
+                    taken.at_head |= bit;
+                }
+            }
+            node.counters.admitted += 1;
+            next = node.parent;
+            bit <<= 1;
+        }
+        taken
+    }
+
+    /// The request has gone out: its places become stamps.
+    pub(super) fn stamp(&mut self, taken: Taken, now: Tick, wakes: &mut Wakes) {
+        let mut contested = false;
+        self.each(taken.leaf, |node, specs, bit| {
+            if taken.places & bit != 0 {
+                node.bucket.stamp(&specs[node.spec.0 as usize].rules, now);
+            }
+            contested |= node.contest.is_some();
+        });
+        if contested {
+            // Until now nobody could say when the next place comes; now its head can set a timer.
+            self.settle(taken.leaf, now, wakes);
+        }
+    }
+
+    /// Ends the permits in `mask`.
+    pub(super) fn release(&mut self, leaf: NodeId, mask: u8) {
+        self.each(leaf, |node, _, bit| {
+            if mask & bit != 0 {
+                node.bucket.release_permit();
+            }
+        });
+    }
+
+    /// The request was never dispatched: everything is as if it had not been admitted.
+    pub(super) fn give_back(&mut self, taken: Taken) {
+        self.each(taken.leaf, |node, _, bit| {
+            if taken.places & bit != 0 {
+                node.bucket.give_back_place();
+            }
+            if taken.permits & bit != 0 {
+                node.bucket.release_permit();
+            }
+            node.counters.admitted -= 1;
+        });
+    }
+
+    fn each(&mut self, leaf: NodeId, mut f: impl FnMut(&mut Node, &[SpecState], u8)) {
+        let mut next = Some(leaf);
+        let mut bit = 1;
+        while let Some(id) = next {
+            let node = &mut self.nodes[id.index()];
+            f(node, &self.specs, bit);
+            next = node.parent;
+            bit <<= 1;
+        }
+    }
+
+    /// A request enters the queue of its endpoint, unless it can go at once or must not wait.
+    pub(super) fn enter(
+        &mut self,
+        leaf: NodeId,
+        age: Age,
+        limit: Limit,
+        max_waiting: Option<usize>,
+        now: Tick,
+        wakes: &mut Wakes,
+    ) -> Look {
+        if self.is_contested(leaf) {
+            // A gate may have opened since the last timer tick; those in front go first.
+            self.settle(leaf, now, wakes);
+        }
+        let taken = (limit.until >= now).then(|| self.admit(leaf, now)).flatten();
+        if let Some(taken) = taken {
+            return Look::Granted(taken);
+        }
+        if let Some(refused) = self.refuse_entry(leaf, age, limit, max_waiting, now) {
+            return Look::Refused(refused);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "2^32 waiters do not fit into memory")]
+        let id = WaiterId(self.waiters.insert(Waiter {
+            leaf,
+            age,
+            stage: Stage::Queued,
+            waker: None,
+            alarm: Tick::NEVER,
+            armed: Tick::NEVER,
+            limit,
+        }) as u32);
+        self.limited += usize::from(limit.is_some());
+        self.each(leaf, |node, _, _| {
+            node.contest.get_or_insert_default().waiting += 1;
+        });
+        self.queue(leaf).insert((age.0, id.0), Entrant::Waiter(id));
+        self.settle(leaf, now, wakes);
+        self.look(id)
+    }
+
+    /// Why a request may not even begin to wait.
+    fn refuse_entry(
+        &mut self,
+        leaf: NodeId,
+        age: Age,
+        limit: Limit,
+        max_waiting: Option<usize>,
+        now: Tick,
+    ) -> Option<Refused> {
+        if !limit.is_some() && max_waiting.is_none() {
+            return None;
+        }
+        let rank = self.node(leaf).contest.as_ref().map_or(0, |contest| {
+            contest.queue.range(..(age.0, 0)).count()
+        });
+        let (slot, scope) = self.slot(leaf, rank, now);
+        let full = max_waiting.and_then(|most| {
+            self.path(leaf).find(|&id| self.node(id).waiting() >= most)
+        });
+        if let Some(full) = full {
+            return Some(self.refuse(leaf, full, RefusedReason::QueueFull, slot, now));
+        }
+        // A limit of zero means "now or never": this is no longer now.
+        (slot > limit.until || limit.until <= now)
+            .then(|| self.refuse(leaf, scope, limit.reason, slot, now))
+    }
+
+    fn refuse(
+        &mut self,
+        leaf: NodeId,
+        scope: NodeId,
+        reason: RefusedReason,
+        slot: Tick,
+        now: Tick,
+    ) -> Refused {
+        self.each(leaf, |node, _, _| node.counters.refused += 1);
+        let wait = slot.since(now);
+        Refused::new(
+            &self.name(leaf),
+            &self.name(scope),
+            reason,
+            (!wait.is_zero() && slot != Tick::NEVER).then_some(wait),
+        )
+    }
+
+    /// What a bucket is called: as configured, or by the host and path that it stands for.
+    pub(super) fn name(&self, id: NodeId) -> Box<str> {
+        let node = self.node(id);
+        if node.text.is_empty() {
+            self.spec(node.spec).name.clone()
+        } else {
+            node.text.clone()
+        }
+    }
+
+    /// When a request that `rank` others of its endpoint precede can go out at the earliest, and
+    /// which scope says so. Permits count as free.
+    fn slot(&self, leaf: NodeId, rank: usize, now: Tick) -> (Tick, NodeId) {
+        let mut rank = rank;
+        let mut child: Option<NodeId> = None;
+        let mut slot = (Tick::NONE, leaf);
+        for id in self.path(leaf) {
+            let node = self.node(id);
+            if let (Some(child), Some(contest)) = (child, &node.contest) {
+                // Whoever is second below has every other head's turn before its own; the head
+                // itself only those that got here before it.
+                let seat = self.node(child).seat();
+                rank += match seat {
+                    Some(seat) if rank == 0 => contest.queue.range(..(seat.ticket, 0)).count(),
+                    Some(_) => contest.queue.len() - 1,
+                    None => contest.queue.len(),
+                };
+            }
+            let spec = self.spec(node.spec);
+            let start = now.max(spec.paused_until);
+            let own = node.bucket.slot(&spec.rules, rank, now, start);
+            if own > slot.0 {
+                slot = (own, id);
+            }
+            child = Some(id);
+        }
+        slot
+    }
+
+    /// A queued, granted or refused request fetches its news.
+    pub(super) fn check(&mut self, id: WaiterId, now: Tick, wakes: &mut Wakes) -> Look {
+        let waiter = &mut self.waiters[id.0 as usize];
+        // Whoever polls needs no wake.
+        wakes.discard(waiter.waker.take());
+        waiter.armed = Tick::NEVER;
+        if waiter.is_queued() && waiter.alarm.min(waiter.limit.until) <= now {
+            waiter.alarm = Tick::NEVER;
+            let leaf = waiter.leaf;
+            self.settle(leaf, now, wakes);
+            // What can go at this very instant goes; only then has it waited too long.
+            let waiter = &self.waiters[id.0 as usize];
+            if waiter.is_queued() && waiter.limit.until <= now {
+                let (slot, scope) = self.slot(leaf, self.rank(id), now);
+                let reason = RefusedReason::WaitedTooLong;
+                let refused = self.refuse(leaf, scope, reason, slot, now);
+                self.waiters[id.0 as usize].stage = Stage::Refused(Box::new(refused));
+                self.leave(id);
+                self.settle(leaf, now, wakes);
+            }
+        }
+        self.look(id)
+    }
+
+    fn rank(&self, id: WaiterId) -> usize {
+        let waiter = &self.waiters[id.0 as usize];
+        let contest = self.node(waiter.leaf).contest.as_ref();
+        contest.map_or(0, |contest| contest.queue.range(..(waiter.age.0, id.0)).count())
+    }
+
+    fn look(&mut self, id: WaiterId) -> Look {
+        let waiter = &mut self.waiters[id.0 as usize];
+        if waiter.is_queued() {
+            waiter.armed = waiter.alarm.min(waiter.limit.until);
+            return Look::Wait(id, waiter.armed);
+        }
+        let limited = waiter.limit.is_some();
+        self.limited -= usize::from(limited);
+        match self.forget(id).stage {
+            Stage::Granted(taken) => Look::Granted(taken),
+            Stage::Refused(refused) => Look::Refused(*refused),
+            Stage::Queued => unreachable!("returned above"),
+        }
+    }
+
+    fn forget(&mut self, id: WaiterId) -> Waiter {
+        let waiter = self.waiters.remove(id.0 as usize);
+        if self.waiters.is_empty() && self.waiters.capacity() > 64 {
+            self.waiters.shrink_to_fit();
+        }
+        waiter
+    }
+
+    /// Where to find the future of a request that stays queued.
+    pub(super) fn register(&mut self, id: WaiterId, waker: Waker) {
+        self.waiters[id.0 as usize].waker = Some(waker);
+    }
+
+    /// The future of a queued, granted or refused request was dropped.
+    pub(super) fn cancel(&mut self, id: WaiterId, now: Tick, wakes: &mut Wakes) {
+        let waiter = &mut self.waiters[id.0 as usize];
+        let leaf = waiter.leaf;
+        wakes.discard(waiter.waker.take());
+        self.limited -= usize::from(waiter.limit.is_some());
+        match waiter.stage {
+            Stage::Queued => self.leave(id),
+            Stage::Granted(taken) => self.give_back(taken),
+            Stage::Refused(_) => {}
+        }
+        self.forget(id);
+        self.settle(leaf, now, wakes);
+    }
+
+    /// Takes a waiter out of its queue. Seats are for [`settle`](Self::settle) to bring up to date.
+    fn leave(&mut self, id: WaiterId) {
+        let Waiter { leaf, age, .. } = self.waiters[id.0 as usize];
+        self.queue(leaf).remove(&(age.0, id.0));
+        self.each(leaf, |node, _, _| {
+            let contest = node.contest.as_mut().expect("somebody waits here");
+            contest.waiting -= 1;
+        });
+    }
+
+    fn queue(&mut self, id: NodeId) -> &mut std::collections::BTreeMap<(u64, u32), Entrant> {
+        let contest = self.node_mut(id).contest.as_mut();
+        &mut contest.expect("somebody waits here or below").queue
+    }
+
+    /// Brings everything from `start` up to the root up to date after a change there, and admits all
+    /// who can go.
+    ///
+    /// Going up, each node is asked who would be next, and whether its own gate is open for that
+    /// one. If so it takes a seat in its parent's contest; if not it leaves. Whoever comes out at
+    /// the root has every gate open, and takes its places in one step. That changes nothing outside
+    /// its own path, so the walk starts again from its leaf. Each round is a grant or the last one.
+    pub(super) fn settle(&mut self, start: NodeId, now: Tick, wakes: &mut Wakes) {
+        let mut id = start;
+        loop {
+            let candidate = self.candidate(id, now, wakes);
+            if let Some(parent) = self.node(id).parent {
+                self.seat(id, parent, candidate);
+                self.tidy(id);
+                id = parent;
+            } else if let Some(winner) = candidate {
+                id = self.grant(winner, wakes);
+            } else {
+                self.tidy(id);
+                return;
+            }
+        }
+    }
+
+    /// Who goes next through this node, if it is open. If it opens later, its head is told when.
+    fn candidate(&mut self, id: NodeId, now: Tick, wakes: &mut Wakes) -> Option<WaiterId> {
+        let contest = self.node(id).contest.as_ref()?;
+        let head = match *contest.queue.first_key_value()?.1 {
+            Entrant::Waiter(waiter) => waiter,
+            Entrant::Child(child) => self.node(child).seat().expect("it stands in a queue").head,
+        };
+        match self.gate(id, now) {
+            Gate::Open => return Some(head),
+            Gate::Until(opens) => {
+                let waiter = &mut self.waiters[head.0 as usize];
+                waiter.alarm = opens;
+                if opens < waiter.armed {
+                    wakes.wake(waiter.waker.take());
+                }
+            }
+            Gate::Closed => {}
+        }
+        None
+    }
+
+    /// Makes `candidate` the request for which this node stands in its parent's contest.
+    ///
+    /// A new head gets a new ticket, behind those that are there already.
+    fn seat(&mut self, id: NodeId, parent: NodeId, candidate: Option<WaiterId>) {
+        let seat = self.node(id).seat();
+        if seat.map(|seat| seat.head) == candidate {
+            return;
+        }
+        if let Some(seat) = seat {
+            self.queue(parent).remove(&(seat.ticket, 0));
+        }
+        let seat = candidate.map(|head| {
+            self.next_ticket += 1;
+            Seat {
+                ticket: self.next_ticket,
+                head,
+            }
+        });
+        if let Some(seat) = seat {
+            self.queue(parent).insert((seat.ticket, 0), Entrant::Child(id));
+        }
+        if let Some(contest) = &mut self.node_mut(id).contest {
+            contest.seat = seat;
+        }
+    }
+
+    /// Frees the contest of a node at which nobody waits any more.
+    fn tidy(&mut self, id: NodeId) {
+        let contest = &mut self.node_mut(id).contest;
+        if contest.as_ref().is_some_and(|contest| contest.waiting == 0) {
+            debug_assert!(contest.as_ref().is_some_and(|contest| {
+                let Contest { queue, seat, .. } = &**contest;
+                queue.is_empty() && seat.is_none()
+            }));
+            *contest = None;
+        }
+    }
+
+    fn grant(&mut self, id: WaiterId, wakes: &mut Wakes) -> NodeId {
+        self.leave(id);
+        let leaf = self.waiters[id.0 as usize].leaf;
+        let taken = self.take(leaf);
+        let waiter = &mut self.waiters[id.0 as usize];
+        waiter.stage = Stage::Granted(taken);
+        wakes.wake(waiter.waker.take());
+        leaf
+    }
+
+    /// The buckets of `spec` have a new quota or a new pause: admits whom they admit now, and
+    /// refuses whom they would keep for too long.
+    pub(super) fn reconsider(&mut self, spec: SpecId, now: Tick, wakes: &mut Wakes) {
+        let affected: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.spec == spec && node.contest.is_some())
+            .map(|(index, _)| NodeId::new(index))
+            .collect();
+        for id in affected {
+            self.settle(id, now, wakes);
+        }
+        self.refuse_the_hopeless(now, wakes);
+    }
+
+    /// Refuses everyone whose turn is now known to come after its limit.
+    fn refuse_the_hopeless(&mut self, now: Tick, wakes: &mut Wakes) {
+        if self.limited == 0 {
+            return;
+        }
+        let leaves: std::collections::BTreeSet<_> = self
+            .waiters
+            .iter()
+            .filter(|(_, waiter)| waiter.limit.is_some() && waiter.is_queued())
+            .map(|(_, waiter)| waiter.leaf)
+            .collect();
+        for leaf in leaves {
+            let Some(contest) = &self.node(leaf).contest else {
+                // Settling another leaf has let its waiters through.
+                continue;
+            };
+            let queue: Vec<_> = contest.queue.values().copied().collect();
+            let mut rank = 0;
+            for entrant in queue {
+                let Entrant::Waiter(id) = entrant else {
+                    unreachable!("a leaf has no children")
+                };
+                let limit = self.waiters[id.0 as usize].limit;
+                let (slot, scope) = self.slot(leaf, rank, now);
+                if slot <= limit.until {
+                    rank += 1;
+                    continue;
+                }
+                let refused = self.refuse(leaf, scope, limit.reason, slot, now);
+                self.leave(id);
+                let waiter = &mut self.waiters[id.0 as usize];
+                waiter.stage = Stage::Refused(Box::new(refused));
+                wakes.wake(waiter.waker.take());
+            }
+            self.settle(leaf, now, wakes);
+        }
+    }
+
+    pub(super) fn set_quota(&mut self, spec: SpecId, quota: Quota) {
+        let spec = &mut self.specs[spec.0 as usize];
+        spec.rules = Rules::new(&quota, self.face);
+        spec.quota = quota;
+    }
+
+    pub(super) fn pause(&mut self, spec: SpecId, until: Tick) {
+        let spec = &mut self.specs[spec.0 as usize];
+        spec.paused_until = spec.paused_until.max(until);
+    }
+
+    pub(super) fn resume(&mut self, spec: SpecId) {
+        self.specs[spec.0 as usize].paused_until = Tick::NONE;
+        for (_, node) in &mut self.nodes {
+            if node.spec == spec {
+                node.bucket.resume();
+            }
+        }
+    }
+
+    /// For how long any stamp can matter.
+    pub(super) fn longest(&self) -> Span {
+        self.specs
+            .iter()
+            .map(|spec| spec.rules.longest())
+            .max()
+            .unwrap_or(Span::ZERO)
+    }
+}

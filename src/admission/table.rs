@@ -1,0 +1,261 @@
+//! The nodes that come and go: one for each path, authority or partition that is in use.
+
+use std::hash::{BuildHasher, Hasher};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::{
+    node::{Node, NodeId},
+    state::State,
+};
+use crate::{
+    bucket::{Span, Tick},
+    endpoints::{Key, SpecId, SpecKind, Target},
+};
+
+/// Finds the node of a key, and forgets nodes that would decide like new ones.
+#[derive(Debug)]
+pub(super) struct Table {
+    partitioned: bool,
+    /// The nodes at smaller indices are those of the scopes that have only one; they stay.
+    fixed: usize,
+    entries: HashTable<Entry>,
+    hasher: DefaultHashBuilder,
+    max_keys: usize,
+    sweep: Sweep,
+}
+
+/// Half of the hash beside the index: most mismatches are told without looking at the node, and the
+/// table can grow without hashing a key again.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u32,
+    node: NodeId,
+}
+
+/// A pass over all dynamic nodes in small steps, each paid by one call.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sweep {
+    /// The index at which the pass goes on, if one is under way.
+    cursor: Option<usize>,
+    /// When the next pass begins.
+    due: Option<Tick>,
+}
+
+/// The partition that stands for all new ones once there are `max_keys` keys.
+const OVERFLOW: u64 = u64::MAX;
+
+/// A pass begins at most this often, however short the windows are.
+const SHORTEST_SWEEP: Span = Span(1_000_000_000);
+
+/// A call looks at one node in this many (a pass takes as many calls) ...
+const SWEEP_CALLS: usize = 256;
+/// ... but at no fewer than this.
+const SWEEP_STEP: usize = 32;
+
+impl Entry {
+    /// What the table wants to see: it takes its index from the low bits and its tag from the high.
+    fn full_hash(&self) -> u64 {
+        widen(self.hash)
+    }
+}
+
+fn widen(hash: u32) -> u64 {
+    (u64::from(hash) << 32) | u64::from(hash)
+}
+
+impl Table {
+    pub(super) fn new(partitioned: bool, fixed: usize) -> Self {
+        Self {
+            partitioned,
+            fixed,
+            entries: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            max_keys: usize::MAX,
+            sweep: Sweep::default(),
+        }
+    }
+
+    pub(super) fn is_partitioned(&self) -> bool {
+        self.partitioned
+    }
+
+    pub(super) fn set_max_keys(&mut self, n: usize) {
+        self.max_keys = n;
+    }
+
+    fn hash(&self, spec: SpecId, partition: u64, key: &Key<'_>) -> u32 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u32(spec.0);
+        hasher.write_u64(partition);
+        hasher.write(key.host.as_bytes());
+        hasher.write(key.path.as_bytes());
+        (hasher.finish() >> 32) as u32
+    }
+}
+
+/// Whether the text of a node is the key's host followed by its path. A host has no slash and a path
+/// begins with one, if it is not empty or `*`, so no two keys have one text.
+fn spells(text: &str, key: &Key<'_>) -> bool {
+    text.len() == key.host.len() + key.path.len()
+        && text.starts_with(&*key.host)
+        && text.ends_with(&*key.path)
+}
+
+const NO_KEY: Key<'static> = Key {
+    host: std::borrow::Cow::Borrowed(""),
+    path: std::borrow::Cow::Borrowed(""),
+};
+
+impl State {
+    /// The leaf of a request, made if it is new.
+    pub(super) fn locate(&mut self, target: &Target<'_>, now: Tick) -> NodeId {
+        if !self.table.partitioned && target.key.is_none() {
+            return NodeId::new(target.spec.0 as usize);
+        }
+        if !self.table.entries.is_empty() {
+            self.sweep_a_little(now);
+        }
+        let key = target.key.as_ref().unwrap_or(&NO_KEY);
+        if let Some(found) = self.find(target.spec, target.partition, key) {
+            return found;
+        }
+        if self.table.entries.len() < self.table.max_keys {
+            return self.insert(target.spec, target.partition, key);
+        }
+        let partition = if self.table.partitioned { OVERFLOW } else { target.partition };
+        match self.find(target.spec, partition, &NO_KEY) {
+            Some(found) => found,
+            None => self.insert(target.spec, partition, &NO_KEY),
+        }
+    }
+
+    fn find(&self, spec: SpecId, partition: u64, key: &Key<'_>) -> Option<NodeId> {
+        let hash = self.table.hash(spec, partition, key);
+        let wanted = |entry: &Entry| {
+            entry.hash == hash && {
+                let node = self.node(entry.node);
+                node.spec == spec && node.partition == partition && spells(&node.text, key)
+            }
+        };
+        let entry = self.table.entries.find(widen(hash), wanted)?;
+        Some(entry.node)
+    }
+
+    fn insert(&mut self, spec: SpecId, partition: u64, key: &Key<'_>) -> NodeId {
+        let parent = self.spec(spec).parent.map(|parent| {
+            let shared = self.spec(parent).kind == SpecKind::AcrossPartitions;
+            if shared || !self.table.partitioned {
+                return NodeId::new(parent.0 as usize);
+            }
+            match self.find(parent, partition, &NO_KEY) {
+                Some(found) => found,
+                None => self.insert(parent, partition, &NO_KEY),
+            }
+        });
+        if let Some(parent) = parent {
+            self.node_mut(parent).children += 1;
+        }
+        let hash = self.table.hash(spec, partition, key);
+        let mut node = Node::new(spec, parent);
+        node.partition = partition;
+        node.hash = hash;
+        node.text = [&*key.host, &*key.path].concat().into_boxed_str();
+        let node = NodeId::new(self.nodes.insert(Box::new(node)));
+        let entry = Entry { hash, node };
+        self.table
+            .entries
+            .insert_unique(entry.full_hash(), entry, Entry::full_hash);
+        node
+    }
+
+    /// Forgets every dynamic node that would decide like a new one.
+    pub(super) fn sweep(&mut self, now: Tick) {
+        // A node keeps its parent, so parents go one round after their children.
+        while self.sweep_range(self.table.fixed, usize::MAX, now) > 0 {}
+        self.end_sweep(now);
+    }
+
+    fn sweep_a_little(&mut self, now: Tick) {
+        let due = *self.table.sweep.due.get_or_insert(now);
+        let from = match self.table.sweep.cursor {
+            Some(cursor) => cursor,
+            None if now < due => return,
+            None => self.table.fixed,
+        };
+        let step = (self.nodes.capacity() / SWEEP_CALLS).max(SWEEP_STEP);
+        let to = from.saturating_add(step);
+        self.sweep_range(from, to, now);
+        if to < self.nodes.capacity() {
+            self.table.sweep.cursor = Some(to);
+        } else {
+            self.end_sweep(now);
+        }
+    }
+
+    /// Returns how many it has forgotten.
+    fn sweep_range(&mut self, from: usize, to: usize, now: Tick) -> usize {
+        let mut forgotten = 0;
+        for index in from..to.min(self.nodes.capacity()) {
+            let Some(node) = self.nodes.get(index) else {
+                continue;
+            };
+            let longest = self.spec(node.spec).rules.longest();
+            if node.is_pinned() || !node.bucket.is_quiet(longest, now) {
+                continue;
+            }
+            let node = self.nodes.remove(index);
+            self.table.remove(node.hash, NodeId::new(index));
+            if let Some(parent) = node.parent {
+                self.node_mut(parent).children -= 1;
+            }
+            forgotten += 1;
+        }
+        forgotten
+    }
+
+    /// Gives memory back once three quarters of it are unused.
+    fn end_sweep(&mut self, now: Tick) {
+        let longest = self.longest().max(SHORTEST_SWEEP);
+        let table = &mut self.table;
+        table.sweep = Sweep {
+            cursor: None,
+            due: Some(now.after(longest)),
+        };
+        if self.nodes.len() > self.nodes.capacity() / 4 {
+            return;
+        }
+        self.nodes.compact(|node, from, to| {
+            // What others know by its index has to stay where it is; compacting ends there.
+            let movable = !node.is_pinned() && node.bucket.is_idle();
+            if movable {
+                table.relocate(node.hash, NodeId::new(from), NodeId::new(to));
+            }
+            movable
+        });
+        table.entries.shrink_to(0, Entry::full_hash);
+    }
+}
+
+impl Table {
+    fn remove(&mut self, hash: u32, node: NodeId) {
+        self.entries
+            .find_entry(widen(hash), |entry| entry.node == node)
+            .expect("every dynamic node is in the table")
+            .remove();
+    }
+
+    fn relocate(&mut self, hash: u32, from: NodeId, to: NodeId) {
+        self.entries
+            .find_mut(widen(hash), |entry| entry.node == from)
+            .expect("every dynamic node is in the table")
+            .node = to;
+    }
+}
+
+impl Node {
+    /// Whether other nodes or waiting requests know this one by its index.
+    fn is_pinned(&self) -> bool {
+        self.children > 0 || self.contest.is_some()
+    }
+}

@@ -1,0 +1,71 @@
+use std::task::Waker;
+
+use super::{age::Age, node::NodeId, state::Taken};
+use crate::{
+    bucket::Tick,
+    error::{Refused, RefusedReason},
+};
+
+/// A request that waits, as the engine sees it. Its future has the other half
+/// ([`Waiting`](super::wait::Waiting)).
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) leaf: NodeId,
+    pub(super) age: Age,
+    pub(super) stage: Stage,
+    /// Registered by each poll that stays pending, taken by the first wake after it.
+    pub(super) waker: Option<Waker>,
+    /// When the node that this waiter heads is due to open; `NEVER` for everyone who is no head.
+    pub(super) alarm: Tick,
+    /// When the future's timer will make it look again. An alarm that is earlier needs a wake.
+    pub(super) armed: Tick,
+    pub(super) limit: Limit,
+}
+
+impl Waiter {
+    pub(super) fn is_queued(&self) -> bool {
+        matches!(self.stage, Stage::Queued)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WaiterId(pub(super) u32);
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    Queued,
+    /// It has left the queue and has its places; its future has yet to fetch them.
+    Granted(Taken),
+    Refused(Box<Refused>),
+}
+
+/// Until when a request is prepared to wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    pub(super) until: Tick,
+    /// What to say when it is known that this will not be enough.
+    pub(super) reason: RefusedReason,
+}
+
+impl Limit {
+    /// The earlier of the two.
+    pub(super) fn new(max_wait: Option<Tick>, deadline: Option<Tick>) -> Self {
+        let max_wait = max_wait.unwrap_or(Tick::NEVER);
+        let deadline = deadline.unwrap_or(Tick::NEVER);
+        if deadline < max_wait {
+            Self {
+                until: deadline,
+                reason: RefusedReason::DeadlineWouldPass,
+            }
+        } else {
+            Self {
+                until: max_wait,
+                reason: RefusedReason::WouldWaitTooLong,
+            }
+        }
+    }
+
+    pub(super) fn is_some(&self) -> bool {
+        self.until != Tick::NEVER
+    }
+}

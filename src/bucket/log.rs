@@ -1,0 +1,107 @@
+use std::collections::VecDeque;
+
+use super::{
+    Gate,
+    rules::Rule,
+    tick::{Span, Tick},
+};
+
+/// When the latest requests of a bucket went out.
+///
+/// One log serves all windows of a bucket, since they count the same dispatches: the window (n, P)
+/// has room at `now` exactly if the n-th last dispatch is at least P old. That is a look-up, with no
+/// counter to decay and no edge to reset, so the window is exact by construction.
+///
+/// A *place* is a dispatch that is certain to come but has not happened. It counts as later than
+/// every stamp, because it will be.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    /// In ascending order; at most as many as the largest window counts.
+    stamps: VecDeque<Tick>,
+    places: u32,
+    /// The latest stamp that is no longer in `stamps`, or `Tick::NONE`. A window that grows beyond
+    /// what was kept takes it for all the stamps it cannot see: too strict rather than too lax.
+    forgotten: Option<std::num::NonZeroU64>,
+}
+
+impl Log {
+    pub(crate) fn take(&mut self) {
+        self.places += 1;
+    }
+
+    pub(crate) fn give_back(&mut self) {
+        debug_assert!(self.places > 0, "a place is given back once");
+        self.places -= 1;
+    }
+
+    /// Turns a place into a stamp, and forgets what is older than the last `depth` of them.
+    pub(crate) fn stamp(&mut self, now: Tick, depth: usize) {
+        self.give_back();
+        if depth == 0 {
+            return;
+        }
+        // Two threads can read the clock in one order and come here in the other. The later reading
+        // is safe for both: a stamp may be late, never early.
+        let stamp = self.last().map_or(now, |last| last.max(now));
+        if self.stamps.capacity() == 0 {
+            // Most keys of a large table are used once. The default would reserve four.
+            self.stamps.reserve_exact(1);
+        }
+        self.stamps.push_back(stamp);
+        while self.stamps.len() > depth {
+            self.forgotten = self
+                .stamps
+                .pop_front()
+                .and_then(|tick| tick.0.try_into().ok());
+        }
+    }
+
+    pub(crate) fn last(&self) -> Option<Tick> {
+        self.stamps.back().copied()
+    }
+
+    pub(crate) fn places(&self) -> u32 {
+        self.places
+    }
+
+    /// When the window has room for one more.
+    pub(crate) fn gate(&self, rule: Rule) -> Gate {
+        let Some(stamped) = rule.n.checked_sub(self.places).filter(|&n| n > 0) else {
+            return Gate::Closed;
+        };
+        self.nth_last(stamped as usize)
+            .map_or(Gate::Open, |stamp| Gate::Until(stamp.after(rule.span)))
+    }
+
+    /// When the window has room for the request that `rank` others precede, if each of them goes
+    /// out as early as it can, and none before `start`, which is not before `now`.
+    pub(crate) fn slot(&self, rule: Rule, rank: usize, now: Tick, start: Tick) -> Tick {
+        let n = rule.n as usize;
+        let (rounds, rank) = (rank / n, rank % n);
+        // The dispatch n before ours, counted from the end of the log once the places have been
+        // stamped and the `rank` others of this round have gone.
+        let back = n - rank;
+        let places = self.places as usize;
+        let earliest = if back > places {
+            self.nth_last(back - places)
+                .map_or(Tick::NONE, |stamp| stamp.after(rule.span))
+        } else {
+            // It is a place: it will be stamped now at the earliest.
+            now.after(rule.span)
+        };
+        earliest.max(start).after(rule.span.times(rounds as u64))
+    }
+
+    /// The latest but n-1, where what was forgotten counts as many times as needed.
+    fn nth_last(&self, n: usize) -> Option<Tick> {
+        match self.stamps.len().checked_sub(n) {
+            Some(index) => Some(self.stamps[index]),
+            None => self.forgotten.map(|tick| Tick(tick.get())),
+        }
+    }
+
+    /// Whether nothing here can close a window of length `longest` any more.
+    pub(crate) fn is_quiet(&self, longest: Span, now: Tick) -> bool {
+        self.places == 0 && self.last().is_none_or(|last| last.after(longest) <= now)
+    }
+}

@@ -1,0 +1,173 @@
+//! What the layers refuse by themselves.
+
+use std::{error::Error, fmt, time::Duration};
+
+use tower::BoxError;
+
+/// A request that a limiting layer did not let through.
+///
+/// It never reached the inner service. Refusals happen only where waiting was limited: by
+/// `max_waiting`, by `max_wait`, or by a [`Deadline`](crate::Deadline) on the request.
+///
+/// Errors travel through a tower stack as [`BoxError`], perhaps wrapped by other layers on their way:
+/// [`Refused::in_error`] finds a refusal at any depth.
+///
+/// ```
+/// use tower_throttle::{BoxError, Refused};
+///
+/// fn should_slow_down(error: &BoxError) -> bool {
+///     Refused::in_error(error).is_some()
+/// }
+/// # assert!(!should_slow_down(&"another error".into()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    endpoint: Box<str>,
+    scope: Box<str>,
+    reason: RefusedReason,
+    retry_after: Option<Duration>,
+}
+
+/// Why a request was [`Refused`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusedReason {
+    /// As many requests wait already as `max_waiting` allows.
+    QueueFull,
+    /// The time until its turn is known, and longer than `max_wait`.
+    WouldWaitTooLong,
+    /// The time until its turn is known, and its [`Deadline`](crate::Deadline) comes first.
+    DeadlineWouldPass,
+    /// It has waited for as long as `max_wait` or its deadline allow.
+    WaitedTooLong,
+}
+
+impl Refused {
+    pub(crate) fn new(
+        endpoint: &str,
+        scope: &str,
+        reason: RefusedReason,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            scope: scope.into(),
+            reason,
+            retry_after,
+        }
+    }
+
+    /// The refusal in `error` or in its chain of sources.
+    pub fn in_error(error: &BoxError) -> Option<&Self> {
+        Self::in_dyn(&**error)
+    }
+
+    /// The refusal in `error` or in its chain of sources.
+    pub fn in_dyn<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(refused) = error.downcast_ref() {
+                return Some(refused);
+            }
+            next = error.source();
+        }
+        None
+    }
+
+    /// The endpoint of the request: its template, its name, or its host and path.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The scope that had no room: the endpoint itself, its group's name, or `overall`.
+    pub fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    /// Which limit on waiting refused it.
+    pub fn reason(&self) -> RefusedReason {
+        self.reason
+    }
+
+    /// How long after the refusal the request's turn would have come, as far as windows and pauses
+    /// tell; `None` where only the end of other requests could have made room.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "request to `{}` refused: ", self.endpoint)?;
+        match self.reason {
+            RefusedReason::QueueFull => write!(
+                f,
+                "as many requests wait for `{}` as `max_waiting` allows",
+                self.scope
+            ),
+            RefusedReason::WouldWaitTooLong => {
+                write!(f, "`{}` is busy for longer than `max_wait`", self.scope)
+            }
+            RefusedReason::DeadlineWouldPass => {
+                write!(f, "`{}` is busy until after its deadline", self.scope)
+            }
+            RefusedReason::WaitedTooLong => {
+                write!(f, "it has waited for `{}` as long as it may", self.scope)
+            }
+        }?;
+        match self.retry_after {
+            Some(wait) => write!(f, " (its turn would come in {wait:?})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for Refused {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> Refused {
+        Refused::new(
+            "GET /a",
+            "overall",
+            RefusedReason::QueueFull,
+            Some(Duration::from_millis(1500)),
+        )
+    }
+
+    #[derive(Debug)]
+    struct Wrapped(BoxError);
+
+    impl fmt::Display for Wrapped {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("wrapped")
+        }
+    }
+
+    impl Error for Wrapped {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&*self.0)
+        }
+    }
+
+    #[test]
+    fn is_found_at_any_depth() {
+        let plain: BoxError = refused().into();
+        assert_eq!(Refused::in_error(&plain), Some(&refused()));
+        let deep: BoxError = Wrapped(Wrapped(refused().into()).into()).into();
+        assert_eq!(Refused::in_error(&deep), Some(&refused()));
+        let other: BoxError = Wrapped("something else".into()).into();
+        assert_eq!(Refused::in_error(&other), None);
+    }
+
+    #[test]
+    fn says_what_happened() {
+        assert_eq!(
+            refused().to_string(),
+            "request to `GET /a` refused: as many requests wait for `overall` as `max_waiting` \
+             allows (its turn would come in 1.5s)"
+        );
+    }
+}

@@ -1,0 +1,167 @@
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::{Method, Request, Response, StatusCode};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::Body;
+use crate::{
+    BoxError,
+    admission::{Engine, Grant, Permit, Waiting},
+};
+use std::sync::Arc;
+
+pin_project! {
+    /// The response of a limiting layer's service.
+    ///
+    /// Named by the inner service, the request and the inner service's future, and bound by none of
+    /// them, so that a task that holds it is `Send` whenever they are.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, R, F> {
+        #[pin]
+        state: State<S, R, F>,
+    }
+}
+
+pin_project! {
+    /// By what is awaited.
+    #[project = StateProj]
+    #[project_replace = StateOwned]
+    enum State<S, R, F> {
+        /// Its turn.
+        Queued { waiting: Waiting, service: S, request: R },
+        /// The inner service's readiness, with places in every scope.
+        Readying { grant: Grant<Arc<Engine>>, service: S, request: R },
+        /// The inner service's answer.
+        Calling { #[pin] future: F, permit: Option<Permit>, is_connect: bool },
+        /// Nothing: it was clear from the start.
+        Failed { error: BoxError },
+        /// Nothing any more.
+        Done,
+    }
+}
+
+impl<S, R, F> ResponseFuture<S, R, F> {
+    pub(super) fn queued(waiting: Waiting, service: S, request: R) -> Self {
+        Self {
+            state: State::Queued {
+                waiting,
+                service,
+                request,
+            },
+        }
+    }
+
+    pub(super) fn calling(future: F, permit: Option<Permit>, is_connect: bool) -> Self {
+        Self {
+            state: State::Calling {
+                future,
+                permit,
+                is_connect,
+            },
+        }
+    }
+
+    pub(super) fn failed(error: BoxError) -> Self {
+        Self {
+            state: State::Failed { error },
+        }
+    }
+}
+
+impl<S, B, ResB> Future for ResponseFuture<S, Request<B>, S::Future>
+where
+    S: Service<Request<B>, Response = Response<ResB>>,
+    S::Error: Into<BoxError>,
+    ResB: http_body::Body,
+{
+    type Output = Result<Response<Body<ResB>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProj::Queued {
+                    waiting, request, ..
+                } => {
+                    let granted = ready!(waiting.poll(cx, request));
+                    let StateOwned::Queued {
+                        service, request, ..
+                    } = state.as_mut().project_replace(State::Done)
+                    else {
+                        unreachable!("matched above")
+                    };
+                    let grant = granted?;
+                    state.set(State::Readying {
+                        grant,
+                        service,
+                        request,
+                    });
+                }
+                StateProj::Readying { service, .. } => {
+                    let readied = ready!(service.poll_ready(cx));
+                    let StateOwned::Readying {
+                        grant,
+                        mut service,
+                        request,
+                    } = state.as_mut().project_replace(State::Done)
+                    else {
+                        unreachable!("matched above")
+                    };
+                    // On an error the grant is dropped, and the next in line takes its places.
+                    readied.map_err(Into::into)?;
+                    let is_connect = request.method() == Method::CONNECT;
+                    let (future, permit) = grant.dispatch(|| service.call(request));
+                    state.set(State::Calling {
+                        future,
+                        permit,
+                        is_connect,
+                    });
+                }
+                StateProj::Calling {
+                    future,
+                    permit,
+                    is_connect,
+                } => {
+                    let result = ready!(future.poll(cx)).map_err(Into::into);
+                    let is_connect = *is_connect;
+                    let permit = permit.take();
+                    // Ends the inner future, and on an error the permit, before anyone hears of it.
+                    state.set(State::Done);
+                    let response = result?;
+                    let tunnel = is_connect && response.status().is_success()
+                        || response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                    let permit = permit.filter(|_| !tunnel).and_then(Permit::head_arrived);
+                    return Poll::Ready(Ok(response.map(|body| Body::new(body, permit))));
+                }
+                StateProj::Failed { .. } => {
+                    let StateOwned::Failed { error } = state.as_mut().project_replace(State::Done)
+                    else {
+                        unreachable!("matched above")
+                    };
+                    return Poll::Ready(Err(error));
+                }
+                StateProj::Done => panic!("polled after it was ready"),
+            }
+        }
+    }
+}
+
+impl<S, R, F> fmt::Debug for ResponseFuture<S, R, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Queued { .. } => "Queued",
+            State::Readying { .. } => "Readying",
+            State::Calling { .. } => "Calling",
+            State::Failed { .. } => "Failed",
+            State::Done => "Done",
+        };
+        f.debug_tuple("ResponseFuture")
+            .field(&format_args!("{state}"))
+            .finish()
+    }
+}

@@ -1,0 +1,45 @@
+//! The tower side of the admission engine: three layers, one service.
+//!
+//! [`RpsLayer`], [`ConcurrencyLayer`] and [`ThrottleLayer`] are one engine with windows, permits or
+//! both switched on.
+//!
+//! # Order
+//!
+//! By hand, the order is `Retry -> Concurrency -> Rps -> client`, top to bottom. The rate limit is
+//! innermost, so that a request is counted when it really goes out. The other way round, requests
+//! take their place in the window, wait for a permit, and then leave together.
+//!
+//! A request that waits in `Rps` holds its permit of the `Concurrency` above it. Four requests to an
+//! endpoint of one per minute so starve every other endpoint of an overall limit of four.
+//! [`ThrottleLayer`] decides over both at once, and nobody holds one while waiting for the other.
+//!
+//! # Cancellation
+//!
+//! Dropping a response future at any point gives back what it holds: a place in a queue, a place in a
+//! window that was granted but not used, a permit. A request that was dispatched has been dispatched:
+//! its stamp in the windows stays. Dropping the response body ends the permit.
+//!
+//! A waiting future has to be polled or dropped. The request at the head of a queue carries the
+//! queue's timer, so a head that is kept without being polled keeps everybody behind it.
+//!
+//! # Composition
+//!
+//! All three are always ready if the inner service is: which endpoint a request goes to is known only
+//! in `call`, so that is where it waits. Layers that act on readiness (`load_shed`, balancers, bounded
+//! buffers) see no back-pressure from here; bound the queue with `max_waiting` or `max_wait`.
+//!
+//! The inner service must be `Clone`: a request that has to wait does so with a fresh clone, so that
+//! the readied service does not hold what it reserved. For a client that is not, put tower's
+//! `BufferLayer` below.
+
+mod body;
+mod future;
+mod layer;
+mod service;
+
+pub use self::{
+    body::Body,
+    future::ResponseFuture,
+    layer::{ConcurrencyLayer, RpsLayer, ThrottleLayer},
+    service::{Concurrency, Rps, Throttle},
+};

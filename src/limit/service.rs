@@ -1,0 +1,122 @@
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Method, Request, Response};
+use tower_service::Service;
+
+use super::{Body, ResponseFuture};
+use crate::{
+    BoxError,
+    admission::{Engine, Patience, Waiting},
+};
+
+/// What the three faces have in common: an inner service and the engine of its layer.
+///
+/// Cloning shares the engine. There is nothing per instance: readiness is the inner service's.
+#[derive(Clone, Debug)]
+pub(super) struct Limit<S> {
+    inner: S,
+    engine: Arc<Engine>,
+    patience: Patience,
+}
+
+impl<S> Limit<S> {
+    pub(super) fn new(inner: S, engine: Arc<Engine>, patience: Patience) -> Self {
+        Self {
+            inner,
+            engine,
+            patience,
+        }
+    }
+
+    fn call<B, ResB>(&mut self, request: Request<B>) -> ResponseFuture<S, Request<B>, S::Future>
+    where
+        S: Service<Request<B>, Response = Response<ResB>> + Clone,
+    {
+        match self.engine.admit(&request) {
+            Ok(Some(grant)) => {
+                let is_connect = request.method() == Method::CONNECT;
+                let (future, permit) = grant.dispatch(|| self.inner.call(request));
+                ResponseFuture::calling(future, permit, is_connect)
+            }
+            Ok(None) => {
+                // The readied instance may have reserved something below. It must not be held while
+                // waiting, and only a call or its drop gives that back; a clone has reserved nothing.
+                let waiting = Waiting::new(Arc::clone(&self.engine), self.patience);
+                self.inner = self.inner.clone();
+                ResponseFuture::queued(waiting, self.inner.clone(), request)
+            }
+            Err(error) => ResponseFuture::failed(error.into()),
+        }
+    }
+}
+
+/// A face's service: a newtype around [`Limit`], so that each has its own name and docs.
+macro_rules! face {
+    ($(#[$docs:meta])* $Service:ident) => {
+        $(#[$docs])*
+        #[derive(Clone, Debug)]
+        pub struct $Service<S> {
+            limit: Limit<S>,
+        }
+
+        impl<S> $Service<S> {
+            pub(super) fn new(inner: S, engine: Arc<Engine>, patience: Patience) -> Self {
+                Self {
+                    limit: Limit::new(inner, engine, patience),
+                }
+            }
+
+            /// The inner service.
+            pub fn get_ref(&self) -> &S {
+                &self.limit.inner
+            }
+
+            /// The inner service. Calls made through it are not limited.
+            pub fn get_mut(&mut self) -> &mut S {
+                &mut self.limit.inner
+            }
+
+            /// The inner service alone.
+            pub fn into_inner(self) -> S {
+                self.limit.inner
+            }
+        }
+
+        impl<S, B, ResB> Service<Request<B>> for $Service<S>
+        where
+            S: Service<Request<B>, Response = Response<ResB>> + Clone,
+            S::Error: Into<BoxError>,
+            ResB: http_body::Body,
+        {
+            type Response = Response<Body<ResB>>;
+            type Error = BoxError;
+            type Future = ResponseFuture<S, Request<B>, S::Future>;
+
+            fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+                self.limit.inner.poll_ready(cx).map_err(Into::into)
+            }
+
+            fn call(&mut self, request: Request<B>) -> Self::Future {
+                self.limit.call(request)
+            }
+        }
+    };
+}
+
+face! {
+    /// The service of [`RpsLayer`](crate::RpsLayer).
+    Rps
+}
+
+face! {
+    /// The service of [`ConcurrencyLayer`](crate::ConcurrencyLayer).
+    Concurrency
+}
+
+face! {
+    /// The service of [`ThrottleLayer`](crate::ThrottleLayer).
+    Throttle
+}
