@@ -38,7 +38,9 @@ impl Clock {
         }
         match tick.0.checked_sub(ORIGIN) {
             Some(ahead) => self.origin.checked_add(Duration::from_nanos(ahead)),
-            None => self.origin.checked_sub(Duration::from_nanos(ORIGIN - tick.0)),
+            None => self
+                .origin
+                .checked_sub(Duration::from_nanos(ORIGIN - tick.0)),
         }
     }
 }

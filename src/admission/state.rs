@@ -243,14 +243,19 @@ impl State {
             // A gate may have opened since the last timer tick; those in front go first.
             self.settle(leaf, now, wakes);
         }
-        let taken = (limit.until >= now).then(|| self.admit(leaf, now)).flatten();
+        let taken = (limit.until >= now)
+            .then(|| self.admit(leaf, now))
+            .flatten();
         if let Some(taken) = taken {
             return Look::Granted(taken);
         }
         if let Some(refused) = self.refuse_entry(leaf, age, limit, max_waiting, now) {
             return Look::Refused(refused);
         }
-        #[expect(clippy::cast_possible_truncation, reason = "2^32 waiters do not fit into memory")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "2^32 waiters do not fit into memory"
+        )]
         let id = WaiterId(self.waiters.insert(Waiter {
             leaf,
             age,
@@ -281,13 +286,14 @@ impl State {
         if !limit.is_some() && max_waiting.is_none() {
             return None;
         }
-        let rank = self.node(leaf).contest.as_ref().map_or(0, |contest| {
-            contest.queue.range(..(age.0, 0)).count()
-        });
+        let rank = self
+            .node(leaf)
+            .contest
+            .as_ref()
+            .map_or(0, |contest| contest.queue.range(..(age.0, 0)).count());
         let (slot, scope) = self.slot(leaf, rank, now);
-        let full = max_waiting.and_then(|most| {
-            self.path(leaf).find(|&id| self.node(id).waiting() >= most)
-        });
+        let full = max_waiting
+            .and_then(|most| self.path(leaf).find(|&id| self.node(id).waiting() >= most));
         if let Some(full) = full {
             return Some(self.refuse(leaf, full, RefusedReason::QueueFull, slot, now));
         }
@@ -380,7 +386,9 @@ impl State {
     fn rank(&self, id: WaiterId) -> usize {
         let waiter = &self.waiters[id.0 as usize];
         let contest = self.node(waiter.leaf).contest.as_ref();
-        contest.map_or(0, |contest| contest.queue.range(..(waiter.age.0, id.0)).count())
+        contest.map_or(0, |contest| {
+            contest.queue.range(..(waiter.age.0, id.0)).count()
+        })
     }
 
     fn look(&mut self, id: WaiterId) -> Look {
@@ -505,7 +513,8 @@ impl State {
             }
         });
         if let Some(seat) = seat {
-            self.queue(parent).insert((seat.ticket, 0), Entrant::Child(id));
+            self.queue(parent)
+                .insert((seat.ticket, 0), Entrant::Child(id));
         }
         if let Some(contest) = &mut self.node_mut(id).contest {
             contest.seat = seat;

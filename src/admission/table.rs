@@ -55,6 +55,10 @@ const SWEEP_STEP: usize = 32;
 
 impl Entry {
     /// What the table wants to see: it takes its index from the low bits and its tag from the high.
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the table passes a reference"
+    )]
     fn full_hash(&self) -> u64 {
         widen(self.hash)
     }
@@ -123,7 +127,11 @@ impl State {
         if self.table.entries.len() < self.table.max_keys {
             return self.insert(target.spec, target.partition, key);
         }
-        let partition = if self.table.partitioned { OVERFLOW } else { target.partition };
+        let partition = if self.table.partitioned {
+            OVERFLOW
+        } else {
+            target.partition
+        };
         match self.find(target.spec, partition, &NO_KEY) {
             Some(found) => found,
             None => self.insert(target.spec, partition, &NO_KEY),

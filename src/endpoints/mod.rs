@@ -17,7 +17,7 @@ mod template;
 mod tests;
 mod trie;
 
-pub(crate) use self::routes::{Key, Routes, Spec, SpecId, SpecKind, Target};
+pub(crate) use self::routes::{Key, Routes, SpecId, SpecKind, Target};
 pub use self::{
     builder::Endpoints,
     error::{InvalidEndpoint, UnknownEndpoint},

@@ -1,0 +1,241 @@
+//! What waiting requests and idle keys cost in live bytes, counted by the allocator.
+
+use std::{
+    alloc::System,
+    convert::Infallible,
+    fmt::Write as _,
+    future::{Ready, ready},
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use http_body_util::{Empty, Full};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use tower::{Layer, Service, ServiceExt};
+use tower_throttle::{ConcurrencyLayer, Endpoints, Quota, RpsLayer, ThrottleLayer};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// The allocator counts for the whole process, so only one test may run at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn live_bytes() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated - stats.bytes_deallocated
+}
+
+fn allocations() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.allocations + stats.reallocations
+}
+
+type Body = Full<bytes::Bytes>;
+
+/// Answers at once, without allocating.
+#[derive(Clone, Debug)]
+struct Instant;
+
+impl Service<Request<Body>> for Instant {
+    type Response = Response<Empty<bytes::Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        ready(Ok(Response::new(Empty::new())))
+    }
+}
+
+/// Never answers.
+#[derive(Clone, Debug)]
+struct Silent;
+
+impl Service<Request<Body>> for Silent {
+    type Response = Response<Empty<bytes::Bytes>>;
+    type Error = Infallible;
+    type Future = std::future::Pending<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        std::future::pending()
+    }
+}
+
+fn request(path: &str) -> Request<Body> {
+    Request::get(path).body(Full::default()).unwrap()
+}
+
+const WAITERS: usize = 16_000;
+
+/// Live bytes per request of tasks that wait in `service`.
+fn bytes_per_waiter<S>(service: S) -> usize
+where
+    S: Service<Request<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: std::fmt::Debug,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let before = live_bytes();
+        let tasks: Vec<_> = (0..WAITERS)
+            .map(|_| {
+                let mut service = service.clone();
+                tokio::spawn(async move {
+                    let _ = service.ready().await.unwrap().call(request("/a")).await;
+                })
+            })
+            .collect();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let per_waiter = (live_bytes() - before) / WAITERS;
+        drop(tasks);
+        per_waiter
+    })
+}
+
+#[test]
+fn a_waiting_request_costs_at_most_400_bytes_over_the_bare_service() {
+    let _alone = alone();
+    let bare = bytes_per_waiter(Silent);
+    let endpoints = Endpoints::new().route("GET /a", Quota::per_second(20).concurrency(20));
+    for (name, limited) in [
+        (
+            "RpsLayer",
+            bytes_per_waiter(RpsLayer::new(endpoints.clone()).layer(Silent)),
+        ),
+        (
+            "ConcurrencyLayer",
+            bytes_per_waiter(ConcurrencyLayer::new(endpoints.clone()).layer(Silent)),
+        ),
+        (
+            "ThrottleLayer",
+            bytes_per_waiter(ThrottleLayer::new(endpoints).layer(Silent)),
+        ),
+    ] {
+        let over = limited - bare;
+        println!("{name}: {over} bytes per waiting request over the bare service's {bare}");
+        assert!(
+            over <= 400,
+            "{name}: {over} bytes over the bare service's {bare}"
+        );
+    }
+}
+
+#[test]
+fn a_million_idle_keys_cost_at_most_250_bytes_each_and_are_forgotten() {
+    const KEYS: usize = 1_000_000;
+    let _alone = alone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    for by_sweep in [false, true] {
+        runtime.block_on(async {
+            let endpoints = Endpoints::new().each_other_path(Quota::per_second(10).concurrency(2));
+            let layer = ThrottleLayer::new(endpoints);
+            let mut service = layer.layer(Instant);
+            service
+                .ready()
+                .await
+                .unwrap()
+                .call(request("/first"))
+                .await
+                .unwrap();
+            let before = live_bytes();
+            let mut path = String::new();
+            for index in 0..KEYS {
+                path.clear();
+                write!(path, "http://api.example.com/v1/items/{index:07}").unwrap();
+                service
+                    .ready()
+                    .await
+                    .unwrap()
+                    .call(request(&path))
+                    .await
+                    .unwrap();
+            }
+            let each = (live_bytes() - before) / KEYS;
+            println!("{each} bytes per idle key");
+            assert!(each <= 250, "{each} bytes per idle key");
+
+            // Half of the window later, everything still counts.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            layer.handle().sweep();
+            assert_eq!(layer.handle().snapshot().buckets().count(), KEYS + 2);
+
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if by_sweep {
+                layer.handle().sweep();
+            } else {
+                for _ in 0..1_000 {
+                    service
+                        .ready()
+                        .await
+                        .unwrap()
+                        .call(request("/first"))
+                        .await
+                        .unwrap();
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            let after = live_bytes();
+            println!("{before} bytes before, {after} after");
+            assert!(
+                after.abs_diff(before) <= before / 10,
+                "{before} bytes before, {after} after"
+            );
+        });
+    }
+}
+
+#[test]
+fn an_admitted_call_does_not_allocate() {
+    const BATCHES: usize = 30;
+    const CALLS: usize = 100;
+    let _alone = alone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let endpoints = Endpoints::new()
+        .route(
+            "GET /v1/items/{id}",
+            Quota::per_second(1_000_000).concurrency(4),
+        )
+        .overall(Quota::per_second(1_000_000));
+    let mut service = ThrottleLayer::new(endpoints).layer(Instant);
+    runtime.block_on(async {
+        // The log of stamps grows by doubling, and the test runner's own thread allocates now and
+        // then. Neither spoils every batch; an allocation of ours per call would.
+        let mut fewest = usize::MAX;
+        for _ in 0..BATCHES {
+            let mut spent = 0;
+            for _ in 0..CALLS {
+                let request = request("http://api.example.com/v1/items/1");
+                let before = allocations();
+                service.ready().await.unwrap().call(request).await.unwrap();
+                spent += allocations() - before;
+            }
+            fewest = fewest.min(spent);
+        }
+        assert_eq!(fewest, 0, "allocations in {CALLS} calls");
+    });
+}
