@@ -3,6 +3,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod quota;
+pub mod signal;
 
 pub use quota::{MAX_WINDOWS, Quota};
 

@@ -1,0 +1,236 @@
+//! [`Profile`]: which dialects are understood, and how what they say becomes one [`Signal`].
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, StatusCode, header};
+
+use super::{
+    Answer, Classify, QuotaReport, Signal, SignalKind, SignalScope, anthropic,
+    buckets::{Bucket, Buckets, Unit},
+    discord, elevenlabs, github,
+    json::Refusal,
+    openai, ratelimit, retry, riot, shopify, x_ratelimit,
+};
+
+/// "Site is overloaded", of Anthropic and some others; not in any registry.
+const OVERLOADED: u16 = 529;
+
+/// Whose API it is, for what looking at an answer cannot tell.
+///
+/// Every profile understands what [`Standard`](Self::Standard) does; see the [dialects](super#dialects).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Profile {
+    /// Standards, and what can be told apart by looking. The default.
+    #[default]
+    Standard,
+    /// Anthropic: headers of its own, whose resets are when a bucket is full again.
+    Anthropic,
+    /// `OpenAI`, Azure `OpenAI` and the like: resets are when a bucket is full again.
+    OpenAi,
+    /// GitHub: 403 may be a rate limit, and the quota is one for everything.
+    GitHub,
+    /// Discord: the scope in headers, the delay in the body.
+    Discord,
+    /// Riot Games: headers of its own for the application and the method.
+    Riot,
+    /// Shopify (REST): a header of its own that counts upwards.
+    Shopify,
+}
+
+impl Classify for Profile {
+    fn wants_body(&self, answer: &Answer<'_>) -> bool {
+        let status = answer.status();
+        self.may_refuse(status) && status.as_u16() != OVERLOADED && !is_encoded(answer.headers())
+    }
+
+    fn classify(&self, answer: &Answer<'_>) -> Option<Signal> {
+        if !self.may_refuse(answer.status()) {
+            return None;
+        }
+        let refusal = if is_encoded(answer.headers()) {
+            Refusal::default()
+        } else {
+            Refusal::read(answer.body())
+        };
+        let blocking = self.ask(answer, Buckets::blocking);
+        let kind = self
+            .kind_by_body(answer, &refusal)
+            .or_else(|| self.kind_by_head(answer, &refusal, blocking))?;
+
+        let mut signal = Signal::new(kind).with_scope(self.scope(answer, &refusal, kind));
+        signal.should_retry = answer.should_retry();
+        signal.retry_after = self.delay(answer, &refusal, blocking);
+        match kind {
+            SignalKind::Concurrency => {
+                signal.concurrency_limit = concurrency_limit(answer, &refusal, blocking);
+            }
+            SignalKind::Rate => {
+                let counted = blocking.filter(|bucket| bucket.unit == Unit::Requests);
+                signal.rate_limit = counted.and_then(|bucket| bucket.limit);
+                signal.period = counted.and_then(|bucket| bucket.period);
+            }
+            SignalKind::Overload | SignalKind::QuotaExhausted => {}
+        }
+        Some(signal)
+    }
+
+    fn quota(&self, answer: &Answer<'_>) -> Option<QuotaReport> {
+        // Most answers have none of these headers: one look at the names settles it.
+        let relevant = |name: &HeaderName| self.is_quota_header(name.as_str());
+        if !answer.headers().keys().any(relevant) || is_cached(answer.headers()) {
+            return None;
+        }
+        let mut report = self.ask(answer, Buckets::report).unwrap_or_default();
+        elevenlabs::in_flight(answer.headers(), &mut report);
+        (report != QuotaReport::default()).then_some(report)
+    }
+}
+
+impl Profile {
+    /// Whether an answer of this status can be a refusal; whether it is may be for its body to say.
+    fn may_refuse(self, status: StatusCode) -> bool {
+        match status {
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::UNAUTHORIZED
+            | StatusCode::PAYMENT_REQUIRED => true,
+            StatusCode::FORBIDDEN => self == Self::GitHub,
+            status => status.as_u16() == OVERLOADED,
+        }
+    }
+
+    fn kind_by_body(self, answer: &Answer<'_>, refusal: &Refusal<'_>) -> Option<SignalKind> {
+        elevenlabs::kind(&refusal.detail, answer.status())
+            .or_else(|| openai::kind(&refusal.error))
+            .or_else(|| match self {
+                Self::Anthropic => anthropic::kind(&refusal.error, answer.status()),
+                _ => None,
+            })
+    }
+
+    fn kind_by_head(
+        self,
+        answer: &Answer<'_>,
+        refusal: &Refusal<'_>,
+        blocking: Option<Bucket<'_>>,
+    ) -> Option<SignalKind> {
+        match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS => Some(match blocking {
+                _ if self == Self::Riot => riot::kind(answer.headers()),
+                Some(bucket) if bucket.unit == Unit::InFlight => SignalKind::Concurrency,
+                _ => SignalKind::Rate,
+            }),
+            StatusCode::SERVICE_UNAVAILABLE => Some(SignalKind::Overload),
+            // `may_refuse` lets it through for GitHub only.
+            StatusCode::FORBIDDEN => {
+                let empty = blocking.is_some_and(|bucket| bucket.remaining == Some(0));
+                github::is_throttled(answer, &refusal.root, empty).then_some(SignalKind::Rate)
+            }
+            status => (status.as_u16() == OVERLOADED).then_some(SignalKind::Overload),
+        }
+    }
+
+    /// Only limits have a scope that is known: that one endpoint is overloaded says nothing of
+    /// others.
+    fn scope(self, answer: &Answer<'_>, refusal: &Refusal<'_>, kind: SignalKind) -> SignalScope {
+        if !matches!(kind, SignalKind::Rate | SignalKind::Concurrency) {
+            return SignalScope::Endpoint;
+        }
+        match self {
+            Self::GitHub => github::scope(answer.headers()),
+            Self::Discord => discord::scope(answer.headers(), &refusal.root),
+            Self::Riot => riot::scope(answer.headers()),
+            // One bucket for a shop.
+            Self::Shopify => SignalScope::Everything,
+            Self::Standard | Self::Anthropic | Self::OpenAi => SignalScope::Endpoint,
+        }
+    }
+
+    /// By precedence: the headers that are made for it, the body, the quota that is used up.
+    fn delay(
+        self,
+        answer: &Answer<'_>,
+        refusal: &Refusal<'_>,
+        blocking: Option<Bucket<'_>>,
+    ) -> Option<Duration> {
+        answer
+            .retry_after()
+            .or_else(|| match self {
+                Self::Discord => discord::delay(answer, &refusal.root),
+                _ => None,
+            })
+            .or_else(|| blocking?.wait())
+            .or_else(|| match self {
+                Self::GitHub => github::unnamed_delay(&refusal.root),
+                _ => None,
+            })
+    }
+
+    /// Asks the dialects in turn until one has an answer: the profile's own, `RateLimit`, and the
+    /// many headers of one fact each.
+    fn ask<'a, T>(self, answer: &Answer<'a>, ask: impl Fn(&Buckets<'a>) -> Option<T>) -> Option<T> {
+        if is_cached(answer.headers()) {
+            return None;
+        }
+        let own = match self {
+            Self::Anthropic => anthropic::buckets(answer),
+            Self::OpenAi => openai::buckets(answer),
+            Self::Riot => riot::buckets(answer.headers()),
+            Self::Shopify => shopify::buckets(answer.headers()),
+            Self::Standard | Self::GitHub | Self::Discord => Buckets::default(),
+        };
+        ask(&own)
+            .or_else(|| ask(&ratelimit::read(answer.headers())))
+            .or_else(|| ask(&x_ratelimit::read(answer, x_ratelimit::PREFIXES)))
+    }
+
+    /// Whether a header is one that [`ask`](Self::ask) or ElevenLabs' dialect reads.
+    fn is_quota_header(self, name: &str) -> bool {
+        // By the first letter, so that most names cost one comparison.
+        match name.as_bytes().first() {
+            Some(b'r') => name.starts_with("ratelimit"),
+            Some(b'x') => {
+                name.starts_with("x-rate")
+                    || match self {
+                        Self::Riot => name.starts_with("x-app-") || name.starts_with("x-method-"),
+                        Self::Shopify => name.starts_with("x-shopify-"),
+                        _ => false,
+                    }
+            }
+            Some(b'm') => name == elevenlabs::MAXIMUM.as_str(),
+            Some(b'c') => name == elevenlabs::CURRENT.as_str(),
+            Some(b'a') => self == Self::Anthropic && name.starts_with(anthropic::PREFIX),
+            _ => false,
+        }
+    }
+}
+
+fn concurrency_limit(
+    answer: &Answer<'_>,
+    refusal: &Refusal<'_>,
+    blocking: Option<Bucket<'_>>,
+) -> Option<usize> {
+    let mut report = QuotaReport::default();
+    elevenlabs::in_flight(answer.headers(), &mut report);
+    report
+        .maximum_concurrency
+        .or_else(|| {
+            let bucket = blocking.filter(|bucket| bucket.unit == Unit::InFlight)?;
+            usize::try_from(bucket.limit?)
+                .ok()
+                .filter(|&limit| limit > 0)
+        })
+        .or_else(|| elevenlabs::limit(refusal.detail.message))
+}
+
+/// Whether the body is compressed, which is not undone for this.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).into_iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether a cache has kept the answer for a while: what it says about quotas is history then.
+fn is_cached(headers: &HeaderMap) -> bool {
+    retry::texts(headers, &header::AGE).any(|age| age.trim().parse().is_ok_and(|age: u64| age > 0))
+}
