@@ -29,7 +29,7 @@ impl Members<'_> {
 pub(super) struct Refusal<'a> {
     /// Members of the outermost object (Discord, GitHub).
     pub(super) root: Members<'a>,
-    /// Members of `error` (`OpenAI`, Anthropic).
+    /// Members of `error` (OpenAI, Anthropic).
     pub(super) error: Members<'a>,
     /// Members of `detail` (ElevenLabs).
     pub(super) detail: Members<'a>,

@@ -1,4 +1,4 @@
-//! `OpenAI`, Azure `OpenAI`, and the many that answer in their way.
+//! OpenAI, Azure OpenAI, and the many that answer in their way.
 //!
 //! `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` are read without a profile. What looking
 //! cannot tell is that `reset` is when the bucket is *full* again ("time until the rate limit resets

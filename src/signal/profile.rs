@@ -26,7 +26,7 @@ pub enum Profile {
     Standard,
     /// Anthropic: headers of its own, whose resets are when a bucket is full again.
     Anthropic,
-    /// `OpenAI`, Azure `OpenAI` and the like: resets are when a bucket is full again.
+    /// OpenAI, Azure OpenAI and the like: resets are when a bucket is full again.
     OpenAi,
     /// GitHub: 403 may be a rate limit, and the quota is one for everything.
     GitHub,

@@ -2,11 +2,11 @@
 //!
 //! | header | unit | from |
 //! |---|---|---|
-//! | `retry-after-ms`, `x-ms-retry-after-ms` | milliseconds | Azure, `OpenAI` |
+//! | `retry-after-ms`, `x-ms-retry-after-ms` | milliseconds | Azure, OpenAI |
 //! | `x-amz-retry-after` | milliseconds | AWS |
 //! | `grpc-retry-pushback-ms` | milliseconds; negative: do not retry | gRPC A6 |
 //! | `Retry-After` | seconds or HTTP-date | RFC 9110, section 10.2.3 |
-//! | `x-should-retry`, `stripe-should-retry` | `true`, `false` | `OpenAI` and Anthropic, Stripe |
+//! | `x-should-retry`, `stripe-should-retry` | `true`, `false` | OpenAI and Anthropic, Stripe |
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// From here on a number of seconds is a time since the epoch (September 2001), as Docker Hub puts
 /// into `Retry-After` and GitHub into `X-RateLimit-Reset`: as a wait it would be thirty years.
 const EPOCH_SECONDS: f64 = 1e9;
-/// The same in milliseconds (March 1973), as `OpenRouter` does; in seconds it would be the year 5138.
+/// The same in milliseconds (March 1973), as OpenRouter does; in seconds it would be the year 5138.
 const EPOCH_MILLISECONDS: f64 = 1e11;
 /// The same in microseconds.
 const EPOCH_MICROSECONDS: f64 = 1e14;
@@ -225,6 +225,10 @@ mod tests {
         parse(text, &Answer::new(StatusCode::OK, &headers, now))
     }
 
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "what it is compared with is optional"
+    )]
     fn secs(seconds: u64) -> Option<Duration> {
         Some(Duration::from_secs(seconds))
     }

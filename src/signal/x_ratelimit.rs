@@ -1,7 +1,7 @@
 //! One header for each fact: `RateLimit-Limit`, `X-RateLimit-Remaining`, `X-Rate-Limit-Reset` ...
 //!
 //! Behind the prefix a name has a field and perhaps a bucket, in either order:
-//! `x-ratelimit-remaining-requests` (`OpenAI`), `x-ratelimit-requests-remaining` (`RapidAPI`),
+//! `x-ratelimit-remaining-requests` (OpenAI), `x-ratelimit-requests-remaining` (RapidAPI),
 //! `X-RateLimit-Limit-Minute` (Kong). Fields of the same bucket belong together.
 //!
 //! A `Reset` may be a wait or a time, in any form that is understood anywhere: GitHub means seconds
@@ -25,7 +25,7 @@ enum Field {
     Remaining,
     Reset,
     /// A wait, by a name that admits no other reading: `Reset-After` (Discord), `Retry-After`
-    /// (`MailerLite`).
+    /// (MailerLite).
     After,
 }
 
