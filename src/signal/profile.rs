@@ -53,7 +53,12 @@ impl Classify for Profile {
         } else {
             Refusal::read(answer.body())
         };
-        let blocking = self.ask(answer, Buckets::blocking);
+        let seen = self.look(answer.headers());
+        let blocking = if is_cached(answer.headers()) {
+            None
+        } else {
+            self.ask(answer, seen, Buckets::blocking)
+        };
         let kind = self
             .kind_by_body(answer, &refusal)
             .or_else(|| self.kind_by_head(answer, &refusal, blocking))?;
@@ -76,15 +81,31 @@ impl Classify for Profile {
     }
 
     fn quota(&self, answer: &Answer<'_>) -> Option<QuotaReport> {
-        // Most answers have none of these headers: one look at the names settles it.
-        let relevant = |name: &HeaderName| self.is_quota_header(name.as_str());
-        if !answer.headers().keys().any(relevant) || is_cached(answer.headers()) {
+        let seen = self.look(answer.headers());
+        // Most answers have none of these headers, and then nothing else is looked at.
+        if seen == Seen::default() || is_cached(answer.headers()) {
             return None;
         }
-        let mut report = self.ask(answer, Buckets::report).unwrap_or_default();
-        elevenlabs::in_flight(answer.headers(), &mut report);
+        let mut report = self.ask(answer, seen, Buckets::report).unwrap_or_default();
+        if seen.in_flight {
+            elevenlabs::in_flight(answer.headers(), &mut report);
+        }
         (report != QuotaReport::default()).then_some(report)
     }
+}
+
+/// Which dialects of quota headers an answer may speak, by the names of its headers alone.
+#[derive(Clone, Copy, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set, not states")]
+struct Seen {
+    /// The profile's.
+    own: bool,
+    /// `RateLimit`.
+    structured: bool,
+    /// One header for each fact.
+    separate: bool,
+    /// The requests in flight.
+    in_flight: bool,
 }
 
 impl Profile {
@@ -167,42 +188,53 @@ impl Profile {
             })
     }
 
-    /// Asks the dialects in turn until one has an answer: the profile's own, `RateLimit`, and the
-    /// many headers of one fact each.
-    fn ask<'a, T>(self, answer: &Answer<'a>, ask: impl Fn(&Buckets<'a>) -> Option<T>) -> Option<T> {
-        if is_cached(answer.headers()) {
-            return None;
+    /// One pass over the names, which is all that an answer without quota headers costs: by the
+    /// first letter, most names take one comparison.
+    fn look(self, headers: &HeaderMap) -> Seen {
+        let mut seen = Seen::default();
+        for name in headers.keys().map(HeaderName::as_str) {
+            match (name.as_bytes().first(), self) {
+                (Some(b'r'), _) if name == ratelimit::RATELIMIT.as_str() => seen.structured = true,
+                (Some(b'r'), _) if name.starts_with("ratelimit-") => seen.separate = true,
+                (Some(b'x'), _) if name.starts_with("x-rate") => seen.separate = true,
+                (Some(b'x'), Self::Riot) => {
+                    seen.own |= name.starts_with("x-app-") || name.starts_with("x-method-");
+                }
+                (Some(b'x'), Self::Shopify) => seen.own |= name.starts_with("x-shopify-"),
+                (Some(b'a'), Self::Anthropic) => seen.own |= name.starts_with(anthropic::PREFIX),
+                (Some(b'c'), _) => seen.in_flight |= name == elevenlabs::CURRENT.as_str(),
+                (Some(b'm'), _) => seen.in_flight |= name == elevenlabs::MAXIMUM.as_str(),
+                _ => {}
+            }
         }
-        let own = match self {
-            Self::Anthropic => anthropic::buckets(answer),
-            Self::OpenAi => openai::buckets(answer),
-            Self::Riot => riot::buckets(answer.headers()),
-            Self::Shopify => shopify::buckets(answer.headers()),
-            Self::Standard | Self::GitHub | Self::Discord => Buckets::default(),
-        };
-        ask(&own)
-            .or_else(|| ask(&ratelimit::read(answer.headers())))
-            .or_else(|| ask(&x_ratelimit::read(answer, x_ratelimit::PREFIXES)))
+        if self == Self::OpenAi {
+            // The same headers, read in its way.
+            seen.own = seen.separate;
+        }
+        seen
     }
 
-    /// Whether a header is one that [`ask`](Self::ask) or ElevenLabs' dialect reads.
-    fn is_quota_header(self, name: &str) -> bool {
-        // By the first letter, so that most names cost one comparison.
-        match name.as_bytes().first() {
-            Some(b'r') => name.starts_with("ratelimit"),
-            Some(b'x') => {
-                name.starts_with("x-rate")
-                    || match self {
-                        Self::Riot => name.starts_with("x-app-") || name.starts_with("x-method-"),
-                        Self::Shopify => name.starts_with("x-shopify-"),
-                        _ => false,
-                    }
-            }
-            Some(b'm') => name == elevenlabs::MAXIMUM.as_str(),
-            Some(b'c') => name == elevenlabs::CURRENT.as_str(),
-            Some(b'a') => self == Self::Anthropic && name.starts_with(anthropic::PREFIX),
-            _ => false,
-        }
+    /// Asks the dialects in turn until one has an answer: the profile's own, `RateLimit`, and the
+    /// many headers of one fact each.
+    fn ask<'a, T>(
+        self,
+        answer: &Answer<'a>,
+        seen: Seen,
+        ask: impl Fn(&Buckets<'a>) -> Option<T>,
+    ) -> Option<T> {
+        let headers = answer.headers();
+        let own = || match self {
+            Self::Anthropic => ask(&anthropic::buckets(answer)),
+            Self::OpenAi => ask(&openai::buckets(answer)),
+            Self::Riot => ask(&riot::buckets(headers)),
+            Self::Shopify => ask(&shopify::buckets(headers)),
+            Self::Standard | Self::GitHub | Self::Discord => None,
+        };
+        let structured = || ask(&ratelimit::read(headers));
+        let separate = || ask(&x_ratelimit::read(answer, x_ratelimit::PREFIXES));
+        (seen.own.then(own).flatten())
+            .or_else(|| seen.structured.then(structured).flatten())
+            .or_else(|| seen.separate.then(separate).flatten())
     }
 }
 

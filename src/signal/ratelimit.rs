@@ -20,7 +20,7 @@ use super::{
     retry, time,
 };
 
-static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(super) static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// One member of a list or dictionary, with the parameters that the drafts define.
