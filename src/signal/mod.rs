@@ -41,8 +41,9 @@
 //!    decided here.
 //! 9. A time, as opposed to a span, counts from the answer's `Date`, or from the client's clock if
 //!    there is none. A number from 10⁹ on is a time, and its size tells its unit.
-//! 10. The reset of a quota is a delay only if nothing is left of it, or if that is not said of any.
-//!     Of several that are used up, the longest counts.
+//! 10. The reset of a quota is a delay only of a rate refusal, and only if nothing is left of it. Of
+//!     several that are used up, the longest counts; if none is, of those that do not say what is
+//!     left.
 //!
 //! What the quota is:
 //!

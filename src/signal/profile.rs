@@ -62,6 +62,13 @@ impl Classify for Profile {
         let kind = self
             .kind_by_body(answer, &refusal)
             .or_else(|| self.kind_by_head(answer, &refusal, blocking))?;
+        // Only a limit is told by a quota, and only its own: whoever is overloaded, or has too many
+        // requests at once, is not waiting for a window to end.
+        let blocking = blocking.filter(|bucket| match kind {
+            SignalKind::Rate => bucket.unit != Unit::InFlight,
+            SignalKind::Concurrency => bucket.unit == Unit::InFlight,
+            SignalKind::Overload | SignalKind::QuotaExhausted => false,
+        });
 
         let mut signal = Signal::new(kind).with_scope(self.scope(answer, &refusal, kind));
         signal.should_retry = answer.should_retry();
@@ -248,8 +255,7 @@ fn concurrency_limit(
     report
         .maximum_concurrency
         .or_else(|| {
-            let bucket = blocking.filter(|bucket| bucket.unit == Unit::InFlight)?;
-            usize::try_from(bucket.limit?)
+            usize::try_from(blocking?.limit?)
                 .ok()
                 .filter(|&limit| limit > 0)
         })

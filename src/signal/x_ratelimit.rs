@@ -59,7 +59,7 @@ pub(super) fn read<'a>(answer: &Answer<'a>, prefixes: &[&str]) -> Buckets<'a> {
         match field {
             Field::Limit => limit(bucket, text),
             Field::Remaining => {
-                if let Some((remaining, window)) = buckets::windows(text).next() {
+                for (remaining, window) in buckets::windows(text) {
                     bucket.leave(remaining);
                     bucket.period = bucket.period.or(window);
                 }
