@@ -160,3 +160,20 @@ fn the_sizes_of_shopify_count_what_is_used() {
     let report = quota_as(Profile::Shopify, &over).unwrap();
     assert_eq!(report.remaining(), Some(0));
 }
+
+#[test]
+fn an_anthropic_503_is_overload_whatever_it_says_of_connections() {
+    let body = r#"{"error":{"type":"api_error","message":"concurrent connections"}}"#;
+    let signal = classify_as(Profile::Anthropic, 503, &[], body).unwrap();
+    assert_eq!(signal.kind(), SignalKind::Overload);
+}
+
+#[test]
+fn tokens_of_openai_come_back_bit_by_bit() {
+    let pairs = [
+        ("x-ratelimit-remaining-tokens", "0"),
+        ("x-ratelimit-reset-tokens", "6m0s"),
+    ];
+    let report = quota_as(Profile::OpenAi, &pairs).unwrap();
+    assert!(report.is_gradual());
+}

@@ -2,7 +2,7 @@
 
 use super::{
     Duration, Profile,
-    bodies::{BUSY, CONCURRENCY, QUOTA},
+    bodies::{BUSY, CONCURRENCY, QUOTA, RATE},
     classify_as, delay, secs,
 };
 
@@ -131,4 +131,14 @@ fn a_quota_is_no_delay_of_another_refusal() {
         let signal = classify_as(Profile::Standard, status, &pairs, body).unwrap();
         assert_eq!(signal.retry_after(), None, "{status} {body}");
     }
+}
+
+#[test]
+fn the_requests_in_flight_are_no_delay_of_a_rate_refusal() {
+    let pairs = [
+        ("ratelimit-policy", "\"c\";q=4;qu=\"concurrent-requests\""),
+        ("ratelimit", "\"c\";r=0;t=9"),
+    ];
+    let signal = classify_as(Profile::Standard, 429, &pairs, RATE).unwrap();
+    assert_eq!(signal.retry_after(), None);
 }

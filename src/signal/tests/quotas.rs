@@ -190,3 +190,24 @@ fn the_requests_in_flight_are_told_by_two_headers() {
     assert_eq!(quota(&[("maximum-concurrent-requests", "0")]), None);
     assert_eq!(quota(&[("maximum-concurrent-requests", "-1")]), None);
 }
+
+#[test]
+fn a_limit_may_be_one_of_several_policies() {
+    let report = quota(&[
+        ("ratelimit-limit", "10, 50;w=60, 10;w=1"),
+        ("ratelimit-remaining", "9"),
+    ])
+    .unwrap();
+    assert_eq!(report.period(), secs(1));
+}
+
+#[test]
+fn the_window_beside_a_limit_comes_before_that_of_a_policy() {
+    let report = quota(&[
+        ("ratelimit-limit", "10;w=1"),
+        ("ratelimit-policy", "10;w=60"),
+        ("ratelimit-remaining", "9"),
+    ])
+    .unwrap();
+    assert_eq!(report.period(), secs(1));
+}
