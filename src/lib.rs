@@ -8,6 +8,7 @@ mod endpoints;
 mod error;
 mod limit;
 mod quota;
+pub mod signal;
 
 pub use admission::{BucketSnapshot, Deadline, Handle, Snapshot};
 pub use endpoints::{EndpointName, Endpoints, InvalidEndpoint, RequestHead, UnknownEndpoint};

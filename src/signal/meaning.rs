@@ -1,0 +1,125 @@
+//! [`Signal`]: what a refusal means.
+
+use std::time::Duration;
+
+use super::time;
+
+/// What an answer says about the limits of the server: why it refused, and what to do.
+///
+/// Throttling answers carry it upwards as a response extension; no other answer does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signal {
+    pub(super) kind: SignalKind,
+    pub(super) scope: SignalScope,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) should_retry: Option<bool>,
+    pub(super) concurrency_limit: Option<usize>,
+    pub(super) rate_limit: Option<u64>,
+    pub(super) period: Option<Duration>,
+}
+
+/// Why a server refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SignalKind {
+    /// Too many requests in a time: slow down.
+    Rate,
+    /// Too many requests at once: wait for one of them to end.
+    Concurrency,
+    /// The server is busy, whoever asks: back off.
+    Overload,
+    /// What was paid for is used up: no retry helps.
+    QuotaExhausted,
+}
+
+/// Whom a refusal concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SignalScope {
+    /// Requests to the same endpoint.
+    Endpoint,
+    /// Every request of this client.
+    Everything,
+}
+
+impl Signal {
+    /// A signal about the endpoint that says no more than its kind.
+    pub fn new(kind: SignalKind) -> Self {
+        Self {
+            kind,
+            scope: SignalScope::Endpoint,
+            retry_after: None,
+            should_retry: None,
+            concurrency_limit: None,
+            rate_limit: None,
+            period: None,
+        }
+    }
+
+    /// Why the server refused.
+    pub fn kind(&self) -> SignalKind {
+        self.kind
+    }
+
+    /// Whom it concerns.
+    pub fn scope(&self) -> SignalScope {
+        self.scope
+    }
+
+    /// How long the server asks to wait: positive, at most
+    /// [`MAX_RETRY_AFTER`](super::MAX_RETRY_AFTER). `None` means that it named no delay, not "now".
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Whether the server said explicitly that a retry is wanted, or that it is not.
+    pub fn should_retry(&self) -> Option<bool> {
+        self.should_retry
+    }
+
+    /// How many requests the server takes at the same time, if it said so; never 0.
+    pub fn concurrency_limit(&self) -> Option<usize> {
+        self.concurrency_limit
+    }
+
+    /// How many requests are allowed in a [`period`](Self::period), of the limit that refused.
+    pub fn rate_limit(&self) -> Option<u64> {
+        self.rate_limit
+    }
+
+    /// The length of the window that refused; positive.
+    pub fn period(&self) -> Option<Duration> {
+        self.period
+    }
+
+    /// Concerning these requests.
+    pub fn with_scope(mut self, scope: SignalScope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// With a delay; zero names none, and [`MAX_RETRY_AFTER`](super::MAX_RETRY_AFTER) is the most.
+    pub fn with_retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = time::wait(delay);
+        self
+    }
+
+    /// With the server's word on whether to retry.
+    pub fn with_should_retry(mut self, should_retry: bool) -> Self {
+        self.should_retry = Some(should_retry);
+        self
+    }
+
+    /// With a limit to the requests in flight; 0 names none.
+    pub fn with_concurrency_limit(mut self, limit: usize) -> Self {
+        self.concurrency_limit = (limit > 0).then_some(limit);
+        self
+    }
+
+    /// With a limit to the requests in a period; a limit or period of 0 names none.
+    pub fn with_rate_limit(mut self, limit: u64, period: Duration) -> Self {
+        self.rate_limit = (limit > 0).then_some(limit);
+        self.period = time::wait(period);
+        self
+    }
+}

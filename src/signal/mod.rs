@@ -1,0 +1,83 @@
+//! What an answer tells about the limits of the server.
+//!
+//! A [`Classify`] looks at the status, the headers and the first bytes of the body of an answer. A
+//! refusal becomes a [`Signal`]: too fast, too many at once, overloaded, or out of credits, with the
+//! delay and the limit that the server named. A success may become a [`QuotaReport`]: what is left.
+//! Everything here is pure: time is an argument, nothing waits, and nothing is allocated.
+//!
+//! ```
+//! use std::time::{Duration, SystemTime};
+//! use http::{HeaderMap, HeaderValue, StatusCode};
+//! use tower_throttle::signal::{Answer, Classify, Profile, SignalKind};
+//!
+//! let mut headers = HeaderMap::new();
+//! headers.insert("retry-after", HeaderValue::from_static("2"));
+//! let answer = Answer::new(StatusCode::TOO_MANY_REQUESTS, &headers, SystemTime::now());
+//!
+//! let signal = Profile::Standard.classify(&answer).unwrap();
+//! assert_eq!(signal.kind(), SignalKind::Rate);
+//! assert_eq!(signal.retry_after(), Some(Duration::from_secs(2)));
+//! ```
+//!
+//! # Rules
+//!
+//! Which answers are refusals:
+//!
+//! 1. A 429 is one of rate, unless it says otherwise. 503 and 529 are overload, with or without a
+//!    delay. Other statuses are none, whatever their headers, except as follows.
+//! 2. A body that says that credits are used up makes a 401, 402, 429 or 503
+//!    [`QuotaExhausted`](SignalKind::QuotaExhausted), so that nobody waits for what will not come.
+//! 3. The body is looked at if it is JSON and not compressed; any part of it will do.
+//! 4. GitHub's 403 is a rate limit under its profile, if it says so.
+//!
+//! How long to wait:
+//!
+//! 5. The delay is the first that is found of: `retry-after-ms` and its like, `Retry-After`, the body
+//!    (Discord), the profile's own quota headers, `RateLimit`, `RateLimit-Reset` and its like.
+//! 6. Where a header comes twice, the longer delay counts.
+//! 7. What is malformed, negative, zero, not finite, or has passed names no delay: the next source
+//!    is asked. No answer ever says "now".
+//! 8. A delay is reported as it was named, up to [`MAX_RETRY_AFTER`]: whether to wait a day is not
+//!    decided here.
+//! 9. A time, as opposed to a span, counts from the answer's `Date`, or from the client's clock if
+//!    there is none. A number from 10⁹ on is a time, and its size tells its unit.
+//! 10. The reset of a quota is a delay only of a rate refusal, and only if nothing is left of it. Of
+//!     several that are used up, the longest counts; if none is, of those that do not say what is
+//!     left.
+//!
+//! What the quota is:
+//!
+//! 11. A malformed `RateLimit` or `RateLimit-Policy` is ignored as a whole.
+//! 12. An answer with an `Age` was kept by a cache, so its quota headers are ignored.
+//! 13. A count may have a fraction, which is dropped, but no sign.
+//! 14. Where lines about the same bucket disagree, fewer left and a longer reset count.
+//! 15. Of several buckets a success is about the one with the fewest requests left. Tokens and bytes
+//!     matter only when there are none.
+//!
+#![doc = include_str!("DIALECTS.md")]
+
+mod anthropic;
+mod buckets;
+mod classify;
+mod discord;
+mod elevenlabs;
+mod github;
+mod json;
+mod meaning;
+mod openai;
+mod profile;
+mod ratelimit;
+mod report;
+mod retry;
+mod riot;
+mod shopify;
+#[cfg(test)]
+mod tests;
+mod time;
+mod x_ratelimit;
+
+pub use classify::{Answer, Classify};
+pub use meaning::{Signal, SignalKind, SignalScope};
+pub use profile::Profile;
+pub use report::QuotaReport;
+pub use time::MAX_RETRY_AFTER;

@@ -1,0 +1,176 @@
+//! [`QuotaReport`]: what a success says about what is left.
+
+use std::time::Duration;
+
+use super::time;
+
+/// What an answer says about what is left of the server's limits, so that a client can slow down
+/// before it is refused.
+///
+/// Of several buckets (a second's and a day's, requests and tokens) this is the one with the fewest
+/// requests left; an empty bucket of tokens counts as no requests left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaReport {
+    pub(super) remaining: Option<u64>,
+    pub(super) limit: Option<u64>,
+    pub(super) reset: Option<Duration>,
+    pub(super) period: Option<Duration>,
+    pub(super) gradual: bool,
+    pub(super) maximum_concurrency: Option<usize>,
+    pub(super) current_concurrency: Option<usize>,
+}
+
+impl QuotaReport {
+    /// A report that says nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many requests are left.
+    pub fn remaining(&self) -> Option<u64> {
+        self.remaining
+    }
+
+    /// How many requests there are when none is used.
+    pub fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// How long until the quota is whole again: positive, at most
+    /// [`MAX_RETRY_AFTER`](super::MAX_RETRY_AFTER).
+    pub fn reset(&self) -> Option<Duration> {
+        self.reset
+    }
+
+    /// The length of the window in which [`limit`](Self::limit) requests are allowed.
+    pub fn period(&self) -> Option<Duration> {
+        self.period
+    }
+
+    /// Whether what was used comes back bit by bit until [`reset`](Self::reset) (a token bucket),
+    /// not all at once then (a window).
+    pub fn is_gradual(&self) -> bool {
+        self.gradual
+    }
+
+    /// How many requests the server takes at the same time; never 0.
+    pub fn maximum_concurrency(&self) -> Option<usize> {
+        self.maximum_concurrency
+    }
+
+    /// How many requests the server is working on for this client, this one included.
+    pub fn current_concurrency(&self) -> Option<usize> {
+        self.current_concurrency
+    }
+
+    /// The distance between requests at which this quota does not run dry.
+    ///
+    /// Of a window: what is left, spread evenly until the reset; the whole time until then when
+    /// nothing is left. Of a gradual quota: the time in which one request comes back, and the whole
+    /// time until the reset when the limit or what is left is not known. `None` when there is no reset, or nothing
+    /// has been used of a gradual quota.
+    pub fn spacing(&self) -> Option<Duration> {
+        let reset = self.reset?;
+        let parts = if self.gradual {
+            match (self.limit, self.remaining) {
+                (Some(limit), Some(remaining)) => limit.checked_sub(remaining)?,
+                _ => 1,
+            }
+        } else {
+            self.remaining.unwrap_or(0).max(1)
+        };
+        let parts = u32::try_from(parts).unwrap_or(u32::MAX);
+        reset.checked_div(parts).and_then(time::wait)
+    }
+
+    /// With this many requests left.
+    pub fn with_remaining(mut self, remaining: u64) -> Self {
+        self.remaining = Some(remaining);
+        self
+    }
+
+    /// With this many requests in all.
+    pub fn with_limit(mut self, limit: u64) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// With a quota that is whole again after `reset`; zero says nothing, and
+    /// [`MAX_RETRY_AFTER`](super::MAX_RETRY_AFTER) is the most.
+    pub fn with_reset(mut self, reset: Duration) -> Self {
+        self.reset = time::wait(reset);
+        self
+    }
+
+    /// With a window of this length; zero says nothing.
+    pub fn with_period(mut self, period: Duration) -> Self {
+        self.period = time::wait(period);
+        self
+    }
+
+    /// With a quota that comes back bit by bit.
+    pub fn gradual(mut self) -> Self {
+        self.gradual = true;
+        self
+    }
+
+    /// With a limit to the requests in flight; 0 says nothing.
+    pub fn with_maximum_concurrency(mut self, maximum: usize) -> Self {
+        self.maximum_concurrency = (maximum > 0).then_some(maximum);
+        self
+    }
+
+    /// With this many requests in flight.
+    pub fn with_current_concurrency(mut self, current: usize) -> Self {
+        self.current_concurrency = Some(current);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_window_is_spread_until_its_reset() {
+        let report = QuotaReport::new().with_remaining(4).with_reset(secs(10));
+        assert_eq!(report.spacing(), Some(Duration::from_millis(2_500)));
+    }
+
+    #[test]
+    fn an_empty_window_waits_for_its_reset() {
+        let report = QuotaReport::new().with_remaining(0).with_reset(secs(10));
+        assert_eq!(report.spacing(), Some(secs(10)));
+    }
+
+    #[test]
+    fn a_gradual_quota_is_spaced_by_what_comes_back() {
+        let report = QuotaReport::new()
+            .gradual()
+            .with_limit(40)
+            .with_remaining(8)
+            .with_reset(secs(16));
+        assert_eq!(report.spacing(), Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn a_gradual_quota_that_is_whole_needs_no_spacing() {
+        let full = QuotaReport::new().gradual().with_limit(40);
+        assert_eq!(full.with_remaining(40).with_reset(secs(1)).spacing(), None);
+        assert_eq!(full.with_remaining(50).with_reset(secs(1)).spacing(), None);
+        assert_eq!(full.with_remaining(40).spacing(), None);
+    }
+
+    #[test]
+    fn nothing_is_zero() {
+        let report = QuotaReport::new()
+            .with_reset(Duration::ZERO)
+            .with_period(Duration::ZERO)
+            .with_maximum_concurrency(0);
+        assert_eq!(report, QuotaReport::new());
+    }
+}

@@ -1,0 +1,77 @@
+//! Riot Games: several windows for the application and several for each method.
+//!
+//! `X-App-Rate-Limit: 20:1,100:120` allows 20 per second and 100 per two minutes, and
+//! `X-App-Rate-Limit-Count` is what has been used of each. `X-Rate-Limit-Type` tells which refused;
+//! when there is none it was the back-end, which does not know how long either.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName};
+
+use super::{
+    SignalKind, SignalScope,
+    buckets::{Bucket, Buckets},
+    retry, time,
+};
+
+/// Each limit, and what is used of it.
+static LIMITS: [(HeaderName, HeaderName); 2] = [
+    (
+        HeaderName::from_static("x-app-rate-limit"),
+        HeaderName::from_static("x-app-rate-limit-count"),
+    ),
+    (
+        HeaderName::from_static("x-method-rate-limit"),
+        HeaderName::from_static("x-method-rate-limit-count"),
+    ),
+];
+
+static TYPE: HeaderName = HeaderName::from_static("x-rate-limit-type");
+
+/// What a 429 means.
+pub(super) fn kind(headers: &HeaderMap) -> SignalKind {
+    match retry::texts(headers, &TYPE).next() {
+        Some("application" | "method") => SignalKind::Rate,
+        // "service", or none.
+        _ => SignalKind::Overload,
+    }
+}
+
+pub(super) fn scope(headers: &HeaderMap) -> SignalScope {
+    match retry::texts(headers, &TYPE).next() {
+        Some("application") => SignalScope::Everything,
+        _ => SignalScope::Endpoint,
+    }
+}
+
+pub(super) fn buckets(headers: &HeaderMap) -> Buckets<'_> {
+    let mut buckets = Buckets::default();
+    for (limit, count) in &LIMITS {
+        let (Some(limits), Some(counts)) = (
+            retry::texts(headers, limit).next(),
+            retry::texts(headers, count).next(),
+        ) else {
+            continue;
+        };
+        for (limit, period) in pairs(limits) {
+            // The windows are matched by their length: nothing promises the same order.
+            let used = pairs(counts).find(|&(_, of)| of == period);
+            buckets.push(Bucket {
+                limit: Some(limit),
+                remaining: used.map(|(used, _)| limit.saturating_sub(used)),
+                period: Some(period),
+                ..Bucket::default()
+            });
+        }
+    }
+    buckets
+}
+
+/// `20:1,100:120`.
+fn pairs(text: &str) -> impl Iterator<Item = (u64, Duration)> {
+    text.split(',').filter_map(|pair| {
+        let (number, seconds) = pair.trim().split_once(':')?;
+        let period = time::wait(Duration::from_secs(seconds.parse().ok()?))?;
+        Some((number.parse().ok()?, period))
+    })
+}

@@ -1,0 +1,14 @@
+//! Bodies of refusals: `CONCURRENCY`, `BUSY`, `BUSY_AS_RATE` and `QUOTA_LEGACY` word for word as
+//! ElevenLabs sent them; the others put together from their codes and what was reported of them.
+
+pub(super) const CONCURRENCY: &str = r#"{"detail":{"type":"rate_limit_error","code":"concurrent_limit_exceeded","message":"Too many concurrent requests. Your current subscription is associated with a maximum of 4 concurrent requests (running in parallel). This is done such that a single user does not overwhelm our systems and affect other users negatively. Please upgrade your subscription or contact sales if you want to increase this limit.","status":"too_many_concurrent_requests","request_id":"332f31193d4ee91902a0cd173439968d","docs_url":"https://elevenlabs.io/docs/eleven-api/resources/errors#rate-limiting-and-concurrency"}}"#;
+pub(super) const CONCURRENCY_LEGACY: &str = r#"{"detail":{"status":"too_many_concurrent_requests","message":"Too many concurrent requests. Your current subscription is associated with a maximum of 5 concurrent requests (running in parallel). This is done such that a single user does not overwhelm our systems."}}"#;
+pub(super) const BUSY: &str = r#"{"detail":{"status":"system_busy","message":"We are sorry, the system is experiencing heavy traffic, please try again. Higher subscriptions have higher priority."}}"#;
+pub(super) const BUSY_CURRENT: &str = r#"{"detail":{"type":"rate_limit_error","code":"system_busy","status":"system_busy","message":"We are sorry."}}"#;
+pub(super) const BUSY_AS_RATE: &str = r#"{"detail":{"status":"rate_limit_exceeded","message":"We are sorry, the system is experiencing heavy traffic, please try again."}}"#;
+pub(super) const RATE: &str = r#"{"detail":{"type":"rate_limit_error","code":"rate_limit_exceeded","message":"Too many requests."}}"#;
+pub(super) const QUOTA: &str = r#"{"detail":{"type":"invalid_request","code":"quota_exceeded","status":"quota_exceeded","message":"This request exceeds your quota of 10000. You have 0 credits remaining, while 91 credits are required for this request."}}"#;
+pub(super) const QUOTA_LEGACY: &str = r#"{"detail":{"status":"quota_exceeded","message":"This request exceeds your quota of 10000. You have 0 credits remaining, while 91 credits are required for this request."}}"#;
+pub(super) const CREDITS: &str = r#"{"detail":{"type":"payment_required","code":"insufficient_credits","message":"Not enough."}}"#;
+pub(super) const INSUFFICIENT: &str = r#"{"error":{"message":"You exceeded your current quota, please check your plan and billing details.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#;
+pub(super) const SECONDARY: &str = r#"{"message":"You have exceeded a secondary rate limit. Please wait a few minutes before you try again.","documentation_url":"https://docs.github.com/"}"#;
