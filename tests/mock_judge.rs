@@ -1,21 +1,45 @@
 //! The judge as a tower service, under paused time: every instant is exact.
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    pin::pin,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::{
+    FutureExt,
+    future::{join, join_all},
+    stream,
+};
 use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt, Empty, StreamBody};
 use tokio::time::{Instant, advance, sleep, sleep_until};
-use tower::{Service, ServiceExt};
-use tower_throttle::mock::{Body, Judge, Limit, RefusedBy, Verdict, Work};
+use tower::{BoxError, Service, ServiceExt};
+use tower_throttle::mock::{
+    Body, EndpointReport, Judge, JudgeBuilder, Limit, RefusedBy, Report, ResponseFuture, Verdict,
+    Work,
+};
+
+const OK: StatusCode = StatusCode::OK;
+const REFUSED: StatusCode = StatusCode::TOO_MANY_REQUESTS;
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn request(path: &str) -> Request<Empty<Bytes>> {
-    Request::post(path).body(Empty::new()).unwrap()
+fn at_a(limit: Limit, work: impl Into<Work>) -> JudgeBuilder {
+    Judge::builder().route("/a", limit, work.into())
+}
+
+fn call(judge: &Judge, path: &str) -> ResponseFuture {
+    let request = Request::post(path).body(Empty::<Bytes>::new()).unwrap();
+    judge.clone().call(request)
+}
+
+async fn head(judge: &Judge, path: &str) -> Response<Body> {
+    call(judge, path).await.unwrap()
 }
 
 /// Sends a request and reads the answer to its end.
@@ -25,8 +49,8 @@ async fn send(judge: &Judge, path: &str) -> StatusCode {
     head.status
 }
 
-async fn head(judge: &Judge, path: &str) -> Response<Body> {
-    judge.clone().oneshot(request(path)).await.unwrap()
+fn scored(judge: &Judge) -> EndpointReport {
+    judge.report().endpoint("/a").clone()
 }
 
 #[tokio::test(start_paused = true)]
@@ -39,11 +63,511 @@ async fn of_ten_requests_at_once_four_are_accepted_and_six_refused() {
     let answers = join_all((0..10).map(|_| send(&judge, "/tts"))).await;
 
     assert_eq!(start.elapsed(), ms(12_000));
-    assert_eq!(answers[..4], [StatusCode::OK; 4]);
-    assert_eq!(answers[4..], [StatusCode::TOO_MANY_REQUESTS; 6]);
+    assert_eq!(answers[..4], [OK; 4]);
+    assert_eq!(answers[4..], [REFUSED; 6]);
     let report = judge.report();
     let tts = report.endpoint("POST /tts");
     assert_eq!((tts.accepted, tts.refused_by_concurrency), (4, 6));
     assert_eq!((tts.refused_by_rate, tts.in_flight), (0, 0));
     assert_eq!(tts.worst_window, 10);
+    assert_eq!(report.refused(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn windows_are_half_open() {
+    let judge = at_a(Limit::rps(2), Work::none()).build();
+    assert_eq!(send(&judge, "/a").await, OK);
+    advance(ms(400)).await;
+    assert_eq!(send(&judge, "/a").await, OK);
+    advance(ms(599)).await;
+    assert_eq!(send(&judge, "/a").await, REFUSED);
+    advance(ms(1)).await;
+    assert_eq!(send(&judge, "/a").await, OK);
+    // The refused request took no place: the one at 0.4 s is what stands in the way.
+    advance(ms(399)).await;
+    assert_eq!(send(&judge, "/a").await, REFUSED);
+    advance(ms(1)).await;
+    assert_eq!(send(&judge, "/a").await, OK);
+
+    let scored = scored(&judge);
+    assert_eq!((scored.accepted, scored.refused_by_rate), (4, 2));
+    // From 0.4 s on, refused requests included: 0.4, 0.999, 1.0 and 1.399.
+    assert_eq!(scored.worst_window, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_has_to_fit_into_every_window() {
+    let limit = Limit::rps(2).and_per(3, ms(10_000));
+    let judge = at_a(limit, Work::none()).build();
+    let start = Instant::now();
+    for (at, expected) in [
+        (0, OK),
+        (0, OK),
+        (999, REFUSED),
+        (1_000, OK),
+        (2_000, REFUSED),
+        (9_999, REFUSED),
+        (10_000, OK),
+    ] {
+        sleep_until(start + ms(at)).await;
+        assert_eq!(send(&judge, "/a").await, expected, "at {at} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_both_limits_are_full_it_is_the_concurrency_that_refuses() {
+    let judge = at_a(Limit::rps(1).concurrency(1), ms(500)).build();
+    let first = call(&judge, "/a");
+    assert_eq!(send(&judge, "/a").await, REFUSED);
+    first.await.unwrap();
+    assert_eq!(send(&judge, "/a").await, REFUSED);
+
+    let scored = scored(&judge);
+    assert_eq!(scored.refused_by_concurrency, 1);
+    assert_eq!(scored.refused_by_rate, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_judged_in_call_whatever_is_polled_first() {
+    let judge = at_a(Limit::concurrent(1), Work::none()).build();
+    let (first, second) = (call(&judge, "/a"), call(&judge, "/a"));
+    assert_eq!(second.await.unwrap().status(), REFUSED);
+    assert_eq!(first.await.unwrap().status(), OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_in_flight_until_the_last_byte_of_its_answer_is_read() {
+    let judge = at_a(Limit::concurrent(1), Work::none()).build();
+    let mut body = head(&judge, "/a").await.into_body();
+    assert_eq!(scored(&judge).in_flight, 1);
+    assert_eq!(send(&judge, "/a").await, REFUSED);
+
+    assert!(!body.is_end_stream());
+    assert!(body.size_hint().exact().unwrap() > 0);
+    body.frame().await.unwrap().unwrap();
+    assert!(body.is_end_stream());
+    assert_eq!(scored(&judge).in_flight, 0);
+    assert_eq!(send(&judge, "/a").await, OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_a_body_frees_its_slot() {
+    let judge = at_a(Limit::concurrent(1), Work::none()).build();
+    drop(head(&judge, "/a").await);
+    assert_eq!(send(&judge, "/a").await, OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_body_has_ended_with_its_head() {
+    let judge = at_a(Limit::concurrent(1), Work::none())
+        .answer("/a", |_| Response::new(Bytes::new()))
+        .build();
+    let _first = head(&judge, "/a").await;
+    assert_eq!(send(&judge, "/a").await, OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_a_future_frees_its_slot_and_keeps_its_place_in_the_window() {
+    let judge = at_a(Limit::rps(2).concurrency(1), ms(500)).build();
+    assert!(call(&judge, "/a").now_or_never().is_none());
+    assert_eq!(scored(&judge).in_flight, 0);
+    drop(call(&judge, "/a"));
+    assert_eq!(send(&judge, "/a").await, REFUSED);
+    assert_eq!(scored(&judge).refused_by_rate, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_dropped_on_its_way_never_arrives() {
+    let judge = at_a(Limit::rps(1), Work::none()).latency(ms(50)).build();
+    assert!(call(&judge, "/a").now_or_never().is_none());
+    sleep(ms(100)).await;
+    assert_eq!(judge.report().requests(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_arrive_after_the_latency_and_are_judged_then() {
+    let judge = at_a(Limit::rps(1), ms(200)).latency(ms(50)).build();
+    let start = Instant::now();
+    assert_eq!(send(&judge, "/a").await, OK);
+    assert_eq!(start.elapsed(), ms(250));
+    let first = scored(&judge).records[0];
+    assert_eq!((first.at, first.verdict), (ms(50), Verdict::Accepted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_jitter_requests_are_judged_in_order_of_arrival() {
+    let judge = at_a(Limit::unlimited(), Work::none())
+        .jitter(ms(0)..ms(100))
+        .build();
+    join_all((0..50).map(|_| send(&judge, "/a"))).await;
+    let times: Vec<_> = scored(&judge)
+        .records
+        .iter()
+        .map(|record| record.at)
+        .collect();
+    assert!(times.is_sorted() && times[49] < ms(100) && times[0] < times[49]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_before_the_time_that_retry_after_named_is_early() {
+    let judge = at_a(Limit::per(1, ms(500)), Work::none())
+        .retry_after(ms(1_000))
+        .build();
+    send(&judge, "/a").await;
+    let refused = head(&judge, "/a").await;
+    assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+    assert_eq!(scored(&judge).early, 0);
+
+    // Accepted, since the window has room; but the client was asked to wait longer.
+    advance(ms(999)).await;
+    assert_eq!(send(&judge, "/a").await, OK);
+    assert_eq!(scored(&judge).early, 1);
+    advance(ms(1)).await;
+    send(&judge, "/a").await;
+    assert_eq!(scored(&judge).early, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_sent_before_the_refusal_was_handed_out_are_not_early() {
+    let judge = at_a(Limit::rps(1), ms(20))
+        .retry_after(ms(3_000))
+        .refusal_after(ms(20))
+        .build();
+    let start = Instant::now();
+    join_all((0..10).map(|_| send(&judge, "/a"))).await;
+    assert_eq!(start.elapsed(), ms(20));
+    assert_eq!(scored(&judge).early, 0);
+    assert_eq!(scored(&judge).most_in_flight, 10);
+
+    // The time counts from when the client was told.
+    advance(ms(2_999)).await;
+    send(&judge, "/a").await;
+    assert_eq!(scored(&judge).early, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_under_way_when_the_refusal_came_is_not_early() {
+    let judge = at_a(Limit::rps(1), Work::none())
+        .latency(ms(50))
+        .truthful_retry_after()
+        .build();
+    let first = async {
+        send(&judge, "/a").await;
+        send(&judge, "/a").await
+    };
+    let second = async {
+        sleep(ms(90)).await;
+        send(&judge, "/a").await
+    };
+    assert_eq!(join(first, second).await, (REFUSED, REFUSED));
+    assert_eq!(scored(&judge).early, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hook_decides_what_a_refusal_looks_like_and_the_judge_reads_it() {
+    let judge = at_a(Limit::rps(1), Work::none())
+        .refusal(|refusal| {
+            assert_eq!(refusal.endpoint(), "/a");
+            let RefusedBy::Rate { limit: 1, period } = refusal.by() else {
+                panic!("refused by {:?}", refusal.by());
+            };
+            assert_eq!((period, refusal.room_in()), (ms(1_000), ms(750)));
+            Response::builder()
+                .status(503)
+                .header("retry-after-ms", "750")
+                .body(Bytes::from("later"))
+                .unwrap()
+        })
+        .retry_after(ms(9_000))
+        .build();
+    send(&judge, "/a").await;
+    advance(ms(250)).await;
+    let refused = head(&judge, "/a").await;
+    assert_eq!(refused.status(), 503);
+    assert!(!refused.headers().contains_key(header::RETRY_AFTER));
+
+    advance(ms(750)).await;
+    assert_eq!(send(&judge, "/a").await, OK);
+    assert_eq!(scored(&judge).early, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn truthful_hints_are_rounded_up_and_given_for_windows_only() {
+    let judge = at_a(Limit::per(1, ms(2_500)).concurrency(1), ms(100))
+        .truthful_retry_after()
+        .build();
+    let first = call(&judge, "/a");
+    let hint = |headers: &HeaderMap| headers.get(header::RETRY_AFTER).cloned();
+    assert_eq!(hint(head(&judge, "/a").await.headers()), None);
+    first.await.unwrap();
+    let refused = head(&judge, "/a").await;
+    assert_eq!(hint(refused.headers()).unwrap(), "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_date_follows_the_paused_clock() {
+    let judge = at_a(Limit::unlimited(), Work::none()).build();
+    let date = async || {
+        let answer = head(&judge, "/a").await;
+        let date = answer.headers()[header::DATE].to_str().unwrap();
+        httpdate::parse_http_date(date).unwrap()
+    };
+    let before: SystemTime = date().await;
+    advance(ms(3_600_000)).await;
+    assert_eq!(date().await.duration_since(before).unwrap(), ms(3_600_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_change_while_it_runs_and_remember_what_came_before() {
+    let judge = at_a(Limit::unlimited(), Work::none()).build();
+    for _ in 0..3 {
+        assert_eq!(send(&judge, "/a").await, OK);
+        advance(ms(1_000)).await;
+    }
+    judge.set_limit("/a", Limit::per(3, ms(10_000)));
+    assert_eq!(send(&judge, "/a").await, REFUSED);
+    advance(ms(7_000)).await;
+    assert_eq!(send(&judge, "/a").await, OK);
+    judge.set_limit("/a", Limit::unlimited());
+    assert_eq!(send(&judge, "/a").await, OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_forgets_the_score_and_nothing_else() {
+    let judge = at_a(Limit::rps(1), ms(100)).build();
+    let open = call(&judge, "/a");
+    advance(ms(50)).await;
+    judge.reset();
+    assert_eq!(scored(&judge).accepted, 0);
+    assert_eq!(scored(&judge).most_in_flight, 1);
+    assert_eq!(send(&judge, "/a").await, REFUSED);
+    assert_eq!(scored(&judge).records[0].at, ms(0));
+    open.await.unwrap();
+    assert_eq!(scored(&judge).in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_most_specific_template_wins_and_other_methods_do_not_stand_in_the_way() {
+    let unlimited = || (Limit::unlimited(), Work::none());
+    let mut builder = Judge::builder();
+    for template in ["/v1/{*rest}", "/v1/{id}", "POST /v1/{id}", "GET /v1/models"] {
+        let (limit, work) = unlimited();
+        builder = builder.route(template, limit, work);
+    }
+    let judge = builder
+        .answer("POST /v1/{id}", |received| {
+            Response::new(Bytes::from(received.param("id").unwrap().to_owned()))
+        })
+        .build();
+    assert_eq!(send(&judge, "/v1/models?x=1").await, OK);
+    assert_eq!(send(&judge, "/v1/a/b").await, OK);
+    let answer = head(&judge, "/v1/%C3%A4%2Fb").await.into_body();
+    assert_eq!(answer.collect().await.unwrap().to_bytes(), "ä/b");
+    let report = judge.report();
+    let accepted = |template| report.endpoint(template).accepted;
+    assert_eq!(accepted("POST /v1/{id}"), 2);
+    assert_eq!(accepted("/v1/{*rest}"), 1);
+    assert_eq!(accepted("GET /v1/models"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_endpoint_is_not_found() {
+    let judge = Judge::builder()
+        .route("GET /a", Limit::unlimited(), Work::none())
+        .build();
+    assert_eq!(send(&judge, "/b").await, StatusCode::NOT_FOUND);
+    assert_eq!(send(&judge, "/a").await, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(judge.report().unmatched(), 2);
+    judge.report().assert_compliant();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_not_unpin_and_comes_in_pieces_is_collected() {
+    let judge = at_a(Limit::unlimited(), Work::none())
+        .answer("/a", |received| Response::new(received.body().clone()))
+        .build();
+    let pieces = stream::unfold(0, |n: u8| async move {
+        sleep(ms(10)).await;
+        let frame = Frame::data(Bytes::from(vec![b'a' + n]));
+        (n < 3).then_some((Ok::<_, Infallible>(frame), n + 1))
+    });
+    let request = Request::post("/a").body(StreamBody::new(pieces)).unwrap();
+    let answer = judge.clone().oneshot(request).await.unwrap();
+    assert_eq!(
+        answer.into_body().collect().await.unwrap().to_bytes(),
+        "abc"
+    );
+    assert_eq!(scored(&judge).records[0].at, ms(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_body_fails_is_an_error_and_frees_its_slot() {
+    let judge = at_a(Limit::concurrent(1), Work::none()).build();
+    let pieces = stream::iter([Err::<Frame<Bytes>, BoxError>("cut off".into())]);
+    let request = Request::post("/a").body(StreamBody::new(pieces)).unwrap();
+    let error = judge.clone().oneshot(request).await.unwrap_err();
+    assert_eq!(error.to_string(), "cut off");
+    assert_eq!(scored(&judge).in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_turns_down_what_is_then_not_judged() {
+    let judge = at_a(Limit::rps(1), Work::none())
+        .check("/a", |received| {
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+            received.head().uri.query().map(|_| response)
+        })
+        .build();
+    for _ in 0..3 {
+        assert_eq!(
+            send(&judge, "/a?bad").await,
+            StatusCode::UNPROCESSABLE_ENTITY
+        );
+    }
+    assert_eq!(send(&judge, "/a").await, OK);
+    let scored = scored(&judge);
+    assert_eq!(
+        (scored.invalid, scored.accepted, scored.worst_window),
+        (3, 1, 1)
+    );
+    judge.report().assert_compliant();
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_answer_takes_the_time_that_was_foretold() {
+    let work = Work::uniform(ms(200)..ms(400));
+    let judge = at_a(Limit::concurrent(1), work.clone()).seed(7).build();
+    for expected in work.draws(7, "/a").take(5) {
+        let start = Instant::now();
+        let (first, second) = join(send(&judge, "/a"), send(&judge, "/a")).await;
+        // The refused one draws nothing.
+        assert_eq!((first, second), (OK, REFUSED));
+        assert_eq!(start.elapsed(), expected);
+    }
+    assert!(judge.draws("/a").take(5).eq(work.draws(7, "/a").take(5)));
+}
+
+async fn random_run(seed: u64) -> (Report, Duration) {
+    let judge = Judge::builder()
+        .route(
+            "/a",
+            Limit::rps(5).concurrency(4),
+            (ms(200)..ms(400)).into(),
+        )
+        .route("/b", Limit::rps(1), (ms(800)..ms(10_200)).into())
+        .jitter(ms(0)..ms(100))
+        .seed(seed)
+        .build();
+    let start = Instant::now();
+    join_all((0..100).map(|n| {
+        let judge = &judge;
+        async move {
+            sleep(ms(37 * n)).await;
+            send(judge, if n % 3 == 0 { "/b" } else { "/a" }).await
+        }
+    }))
+    .await;
+    (judge.report(), start.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_one_seed_two_runs_are_the_same() {
+    let first = random_run(1).await;
+    assert!(first.0.accepted() > 0 && first.0.refused() > 0);
+    assert_eq!(random_run(1).await, first);
+    assert_ne!(random_run(2).await, first);
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "the client broke the rules:
+/a: 3 requests refused by rate, the first 1.204 s after the start: request 6 in a window of 1s that allows 5, 0.296 s too soon
+/b: 1 request refused by concurrency, 1.204 s after the start: 1 in flight where 1 are allowed
+/b: 1 request early, 2.000 s after the start: 0.204 s before the time that Retry-After had named")]
+async fn who_broke_the_rules_is_told_how_and_when() {
+    let judge = Judge::builder()
+        .route("/a", Limit::rps(5), Work::none())
+        .route("/b", Limit::concurrent(1), Work::fixed(ms(500)))
+        .refusal(|refusal| {
+            let mut response = Response::new(Bytes::new());
+            if refusal.endpoint() == "/b" {
+                response.headers_mut().insert("retry-after", 1.into());
+            }
+            response
+        })
+        .build();
+    advance(ms(500)).await;
+    for _ in 0..5 {
+        send(&judge, "/a").await;
+    }
+    advance(ms(704)).await;
+    for _ in 0..3 {
+        send(&judge, "/a").await;
+    }
+    let open = call(&judge, "/b");
+    send(&judge, "/b").await;
+    open.await.unwrap();
+    sleep(ms(296)).await;
+    send(&judge, "/b").await;
+    judge.report().assert_compliant();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_report_is_a_table() {
+    let judge = at_a(Limit::rps(1).concurrency(1), ms(10)).build();
+    send(&judge, "/a").await;
+    send(&judge, "/a").await;
+    send(&judge, "/b").await;
+    let expected = "\
+endpoint  limit                accepted  refused by rate  by concurrency  early  worst window  most in flight
+/a        1 per 1s, 1 at once         1                1               0      0             2               1
+unmatched: 1";
+    assert_eq!(judge.report().to_string(), expected);
+}
+
+#[test]
+#[should_panic(expected = r#"the judge has no endpoint "/b": it has ["/a"]"#)]
+fn asking_for_an_unknown_endpoint_names_the_known_ones() {
+    let _ = at_a(Limit::unlimited(), Work::none())
+        .build()
+        .report()
+        .endpoint("/b");
+}
+
+#[test]
+#[should_panic(expected = r#""/{y}" matches the same requests as "/{x}""#)]
+fn a_template_is_given_once() {
+    let _ = Judge::builder()
+        .route("/{x}", Limit::unlimited(), Work::none())
+        .route("/{y}", Limit::unlimited(), Work::none());
+}
+
+#[test]
+#[should_panic(expected = r#""a" is no template: the path has to start with a slash"#)]
+fn a_bad_template_is_named() {
+    let _ = Judge::builder().route("a", Limit::unlimited(), Work::none());
+}
+
+#[test]
+#[should_panic(expected = r#"no endpoint "/b" was added, only ["/a"]"#)]
+fn a_hook_without_an_endpoint_is_named() {
+    let _ = at_a(Limit::unlimited(), Work::none())
+        .check("/b", |_| None)
+        .build();
+}
+
+#[test]
+fn without_work_it_needs_no_runtime() {
+    let judge = at_a(Limit::rps(1), Work::none()).build();
+    let mut future = pin!(send(&judge, "/a"));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(future.as_mut().poll(&mut cx).is_ready());
+}
+
+#[test]
+fn its_types_can_go_everywhere() {
+    fn assert<T: Send + Sync + 'static>() {}
+    assert::<Judge>();
+    assert::<Body>();
+    assert::<Report>();
 }

@@ -213,9 +213,8 @@ impl Ledger {
 
     fn count_arrival(&mut self, now: Instant) {
         let period = self.score.limit.scored_period();
-        while let Some(oldest) = self.arrivals.front()
-            && now - *oldest >= period
-        {
+        let too_old = |arrival: &Instant| now - *arrival >= period;
+        while self.arrivals.front().is_some_and(too_old) {
             self.arrivals.pop_front();
         }
         self.arrivals.push_back(now);
@@ -223,15 +222,16 @@ impl Ledger {
     }
 
     fn check_hint(&mut self, arrival: Arrival) {
-        if let Some(until) = arrival.not_before
-            && arrival.now < until
-        {
-            if self.score.early < VIOLATIONS {
-                let violation = Violation::early(arrival.at, until - arrival.now);
-                self.score.violations.push(violation);
-            }
-            self.score.early += 1;
+        let not_before = arrival.not_before.unwrap_or(arrival.now);
+        let too_soon = not_before.saturating_duration_since(arrival.now);
+        if too_soon.is_zero() {
+            return;
         }
+        if self.score.early < VIOLATIONS {
+            let violation = Violation::early(arrival.at, too_soon);
+            self.score.violations.push(violation);
+        }
+        self.score.early += 1;
     }
 
     fn record(&mut self, arrival: Arrival, verdict: Verdict) {

@@ -64,6 +64,7 @@
 //! [`api.report().assert_compliant()`](Report::assert_compliant), which says what was done wrong, and when.
 
 mod answers;
+mod builder;
 pub mod elevenlabs;
 mod judge;
 mod ledger;
@@ -76,7 +77,8 @@ mod work;
 
 pub use self::{
     answers::{Received, Refusal},
-    judge::{Judge, JudgeBuilder},
+    builder::JudgeBuilder,
+    judge::Judge,
     limit::Limit,
     report::{EndpointReport, Record, RefusedBy, Report, Verdict, Violation},
     server::{bind, bind_to},

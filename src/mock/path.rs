@@ -48,9 +48,12 @@ impl Template {
             if matches!(segment, Segment::Rest(_)) && at + 1 < segments.len() {
                 return Err("a `{*rest}` has to be the last segment".into());
             }
-            let name = segment.name();
-            if name.is_some() && segments[..at].iter().any(|other| other.name() == name) {
-                return Err(format!("the parameter {:?} occurs twice", name.unwrap()));
+            let Some(name) = segment.name() else {
+                continue;
+            };
+            let mut earlier = segments[..at].iter().filter_map(Segment::name);
+            if earlier.any(|other| other == name) {
+                return Err(format!("the parameter {name:?} occurs twice"));
             }
         }
         Ok(Self { method, segments })

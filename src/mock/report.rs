@@ -340,17 +340,16 @@ impl fmt::Display for Report {
         ];
         let mut rows = vec![header.map(str::to_owned)];
         rows.extend(self.endpoints().map(|endpoint| {
-            let numbers = [
-                endpoint.accepted,
-                endpoint.refused_by_rate,
-                endpoint.refused_by_concurrency,
-                endpoint.early,
-                endpoint.worst_window,
-                endpoint.most_in_flight,
-            ];
-            let [a, b, c, d, e, f] = numbers.map(|number| number.to_string());
-            let names = (endpoint.endpoint.clone(), endpoint.limit.to_string());
-            [names.0, names.1, a, b, c, d, e, f]
+            [
+                endpoint.endpoint.clone(),
+                endpoint.limit.to_string(),
+                endpoint.accepted.to_string(),
+                endpoint.refused_by_rate.to_string(),
+                endpoint.refused_by_concurrency.to_string(),
+                endpoint.early.to_string(),
+                endpoint.worst_window.to_string(),
+                endpoint.most_in_flight.to_string(),
+            ]
         }));
         let widths: Vec<_> = (0..header.len())
             .map(|column| {

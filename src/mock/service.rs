@@ -153,7 +153,7 @@ where
     }
 
     fn arrive(&mut self) {
-        if let Err(response) = self.check() {
+        if let Some(response) = self.check() {
             let mut state = self.shared.state();
             let arrival = state.arrival(self.departure.not_before);
             state.endpoints[self.route].ledger.invalid(arrival);
@@ -167,7 +167,11 @@ where
         let endpoint = &mut state.endpoints[self.route];
         let decision = endpoint.ledger.arrive(arrival);
         let accepted = matches!(decision, Decision::Accepted { .. });
-        let work = accepted.then(|| endpoint.work.draw()).unwrap_or_default();
+        let work = if accepted {
+            endpoint.work.draw()
+        } else {
+            Duration::ZERO
+        };
         let concurrency = endpoint.ledger.limit().at_once();
         // Unlocked before there is a place, since dropping that locks the books.
         drop(state);
@@ -192,10 +196,8 @@ where
         };
     }
 
-    fn check(&self) -> Result<(), Response<Bytes>> {
-        let Some(check) = &self.shared.routes[self.route].check else {
-            return Ok(());
-        };
+    fn check(&self) -> Option<Response<Bytes>> {
+        let check = self.shared.routes[self.route].check.as_ref()?;
         let state = self.shared.state();
         let ledger = &state.endpoints[self.route].ledger;
         let (in_flight, concurrency) = (ledger.in_flight(), ledger.limit().at_once());

@@ -1,7 +1,11 @@
 //! What the two endpoints accept, and what they answer: statuses, headers and bodies as captured from
 //! the real API.
 
-use std::{convert::Infallible, sync::Mutex};
+use std::{
+    convert::Infallible,
+    fmt::Write as _,
+    sync::{Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
@@ -18,8 +22,9 @@ struct Form {
     files: usize,
 }
 
-pub(super) fn check_tts(received: &Received<'_>) -> Result<(), Response<Bytes>> {
-    text(received).map(drop).map_err(|error| schema([error]))
+pub(super) fn check_tts(received: &Received<'_>) -> Option<Response<Bytes>> {
+    let error = text(received).err()?;
+    Some(schema(&[error]))
 }
 
 pub(super) fn tts(received: &Received<'_>, concurrency_headers: bool) -> Response<Bytes> {
@@ -41,7 +46,7 @@ pub(super) fn tts(received: &Received<'_>, concurrency_headers: bool) -> Respons
     response
 }
 
-pub(super) fn check_clone_voice(received: &Received<'_>) -> Result<(), Response<Bytes>> {
+pub(super) fn check_clone_voice(received: &Received<'_>) -> Option<Response<Bytes>> {
     let form = form(received);
     let mut errors = Vec::new();
     if form.name.is_none() {
@@ -50,18 +55,14 @@ pub(super) fn check_clone_voice(received: &Received<'_>) -> Result<(), Response<
     if form.files == 0 {
         errors.push(missing("files"));
     }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(schema(errors))
-    }
+    (!errors.is_empty()).then(|| schema(&errors))
 }
 
 pub(super) fn clone_voice(received: &Received<'_>) -> Response<Bytes> {
     let name = form(received).name.unwrap_or_default();
     let mut voice_id = String::from("voice_id::");
     for byte in &Sha1::digest(name)[..4] {
-        voice_id.push_str(&format!("{byte:02x}"));
+        let _ = write!(voice_id, "{byte:02x}");
     }
     let body = json!({"voice_id": voice_id, "requires_verification": false});
     answers::json(StatusCode::OK, &body)
@@ -71,11 +72,8 @@ pub(super) fn clone_voice(received: &Received<'_>) -> Response<Bytes> {
 pub(super) fn refusals(seed: u64) -> impl Fn(&answers::Refusal) -> Response<Bytes> {
     let ids = Mutex::new(fastrand::Rng::with_seed(seed));
     move |refusal| {
-        let mut ids = ids
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let request_id = format!("{:032x}", ids.u128(..));
-        drop(ids);
+        let id = ids.lock().unwrap_or_else(PoisonError::into_inner).u128(..);
+        let request_id = format!("{id:032x}");
         let (code, status, message) = match refusal.by() {
             RefusedBy::Concurrency { limit } => (
                 "concurrent_limit_exceeded",
@@ -185,8 +183,7 @@ fn missing(field: &str) -> Value {
     json!({"type": "missing", "loc": ["body", field], "msg": "Field required", "input": null})
 }
 
-fn schema(errors: impl IntoIterator<Item = Value>) -> Response<Bytes> {
-    let errors: Vec<_> = errors.into_iter().collect();
+fn schema(errors: &[Value]) -> Response<Bytes> {
     let body = json!({"detail": errors});
     answers::json(StatusCode::UNPROCESSABLE_ENTITY, &body)
 }
