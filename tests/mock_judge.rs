@@ -571,3 +571,48 @@ fn its_types_can_go_everywhere() {
     assert::<Body>();
     assert::<Report>();
 }
+
+/// Threads that race for the same places, in real time: what the books say holds between them too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn races_do_not_break_the_limits() {
+    let period = ms(20);
+    let limit = Limit::per(5, period).concurrency(3);
+    let judge = at_a(limit, ms(1)).kept_records(usize::MAX).build();
+    let callers = (0..8).map(|_| {
+        let judge = judge.clone();
+        tokio::spawn(async move {
+            for _ in 0..200 {
+                send(&judge, "/a").await;
+                tokio::task::yield_now().await;
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+    let scored = scored(&judge);
+    assert_eq!((scored.requests(), scored.in_flight), (1_600, 0));
+    assert!(scored.records.is_sorted_by_key(|record| record.at));
+    let accepted = scored
+        .records
+        .iter()
+        .filter(|record| record.verdict == Verdict::Accepted);
+    let accepted: Vec<_> = accepted.map(|record| record.at).collect();
+    for later in accepted.windows(6) {
+        assert!(later[5] - later[0] >= period);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn notice_is_given_once() {
+    let judge = at_a(Limit::rps(1), Work::none())
+        .retry_after(ms(1_000))
+        .notice(ms(30))
+        .build();
+    for _ in 0..7 {
+        send(&judge, "/a").await;
+        advance(ms(10)).await;
+    }
+    // Told at 10 ms; what came at 20 and 30 ms could have been under way, from 40 ms on nothing could.
+    assert_eq!(scored(&judge).early, 3);
+}

@@ -7,7 +7,6 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request};
-use serde_json::json;
 
 use super::{path::Params, report::RefusedBy};
 
@@ -126,7 +125,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 
 /// What accepted requests are answered with by default.
 pub(crate) fn success(_: &Received<'_>) -> Response<Bytes> {
-    json(StatusCode::OK, &json!({"ok": true}))
+    json(StatusCode::OK, r#"{"ok":true}"#)
 }
 
 /// What refused requests are answered with by default.
@@ -141,21 +140,21 @@ pub(crate) fn refusal(refusal: &Refusal) -> Response<Bytes> {
             format!("{limit} requests at once are allowed here"),
         ),
     };
-    let body = json!({"error": error, "message": message});
-    json(StatusCode::TOO_MANY_REQUESTS, &body)
+    let body = format!(r#"{{"error":"{error}","message":"{message}"}}"#);
+    json(StatusCode::TOO_MANY_REQUESTS, body)
 }
 
 pub(crate) fn not_found() -> Response<Bytes> {
-    json(StatusCode::NOT_FOUND, &json!({"detail": "Not Found"}))
+    json(StatusCode::NOT_FOUND, r#"{"detail":"Not Found"}"#)
 }
 
 pub(crate) fn method_not_allowed() -> Response<Bytes> {
-    let body = json!({"detail": "Method Not Allowed"});
-    json(StatusCode::METHOD_NOT_ALLOWED, &body)
+    let body = r#"{"detail":"Method Not Allowed"}"#;
+    json(StatusCode::METHOD_NOT_ALLOWED, body)
 }
 
-pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body.to_string()));
+pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);

@@ -53,6 +53,7 @@ pub(crate) struct Settings {
     pub(crate) jitter: Range<Duration>,
     pub(crate) seed: u64,
     pub(crate) kept_records: usize,
+    pub(crate) notice: Option<Duration>,
 }
 
 impl JudgeBuilder {
@@ -68,6 +69,7 @@ impl JudgeBuilder {
                 jitter: Duration::ZERO..Duration::ZERO,
                 seed: 0,
                 kept_records: KEPT_RECORDS,
+                notice: None,
             },
         }
     }
@@ -169,6 +171,17 @@ impl JudgeBuilder {
         self
     }
 
+    /// For how long after a `Retry-After` was handed out requests may still come that were sent without
+    /// knowing of it: they are not counted as [early](super::EndpointReport::early). Whoever is told again
+    /// before the time is over gets no more notice.
+    ///
+    /// By default 50 ms over a socket, and none as a service: on one thread an answer that was handed
+    /// out is known. A client on several threads needs a few milliseconds.
+    pub fn notice(mut self, time: Duration) -> Self {
+        self.settings.notice = Some(time);
+        self
+    }
+
     /// The seed of all draws: working times and jitter. With the same seed, a run is the same again.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
@@ -181,7 +194,8 @@ impl JudgeBuilder {
         self
     }
 
-    /// Lets every request arrive later by a time drawn from this range, on top of the latency. Requests
+    /// Lets every request arrive later by a time drawn from this range, on top of the latency: on each
+    /// endpoint in the order in which requests are sent, whole milliseconds if both ends are. Requests
     /// can overtake each other on the way; they are judged in the order in which they arrive.
     ///
     /// # Panics

@@ -79,6 +79,7 @@ impl Judge {
             work: route.work.draws(seed, &route.name),
             jitter: Draws::new(settings.jitter.clone(), seed, "jitter", &route.name),
         });
+        let notice = settings.notice.unwrap_or_default();
         let start = Instant::now();
         let state = Mutex::new(State {
             start,
@@ -94,7 +95,7 @@ impl Judge {
         };
         Self {
             shared: Arc::new(shared),
-            notice: Duration::ZERO,
+            notice,
         }
     }
 

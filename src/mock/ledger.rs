@@ -243,3 +243,193 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, option, prelude::*};
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Wait(u64),
+        Arrive,
+        Finish,
+        SetLimit(Limit),
+    }
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn ledger(limit: Limit) -> Ledger {
+        Ledger::new("/a", limit, usize::MAX)
+    }
+
+    fn arrive(ledger: &mut Ledger, start: Instant, at: Duration) -> Decision {
+        let now = start + at;
+        let not_before = ledger.not_before(now);
+        ledger.arrive(Arrival {
+            now,
+            at,
+            not_before,
+        })
+    }
+
+    fn limits() -> impl Strategy<Value = Limit> {
+        let windows = vec((1_usize..5, 1_u64..30), 0..3);
+        (windows, option::of(1_usize..4)).prop_map(|(windows, concurrency)| {
+            let mut limit = Limit::unlimited();
+            for (n, period) in windows {
+                limit = limit.and_per(n, ms(period));
+            }
+            match concurrency {
+                Some(n) => limit.concurrency(n),
+                None => limit,
+            }
+        })
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => (1_u64..20).prop_map(Step::Wait),
+            8 => Just(Step::Arrive),
+            3 => Just(Step::Finish),
+            1 => limits().prop_map(Step::SetLimit),
+        ];
+        vec(step, 0..200)
+    }
+
+    /// How many of these times are in the half-open interval of this length that ends with `end`.
+    fn count(times: &[Duration], end: Duration, period: Duration) -> usize {
+        let inside = |time: &&Duration| **time <= end && **time + period > end;
+        times.iter().filter(inside).count()
+    }
+
+    proptest! {
+        #[test]
+        fn decides_as_a_naive_count_of_everything_does(first in limits(), steps in steps()) {
+            let start = Instant::now();
+            let mut ledger = ledger(first.clone());
+            let (mut limit, mut now) = (first, Duration::ZERO);
+            let (mut accepted, mut in_flight) = (Vec::new(), 0);
+            for step in steps {
+                match step {
+                    Step::Wait(millis) => now += ms(millis),
+                    Step::Finish if in_flight > 0 => {
+                        in_flight -= 1;
+                        ledger.finished();
+                    }
+                    Step::Finish => {}
+                    Step::SetLimit(new) => {
+                        limit = new.clone();
+                        ledger.set_limit(new);
+                    }
+                    Step::Arrive => {
+                        let fits = |at| {
+                            let mut windows = limit.windows().iter();
+                            windows.all(|window| count(&accepted, at, window.period) < window.n)
+                        };
+                        let slot = limit.at_once().is_none_or(|n| in_flight < n);
+                        let decision = arrive(&mut ledger, start, now);
+                        if slot && fits(now) {
+                            in_flight += 1;
+                            prop_assert_eq!(decision, Decision::Accepted { in_flight });
+                            accepted.push(now);
+                            continue;
+                        }
+                        ledger.refused();
+                        let Decision::Refused { by, room_at } = decision else {
+                            panic!("accepted at {now:?} in spite of {limit}");
+                        };
+                        let by_concurrency = matches!(by, RefusedBy::Concurrency { .. });
+                        prop_assert_eq!(by_concurrency, !slot);
+                        // Not an instant too late, and not one too early.
+                        let room_at = room_at - start;
+                        prop_assert!(fits(room_at));
+                        let just_before = room_at.saturating_sub(Duration::from_nanos(1));
+                        prop_assert!(room_at == now || !fits(just_before));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn no_half_open_window_holds_more_than_the_limit(limit in limits(), gaps in vec(0_u64..10, 0..200)) {
+            let start = Instant::now();
+            let mut ledger = ledger(limit.clone());
+            let (mut now, mut arrived, mut accepted) = (Duration::ZERO, Vec::new(), Vec::new());
+            for gap in gaps {
+                now += ms(gap);
+                arrived.push(now);
+                match arrive(&mut ledger, start, now) {
+                    Decision::Accepted { .. } => {
+                        accepted.push(now);
+                        ledger.finished();
+                    }
+                    Decision::Refused { .. } => ledger.refused(),
+                }
+            }
+            for window in limit.windows() {
+                for end in &accepted {
+                    prop_assert!(count(&accepted, *end, window.period) <= window.n);
+                }
+            }
+            let period = limit.scored_period();
+            let worst = arrived.iter().map(|end| count(&arrived, *end, period)).max();
+            prop_assert_eq!(ledger.report().worst_window, worst.unwrap_or(0));
+            prop_assert_eq!(ledger.report().accepted, accepted.len());
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_by_the_history_and_the_longest_window() {
+        let mut ledger = Ledger::new("/a", Limit::per(3_000, ms(10_000)), 5);
+        let start = Instant::now();
+        for n in 0..20_000 {
+            arrive(&mut ledger, start, ms(n * 4));
+            ledger.finished();
+        }
+        assert!(ledger.accepted.len() <= 2_500);
+        assert!(ledger.arrivals.len() <= 2_500);
+        assert_eq!(ledger.report().records.len(), 5);
+        ledger.set_limit(Limit::unlimited());
+        arrive(&mut ledger, start, ms(200_000));
+        assert_eq!(ledger.accepted.len(), HISTORY);
+    }
+
+    #[test]
+    fn violations_are_kept_for_each_kind() {
+        let mut ledger = ledger(Limit::rps(1));
+        let start = Instant::now();
+        for _ in 0..100 {
+            arrive(&mut ledger, start, ms(0));
+        }
+        ledger.set_limit(Limit::concurrent(1));
+        arrive(&mut ledger, start, ms(1));
+        let report = ledger.report();
+        assert_eq!(report.refused_by_rate, 99);
+        assert_eq!(report.violations.len(), VIOLATIONS + 1);
+        assert_eq!(report.violations[VIOLATIONS].at(), ms(1));
+    }
+
+    #[test]
+    fn only_the_first_hint_of_a_row_gives_notice() {
+        let mut ledger = ledger(Limit::unlimited());
+        let start = Instant::now();
+        let hint = |ledger: &mut Ledger, at, wait| {
+            let now = start + ms(at);
+            ledger.hinted(now, ms(50), now + ms(wait));
+        };
+        let known = |ledger: &Ledger, at| ledger.not_before(start + ms(at));
+        hint(&mut ledger, 0, 1_000);
+        assert_eq!(known(&ledger, 49), None);
+        assert_eq!(known(&ledger, 50), Some(start + ms(1_000)));
+        hint(&mut ledger, 40, 1_000);
+        assert_eq!(known(&ledger, 50), Some(start + ms(1_040)));
+        // By now the last one has passed, so this one starts a row of its own.
+        hint(&mut ledger, 2_000, 1_000);
+        assert_eq!(known(&ledger, 2_049), None);
+        assert_eq!(known(&ledger, 2_050), Some(start + ms(3_000)));
+    }
+}

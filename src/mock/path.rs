@@ -31,8 +31,8 @@ impl Template {
     /// Reads a template; the error says what is wrong, without naming the template.
     pub(crate) fn parse(template: &str) -> Result<Self, String> {
         let (method, path) = match template.split_once(' ') {
-            Some((method, path)) => (Some(parse_method(method)?), path),
-            None => (None, template),
+            Some((method, path)) if !method.starts_with('/') => (Some(parse_method(method)?), path),
+            _ => (None, template),
         };
         let Some(path) = path.strip_prefix('/') else {
             return Err("the path has to start with a slash".into());
@@ -288,7 +288,7 @@ mod tests {
             ("post /a", "capitals"),
             ("P@ST /a", "no method"),
             ("/a?b", "query"),
-            ("/a b", "slash"),
+            ("/a b", "no space"),
             ("/{*x}/a", "last"),
             ("/{x}/{x}", "twice"),
             ("/a{x}", "whole segment"),

@@ -59,15 +59,14 @@ impl Judge {
     /// Serves HTTP/1.1 and HTTP/2 (prior knowledge) on any listener of tokio's: see [`bind`].
     ///
     /// Runs until it is dropped, or its task aborted; that ends its connections too. A client that
-    /// goes away gives back what it had in flight. Over a socket a request counts as
-    /// [`early`](super::EndpointReport::early) only from 50 ms after the `Retry-After` was handed
-    /// out, since until then it can have been under way already.
+    /// goes away gives back what it had in flight. Over a socket, a request can have been on its way when
+    /// a `Retry-After` was handed out: see [`JudgeBuilder::notice`](super::JudgeBuilder::notice).
     ///
     /// # Errors
     ///
     /// If no further connection can be accepted. A connection that fails by itself is not an error.
     pub async fn serve(mut self, listener: TcpListener) -> io::Result<()> {
-        self.notice = NOTICE;
+        self.notice = self.shared.settings.notice.unwrap_or(NOTICE);
         // Nothing is ever sent: the tasks see it being dropped, with this future.
         let (_running, stopped) = watch::channel(());
         let tasks = Tasks(stopped);

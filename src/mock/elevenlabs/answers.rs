@@ -1,5 +1,5 @@
 //! What the two endpoints accept, and what they answer: statuses, headers and bodies as captured from
-//! the real API.
+//! the real API, which is why bodies are written out: the order of their fields is the real one.
 
 use std::{
     convert::Infallible,
@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
 use crate::mock::{Received, RefusedBy, answers};
+
+const DOCS: &str =
+    "https://elevenlabs.io/docs/eleven-api/resources/errors#rate-limiting-and-concurrency";
 
 /// Every part that the mock reads of a request to clone a voice.
 #[derive(Debug, Default)]
@@ -64,8 +67,8 @@ pub(super) fn clone_voice(received: &Received<'_>) -> Response<Bytes> {
     for byte in &Sha1::digest(name)[..4] {
         let _ = write!(voice_id, "{byte:02x}");
     }
-    let body = json!({"voice_id": voice_id, "requires_verification": false});
-    answers::json(StatusCode::OK, &body)
+    let body = format!(r#"{{"voice_id":"{voice_id}","requires_verification":false}}"#);
+    answers::json(StatusCode::OK, body)
 }
 
 /// Refusals in the API's current dialect, each with an id of its own, as its other answers have.
@@ -92,15 +95,10 @@ pub(super) fn refusals(seed: u64) -> impl Fn(&answers::Refusal) -> Response<Byte
                 "We are sorry, the system is experiencing heavy traffic, please try again.".into(),
             ),
         };
-        let body = json!({"detail": {
-            "type": "rate_limit_error",
-            "code": code,
-            "message": message,
-            "status": status,
-            "request_id": request_id,
-            "docs_url": "https://elevenlabs.io/docs/eleven-api/resources/errors#rate-limiting-and-concurrency",
-        }});
-        let mut response = answers::json(StatusCode::TOO_MANY_REQUESTS, &body);
+        let body = format!(
+            r#"{{"detail":{{"type":"rate_limit_error","code":"{code}","message":"{message}","status":"{status}","request_id":"{request_id}","docs_url":"{DOCS}"}}}}"#
+        );
+        let mut response = answers::json(StatusCode::TOO_MANY_REQUESTS, body);
         let trace = HeaderValue::try_from(request_id).expect("hexadecimal digits are ASCII");
         response.headers_mut().insert("x-trace-id", trace);
         response
@@ -108,38 +106,35 @@ pub(super) fn refusals(seed: u64) -> impl Fn(&answers::Refusal) -> Response<Byte
 }
 
 /// The text to speak, or what is wrong with the request, in the words of FastAPI's validation.
-fn text(received: &Received<'_>) -> Result<String, Value> {
+fn text(received: &Received<'_>) -> Result<String, String> {
     let body = received.body();
     if body.is_empty() {
-        return Err(json!({
-            "type": "missing", "loc": ["body"], "msg": "Field required", "input": null,
-        }));
+        return Err(error(
+            "missing",
+            r#"["body"]"#,
+            "Field required",
+            &Value::Null,
+        ));
     }
-    let body: Value = serde_json::from_slice(body).map_err(|error| {
-        json!({
-            "type": "json_invalid",
-            "loc": ["body", offset(body, &error)],
-            "msg": "JSON decode error",
-            "input": {},
-            "ctx": {"error": error.to_string()},
-        })
+    let body: Value = serde_json::from_slice(body).map_err(|cause| {
+        let loc = format!(r#"["body",{}]"#, offset(body, &cause));
+        error("json_invalid", &loc, "JSON decode error", &json!({}))
     })?;
     let Value::Object(fields) = &body else {
-        return Err(json!({
-            "type": "model_attributes_type",
-            "loc": ["body"],
-            "msg": "Input should be a valid dictionary or object to extract fields from",
-            "input": body,
-        }));
+        let message = "Input should be a valid dictionary or object to extract fields from";
+        return Err(error(
+            "model_attributes_type",
+            r#"["body"]"#,
+            message,
+            &body,
+        ));
     };
     match fields.get("text") {
         Some(Value::String(text)) => Ok(text.clone()),
-        Some(other) => Err(json!({
-            "type": "string_type",
-            "loc": ["body", "text"],
-            "msg": "Input should be a valid string",
-            "input": other,
-        })),
+        Some(other) => {
+            let message = "Input should be a valid string";
+            Err(error("string_type", r#"["body","text"]"#, message, other))
+        }
         None => Err(missing("text")),
     }
 }
@@ -179,11 +174,16 @@ fn form(received: &Received<'_>) -> Form {
     read.now_or_never().unwrap_or_default()
 }
 
-fn missing(field: &str) -> Value {
-    json!({"type": "missing", "loc": ["body", field], "msg": "Field required", "input": null})
+fn missing(field: &str) -> String {
+    let loc = format!(r#"["body","{field}"]"#);
+    error("missing", &loc, "Field required", &Value::Null)
 }
 
-fn schema(errors: &[Value]) -> Response<Bytes> {
-    let body = json!({"detail": errors});
-    answers::json(StatusCode::UNPROCESSABLE_ENTITY, &body)
+fn error(kind: &str, loc: &str, message: &str, input: &Value) -> String {
+    format!(r#"{{"type":"{kind}","loc":{loc},"msg":"{message}","input":{input}}}"#)
+}
+
+fn schema(errors: &[String]) -> Response<Bytes> {
+    let body = format!(r#"{{"detail":[{}]}}"#, errors.join(","));
+    answers::json(StatusCode::UNPROCESSABLE_ENTITY, body)
 }
