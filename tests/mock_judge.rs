@@ -599,7 +599,7 @@ async fn races_do_not_break_the_limits() {
         .filter(|record| record.verdict == Verdict::Accepted);
     let accepted: Vec<_> = accepted.map(|record| record.at).collect();
     for later in accepted.windows(6) {
-        assert!(later[5] - later[0] >= period);
+        assert!(later[5] >= later[0] + period);
     }
 }
 

@@ -83,9 +83,10 @@ fn slow(n: usize) -> Judge {
 
 #[tokio::test]
 async fn ten_at_once_where_four_are_allowed_over_http_1_and_2() {
-    for (client, version) in [(http1(), Version::HTTP_11), (http2(), Version::HTTP_2)] {
+    let both = [(http1(), Version::HTTP_11), (http2(), Version::HTTP_2)];
+    join_all(both.map(async |(client, version)| {
         let judge = Judge::builder()
-            .route("/a", Limit::concurrent(4), Work::fixed(ms(500)))
+            .route("/a", Limit::concurrent(4), Work::fixed(ms(1_000)))
             .build();
         let (address, _server) = serve(&judge);
         let answers = join_all((0..10).map(|_| send(&client, address))).await;
@@ -95,7 +96,8 @@ async fn ten_at_once_where_four_are_allowed_over_http_1_and_2() {
         let report = judge.report();
         assert_eq!(report.endpoint("/a").refused_by_concurrency, 6);
         assert_eq!(report.endpoint("/a").in_flight, 0);
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]

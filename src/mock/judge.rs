@@ -138,7 +138,7 @@ impl Judge {
     }
 
     /// The working times of an endpoint's accepted requests, from the first on, whatever has been
-    /// drawn already: see [`Work::draws`].
+    /// drawn already: see [`Work::draws`](super::Work::draws).
     ///
     /// # Panics
     ///

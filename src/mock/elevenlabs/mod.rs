@@ -170,6 +170,18 @@ impl MockBuilder {
         self
     }
 
+    /// How much notice a client gets of a `Retry-After`: see [`JudgeBuilder::notice`].
+    pub fn notice(mut self, time: Duration) -> Self {
+        self.judge = self.judge.notice(time);
+        self
+    }
+
+    /// How many requests each endpoint's report lists: see [`JudgeBuilder::kept_records`].
+    pub fn kept_records(mut self, n: usize) -> Self {
+        self.judge = self.judge.kept_records(n);
+        self
+    }
+
     /// Puts `current-concurrent-requests` and `maximum-concurrent-requests` on [`TTS`]'s successes, as
     /// the real API does: how many are running, the request itself included, and how many may be.
     pub fn concurrency_headers(mut self) -> Self {
