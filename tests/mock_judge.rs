@@ -1,5 +1,7 @@
 //! The judge as a tower service, under paused time: every instant is exact.
 
+mod mock_support;
+
 use std::{
     convert::Infallible,
     pin::pin,
@@ -12,46 +14,13 @@ use futures_util::{
     future::{join, join_all},
     stream,
 };
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body::{Body as _, Frame};
-use http_body_util::{BodyExt, Empty, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
+use mock_support::{OK, REFUSED, at_a, call, head, ms, scored, send};
 use tokio::time::{Instant, advance, sleep, sleep_until};
-use tower::{BoxError, Service, ServiceExt};
-use tower_throttle::mock::{
-    Body, EndpointReport, Judge, JudgeBuilder, Limit, RefusedBy, Report, ResponseFuture, Verdict,
-    Work,
-};
-
-const OK: StatusCode = StatusCode::OK;
-const REFUSED: StatusCode = StatusCode::TOO_MANY_REQUESTS;
-
-const fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-fn at_a(limit: Limit, work: impl Into<Work>) -> JudgeBuilder {
-    Judge::builder().route("/a", limit, work.into())
-}
-
-fn call(judge: &Judge, path: &str) -> ResponseFuture {
-    let request = Request::post(path).body(Empty::<Bytes>::new()).unwrap();
-    judge.clone().call(request)
-}
-
-async fn head(judge: &Judge, path: &str) -> Response<Body> {
-    call(judge, path).await.unwrap()
-}
-
-/// Sends a request and reads the answer to its end.
-async fn send(judge: &Judge, path: &str) -> StatusCode {
-    let (head, body) = head(judge, path).await.into_parts();
-    body.collect().await.unwrap();
-    head.status
-}
-
-fn scored(judge: &Judge) -> EndpointReport {
-    judge.report().endpoint("/a").clone()
-}
+use tower::{BoxError, ServiceExt};
+use tower_throttle::mock::{Body, Judge, Limit, Report, Verdict, Work};
 
 #[tokio::test(start_paused = true)]
 async fn of_ten_requests_at_once_four_are_accepted_and_six_refused() {
@@ -209,102 +178,6 @@ async fn with_jitter_requests_are_judged_in_order_of_arrival() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_before_the_time_that_retry_after_named_is_early() {
-    let judge = at_a(Limit::per(1, ms(500)), Work::none())
-        .retry_after(ms(1_000))
-        .build();
-    send(&judge, "/a").await;
-    let refused = head(&judge, "/a").await;
-    assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
-    assert_eq!(scored(&judge).early, 0);
-
-    // Accepted, since the window has room; but the client was asked to wait longer.
-    advance(ms(999)).await;
-    assert_eq!(send(&judge, "/a").await, OK);
-    assert_eq!(scored(&judge).early, 1);
-    advance(ms(1)).await;
-    send(&judge, "/a").await;
-    assert_eq!(scored(&judge).early, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn requests_sent_before_the_refusal_was_handed_out_are_not_early() {
-    let judge = at_a(Limit::rps(1), ms(20))
-        .retry_after(ms(3_000))
-        .refusal_after(ms(20))
-        .build();
-    let start = Instant::now();
-    join_all((0..10).map(|_| send(&judge, "/a"))).await;
-    assert_eq!(start.elapsed(), ms(20));
-    assert_eq!(scored(&judge).early, 0);
-    assert_eq!(scored(&judge).most_in_flight, 10);
-
-    // The time counts from when the client was told.
-    advance(ms(2_999)).await;
-    send(&judge, "/a").await;
-    assert_eq!(scored(&judge).early, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_request_that_was_under_way_when_the_refusal_came_is_not_early() {
-    let judge = at_a(Limit::rps(1), Work::none())
-        .latency(ms(50))
-        .truthful_retry_after()
-        .build();
-    let first = async {
-        send(&judge, "/a").await;
-        send(&judge, "/a").await
-    };
-    let second = async {
-        sleep(ms(90)).await;
-        send(&judge, "/a").await
-    };
-    assert_eq!(join(first, second).await, (REFUSED, REFUSED));
-    assert_eq!(scored(&judge).early, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_hook_decides_what_a_refusal_looks_like_and_the_judge_reads_it() {
-    let judge = at_a(Limit::rps(1), Work::none())
-        .refusal(|refusal| {
-            assert_eq!(refusal.endpoint(), "/a");
-            let RefusedBy::Rate { limit: 1, period } = refusal.by() else {
-                panic!("refused by {:?}", refusal.by());
-            };
-            assert_eq!((period, refusal.room_in()), (ms(1_000), ms(750)));
-            Response::builder()
-                .status(503)
-                .header("retry-after-ms", "750")
-                .body(Bytes::from("later"))
-                .unwrap()
-        })
-        .retry_after(ms(9_000))
-        .build();
-    send(&judge, "/a").await;
-    advance(ms(250)).await;
-    let refused = head(&judge, "/a").await;
-    assert_eq!(refused.status(), 503);
-    assert!(!refused.headers().contains_key(header::RETRY_AFTER));
-
-    advance(ms(750)).await;
-    assert_eq!(send(&judge, "/a").await, OK);
-    assert_eq!(scored(&judge).early, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn truthful_hints_are_rounded_up_and_given_for_windows_only() {
-    let judge = at_a(Limit::per(1, ms(2_500)).concurrency(1), ms(100))
-        .truthful_retry_after()
-        .build();
-    let first = call(&judge, "/a");
-    let hint = |headers: &HeaderMap| headers.get(header::RETRY_AFTER).cloned();
-    assert_eq!(hint(head(&judge, "/a").await.headers()), None);
-    first.await.unwrap();
-    let refused = head(&judge, "/a").await;
-    assert_eq!(hint(refused.headers()).unwrap(), "3");
-}
-
-#[tokio::test(start_paused = true)]
 async fn the_date_follows_the_paused_clock() {
     let judge = at_a(Limit::unlimited(), Work::none()).build();
     let date = async || {
@@ -330,20 +203,6 @@ async fn limits_change_while_it_runs_and_remember_what_came_before() {
     assert_eq!(send(&judge, "/a").await, OK);
     judge.set_limit("/a", Limit::unlimited());
     assert_eq!(send(&judge, "/a").await, OK);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_reset_forgets_the_score_and_nothing_else() {
-    let judge = at_a(Limit::rps(1), ms(100)).build();
-    let open = call(&judge, "/a");
-    advance(ms(50)).await;
-    judge.reset();
-    assert_eq!(scored(&judge).accepted, 0);
-    assert_eq!(scored(&judge).most_in_flight, 1);
-    assert_eq!(send(&judge, "/a").await, REFUSED);
-    assert_eq!(scored(&judge).records[0].at, ms(0));
-    open.await.unwrap();
-    assert_eq!(scored(&judge).in_flight, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -479,61 +338,6 @@ async fn with_one_seed_two_runs_are_the_same() {
     assert_ne!(random_run(2).await, first);
 }
 
-#[tokio::test(start_paused = true)]
-#[should_panic(expected = "the client broke the rules:
-/a: 3 requests refused by rate, the first 1.204 s after the start: request 6 in a window of 1s that allows 5, 0.296 s too soon
-/b: 1 request refused by concurrency, 1.204 s after the start: 1 in flight where 1 are allowed
-/b: 1 request early, 2.000 s after the start: 0.204 s before the time that Retry-After had named")]
-async fn who_broke_the_rules_is_told_how_and_when() {
-    let judge = Judge::builder()
-        .route("/a", Limit::rps(5), Work::none())
-        .route("/b", Limit::concurrent(1), Work::fixed(ms(500)))
-        .refusal(|refusal| {
-            let mut response = Response::new(Bytes::new());
-            if refusal.endpoint() == "/b" {
-                response.headers_mut().insert("retry-after", 1.into());
-            }
-            response
-        })
-        .build();
-    advance(ms(500)).await;
-    for _ in 0..5 {
-        send(&judge, "/a").await;
-    }
-    advance(ms(704)).await;
-    for _ in 0..3 {
-        send(&judge, "/a").await;
-    }
-    let open = call(&judge, "/b");
-    send(&judge, "/b").await;
-    open.await.unwrap();
-    sleep(ms(296)).await;
-    send(&judge, "/b").await;
-    judge.report().assert_compliant();
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_report_is_a_table() {
-    let judge = at_a(Limit::rps(1).concurrency(1), ms(10)).build();
-    send(&judge, "/a").await;
-    send(&judge, "/a").await;
-    send(&judge, "/b").await;
-    let expected = "\
-endpoint  limit                accepted  refused by rate  by concurrency  early  worst window  most in flight
-/a        1 per 1s, 1 at once         1                1               0      0             2               1
-unmatched: 1";
-    assert_eq!(judge.report().to_string(), expected);
-}
-
-#[test]
-#[should_panic(expected = r#"the judge has no endpoint "/b": it has ["/a"]"#)]
-fn asking_for_an_unknown_endpoint_names_the_known_ones() {
-    let _ = at_a(Limit::unlimited(), Work::none())
-        .build()
-        .report()
-        .endpoint("/b");
-}
-
 #[test]
 #[should_panic(expected = r#""/{y}" matches the same requests as "/{x}""#)]
 fn a_template_is_given_once() {
@@ -604,15 +408,23 @@ async fn races_do_not_break_the_limits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn notice_is_given_once() {
-    let judge = at_a(Limit::rps(1), Work::none())
-        .retry_after(ms(1_000))
-        .notice(ms(30))
-        .build();
-    for _ in 0..7 {
-        send(&judge, "/a").await;
-        advance(ms(10)).await;
+async fn an_oracle_foretells_when_the_last_answer_comes() {
+    let judge = at_a(Limit::concurrent(4), ms(200)..ms(400)).build();
+    let client = tower::limit::ConcurrencyLimit::new(judge.clone(), 4);
+    let start = Instant::now();
+    join_all((0..50).map(|_| async {
+        let request = Request::post("/a").body(Full::<Bytes>::default()).unwrap();
+        let answer = client.clone().oneshot(request).await.unwrap();
+        answer.into_body().collect().await.unwrap();
+    }))
+    .await;
+
+    // Each in turn is worked on by whichever of the four has been done first.
+    let mut free_at = [Duration::ZERO; 4];
+    for work in judge.draws("/a").take(50) {
+        free_at.sort();
+        free_at[0] += work;
     }
-    // Told at 10 ms; what came at 20 and 30 ms could have been under way, from 40 ms on nothing could.
-    assert_eq!(scored(&judge).early, 3);
+    assert_eq!(Some(start.elapsed()), free_at.into_iter().max());
+    judge.report().assert_compliant();
 }
