@@ -20,3 +20,7 @@ pub use quota::{MAX_WINDOWS, Quota};
 
 /// The error type of every layer here, as in tower.
 pub use tower::BoxError;
+
+#[cfg(feature = "mock")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mock")))]
+pub mod mock;

@@ -1,0 +1,271 @@
+//! What a judge is told before it opens: its endpoints, and how they answer.
+
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::Response;
+
+use super::{
+    answers::{self, Received, Refusal, RetryAfter},
+    judge::Judge,
+    limit::Limit,
+    path::Template,
+    work::{Work, check},
+};
+
+/// How many requests each endpoint's report lists, unless the builder says otherwise.
+const KEPT_RECORDS: usize = 4_096;
+
+/// Says what a [`Judge`] allows, and how it answers.
+///
+/// The order of the calls makes no difference.
+#[derive(Debug)]
+pub struct JudgeBuilder {
+    routes: Vec<Route>,
+    hooks: Vec<(String, Hook)>,
+    settings: Settings,
+}
+
+pub(crate) type AnswerHook = Box<dyn Fn(&Received<'_>) -> Response<Bytes> + Send + Sync>;
+pub(crate) type CheckHook = Box<dyn Fn(&Received<'_>) -> Option<Response<Bytes>> + Send + Sync>;
+pub(crate) type RefusalHook = Box<dyn Fn(&Refusal) -> Response<Bytes> + Send + Sync>;
+
+enum Hook {
+    Answer(AnswerHook),
+    Check(CheckHook),
+}
+
+pub(crate) struct Route {
+    /// The template as it was given.
+    pub(crate) name: Arc<str>,
+    pub(crate) template: Template,
+    pub(crate) limit: Limit,
+    pub(crate) work: Work,
+    pub(crate) answer: AnswerHook,
+    pub(crate) check: Option<CheckHook>,
+}
+
+pub(crate) struct Settings {
+    pub(crate) refusal: RefusalHook,
+    pub(crate) refusal_after: Duration,
+    pub(crate) retry_after: Option<RetryAfter>,
+    pub(crate) latency: Duration,
+    pub(crate) jitter: Range<Duration>,
+    pub(crate) seed: u64,
+    pub(crate) kept_records: usize,
+    pub(crate) notice: Option<Duration>,
+}
+
+impl JudgeBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            routes: Vec::new(),
+            hooks: Vec::new(),
+            settings: Settings {
+                refusal: Box::new(answers::refusal),
+                refusal_after: Duration::ZERO,
+                retry_after: None,
+                latency: Duration::ZERO,
+                jitter: Duration::ZERO..Duration::ZERO,
+                seed: 0,
+                kept_records: KEPT_RECORDS,
+                notice: None,
+            },
+        }
+    }
+
+    /// Adds an endpoint: what it allows, and how long it works on each request.
+    ///
+    /// A template is `[METHOD ]/path`. In the path `{name}` stands for one segment that is not empty
+    /// and `{*rest}` for one or more characters up to the end. Where several templates match, the path
+    /// decides segment by segment from the left (text before parameter before rest), then a method
+    /// comes before none; a template of another method does not stand in the way. Query strings make
+    /// no difference.
+    ///
+    /// # Panics
+    ///
+    /// If this is no template, or if a template of the same shape was added before.
+    #[track_caller]
+    pub fn route(mut self, template: &str, limit: Limit, work: Work) -> Self {
+        let parsed = Template::parse(template)
+            .unwrap_or_else(|error| panic!("{template:?} is no template: {error}"));
+        let mut known = self.routes.iter();
+        if let Some(twin) = known.find(|known| known.template.same_shape(&parsed)) {
+            let twin = &twin.name;
+            panic!("{template:?} matches the same requests as {twin:?}, which was added before");
+        }
+        self.routes.push(Route {
+            name: template.into(),
+            template: parsed,
+            limit,
+            work,
+            answer: Box::new(answers::success),
+            check: None,
+        });
+        self
+    }
+
+    /// Decides what an endpoint answers to the requests that it accepts, once the work is done.
+    ///
+    /// By default a small JSON object, so that there is a body to be read to its end.
+    ///
+    /// # Panics
+    ///
+    /// [`JudgeBuilder::build`] panics if no endpoint has this template.
+    pub fn answer<F>(mut self, template: &str, answer: F) -> Self
+    where
+        F: Fn(&Received<'_>) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        let hook = Hook::Answer(Box::new(answer));
+        self.hooks.push((template.to_owned(), hook));
+        self
+    }
+
+    /// Lets an endpoint turn down requests that make no sense: those for which `check` has an answer
+    /// get that, at once, and are not judged.
+    ///
+    /// To be checked a request has to be complete, so on such an endpoint it *arrives* when its last
+    /// byte does; elsewhere, when its head does. (For a body in memory that is the same.)
+    ///
+    /// # Panics
+    ///
+    /// [`JudgeBuilder::build`] panics if no endpoint has this template.
+    pub fn check<F>(mut self, template: &str, check: F) -> Self
+    where
+        F: Fn(&Received<'_>) -> Option<Response<Bytes>> + Send + Sync + 'static,
+    {
+        let hook = Hook::Check(Box::new(check));
+        self.hooks.push((template.to_owned(), hook));
+        self
+    }
+
+    /// Decides what a refusal looks like. By default: status 429, and a small JSON object.
+    pub fn refusal<F>(mut self, refusal: F) -> Self
+    where
+        F: Fn(&Refusal) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.settings.refusal = Box::new(refusal);
+        self
+    }
+
+    /// Lets every refusal take so long to be answered. By default they are answered at once.
+    pub fn refusal_after(mut self, time: Duration) -> Self {
+        self.settings.refusal_after = time;
+        self
+    }
+
+    /// Puts this `Retry-After` on every refusal that has none.
+    ///
+    /// In whole seconds, rounded up. If that is not exact, a `retry-after-ms` says it in milliseconds.
+    pub fn retry_after(mut self, time: Duration) -> Self {
+        self.settings.retry_after = Some(RetryAfter::Fixed(time));
+        self
+    }
+
+    /// Puts a `Retry-After` on every refusal by rate that has none: how long until the window has
+    /// room, in whole seconds, rounded up.
+    ///
+    /// A refusal by concurrency gets none, since nobody knows when a slot becomes free.
+    pub fn truthful_retry_after(mut self) -> Self {
+        self.settings.retry_after = Some(RetryAfter::Truthful);
+        self
+    }
+
+    /// For how long after a `Retry-After` was handed out requests may still come that were sent without
+    /// knowing of it: they are not counted as [early](super::EndpointReport::early). Whoever is told again
+    /// before the time is over gets no more notice.
+    ///
+    /// By default 50 ms over a socket, and none as a service: on one thread an answer that was handed
+    /// out is known. A client on several threads needs a few milliseconds.
+    pub fn notice(mut self, time: Duration) -> Self {
+        self.settings.notice = Some(time);
+        self
+    }
+
+    /// The seed of all draws: working times and jitter. With the same seed, a run is the same again.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = seed;
+        self
+    }
+
+    /// Lets every request arrive so much later than it was sent. The answer's way takes no time.
+    pub fn latency(mut self, inbound: Duration) -> Self {
+        self.settings.latency = inbound;
+        self
+    }
+
+    /// Lets every request arrive later by a time drawn from this range, on top of the latency: on each
+    /// endpoint in the order in which requests are sent, whole milliseconds if both ends are. Requests
+    /// can overtake each other on the way; they are judged in the order in which they arrive.
+    ///
+    /// # Panics
+    ///
+    /// If the range ends before it starts.
+    #[track_caller]
+    pub fn jitter(mut self, inbound: Range<Duration>) -> Self {
+        check(&inbound);
+        self.settings.jitter = inbound;
+        self
+    }
+
+    /// How many requests each endpoint's report lists one by one: by default the first 4 096.
+    ///
+    /// The numbers on the score card count all of them.
+    pub fn kept_records(mut self, n: usize) -> Self {
+        self.settings.kept_records = n;
+        self
+    }
+
+    /// Opens the API: times on the score card count from now.
+    ///
+    /// # Panics
+    ///
+    /// If an answer or a check was given for a template that no endpoint has.
+    #[track_caller]
+    pub fn build(mut self) -> Judge {
+        for (template, hook) in self.hooks {
+            let known = self.routes.iter().map(|route| &*route.name);
+            let found = known.clone().position(|name| name == template);
+            let Some(route) = found else {
+                let known: Vec<_> = known.collect();
+                panic!("no endpoint {template:?} was added, only {known:?}");
+            };
+            match hook {
+                Hook::Answer(answer) => self.routes[route].answer = answer,
+                Hook::Check(check) => self.routes[route].check = Some(check),
+            }
+        }
+        Judge::open(self.routes, self.settings)
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("template", &self.name)
+            .field("limit", &self.limit)
+            .field("work", &self.work)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Answer(_) => "Answer(..)",
+            Self::Check(_) => "Check(..)",
+        })
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("refusal_after", &self.refusal_after)
+            .field("retry_after", &self.retry_after)
+            .field("latency", &self.latency)
+            .field("jitter", &self.jitter)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}

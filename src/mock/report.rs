@@ -1,0 +1,377 @@
+//! The score card: what the client did, and how the judge answered it.
+
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
+
+use super::limit::Limit;
+
+/// What the judge has seen, up to the moment at which [`Judge::report`](super::Judge::report) was called.
+///
+/// `Display` prints it as a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub(crate) endpoints: Vec<EndpointReport>,
+    pub(crate) unmatched: usize,
+}
+
+/// What the judge has seen on one endpoint.
+///
+/// Every number is there as a field and as a method of the same name, for where a function is wanted:
+/// `report.endpoints().map(EndpointReport::accepted).sum()`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointReport {
+    /// The template, as it was given to the builder.
+    pub endpoint: String,
+    /// What the endpoint allows now.
+    pub limit: Limit,
+    /// Requests that were accepted.
+    pub accepted: usize,
+    /// Requests that were refused because a window was full, and the concurrency was not.
+    pub refused_by_rate: usize,
+    /// Requests that were refused because too many were in flight, whether or not a window was full too.
+    pub refused_by_concurrency: usize,
+    /// Requests that the endpoint's check turned down. They are not judged, and so neither accepted
+    /// nor refused, and part of no window.
+    pub invalid: usize,
+    /// The largest number of requests that *arrived*, accepted or refused, in any half-open interval
+    /// of the limit's first window's length (without a window: of one second). A client that keeps to
+    /// a window of n has at most n here.
+    pub worst_window: usize,
+    /// The largest number of requests that the client had open here at once: each from its arrival
+    /// until its answer's body had ended, if accepted, or until the refusal was handed out, if refused.
+    /// A client that keeps to n at once has at most n here.
+    pub most_in_flight: usize,
+    /// Requests that arrived before the time that the endpoint's latest `Retry-After` named, sent after
+    /// that answer was handed out (nobody can keep to what they have not been told yet).
+    pub early: usize,
+    /// Requests in flight at the moment of the report: accepted, and their answers have not ended.
+    pub in_flight: usize,
+    /// The first breaches of the rules, in order of time; at most 16 of each kind.
+    pub violations: Vec<Violation>,
+    /// The first requests, in order of arrival: as many as
+    /// [`JudgeBuilder::kept_records`](super::JudgeBuilder::kept_records) says.
+    pub records: Vec<Record>,
+}
+
+/// One request, as the judge saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Record {
+    /// When it arrived, after the start (or the last [`Judge::reset`](super::Judge::reset)).
+    pub at: Duration,
+    /// What was said to it.
+    pub verdict: Verdict,
+}
+
+/// What the judge says to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It was within all limits.
+    Accepted,
+    /// A window was full.
+    RefusedByRate,
+    /// Too many requests were in flight.
+    RefusedByConcurrency,
+    /// The endpoint's check turned it down before the limits were asked.
+    Invalid,
+}
+
+/// Which limit a request was refused by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefusedBy {
+    /// By a window; where several are full, by the one that has room last.
+    Rate {
+        /// How many requests the window allows.
+        limit: usize,
+        /// How long the window is.
+        period: Duration,
+    },
+    /// By the number of requests in flight.
+    Concurrency {
+        /// How many requests may be in flight.
+        limit: usize,
+    },
+}
+
+/// Something that the client should not have done. `Display` says what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    at: Duration,
+    breach: Breach,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Breach {
+    Rate {
+        limit: usize,
+        period: Duration,
+        too_soon: Duration,
+    },
+    Concurrency {
+        limit: usize,
+        in_flight: usize,
+    },
+    Early {
+        too_soon: Duration,
+    },
+}
+
+impl Violation {
+    pub(crate) fn rate(at: Duration, limit: usize, period: Duration, too_soon: Duration) -> Self {
+        let breach = Breach::Rate {
+            limit,
+            period,
+            too_soon,
+        };
+        Self { at, breach }
+    }
+
+    pub(crate) fn concurrency(at: Duration, limit: usize, in_flight: usize) -> Self {
+        let breach = Breach::Concurrency { limit, in_flight };
+        Self { at, breach }
+    }
+
+    pub(crate) fn early(at: Duration, too_soon: Duration) -> Self {
+        let breach = Breach::Early { too_soon };
+        Self { at, breach }
+    }
+
+    /// When it was done, after the start (or the last [`Judge::reset`](super::Judge::reset)).
+    pub fn at(&self) -> Duration {
+        self.at
+    }
+}
+
+/// `1.204 s after the start: request 6 in a window of 1s that allows 5, 0.096 s too soon`
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3} s after the start: ", self.at.as_secs_f64())?;
+        match self.breach {
+            Breach::Rate {
+                limit,
+                period,
+                too_soon,
+            } => write!(
+                f,
+                "request {} in a window of {period:?} that allows {limit}, {:.3} s too soon",
+                limit + 1,
+                too_soon.as_secs_f64()
+            ),
+            Breach::Concurrency { limit, in_flight } => {
+                write!(f, "{in_flight} in flight where {limit} are allowed")
+            }
+            Breach::Early { too_soon } => write!(
+                f,
+                "{:.3} s before the time that Retry-After had named",
+                too_soon.as_secs_f64()
+            ),
+        }
+    }
+}
+
+macro_rules! accessors {
+    ($($name:ident)+) => {$(
+        #[doc = concat!("The field of the same name: see [`EndpointReport::", stringify!($name), "`](#structfield.", stringify!($name), ").")]
+        pub fn $name(&self) -> usize {
+            self.$name
+        }
+    )+};
+}
+
+impl EndpointReport {
+    pub(crate) fn new(endpoint: &str, limit: Limit) -> Self {
+        Self {
+            endpoint: endpoint.to_owned(),
+            limit,
+            accepted: 0,
+            refused_by_rate: 0,
+            refused_by_concurrency: 0,
+            invalid: 0,
+            worst_window: 0,
+            most_in_flight: 0,
+            early: 0,
+            in_flight: 0,
+            violations: Vec::new(),
+            records: Vec::new(),
+        }
+    }
+
+    accessors!(accepted refused_by_rate refused_by_concurrency invalid worst_window most_in_flight early in_flight);
+
+    /// Requests that were refused, by whichever limit.
+    pub fn refused(&self) -> usize {
+        self.refused_by_rate + self.refused_by_concurrency
+    }
+
+    /// All requests that arrived: accepted, refused, or invalid.
+    pub fn requests(&self) -> usize {
+        self.accepted + self.refused() + self.invalid
+    }
+
+    /// Appends a line for each kind of breach.
+    fn complain(&self, complaints: &mut String) {
+        type Kind = (usize, &'static str, fn(&Breach) -> bool);
+        let kinds: [Kind; 3] = [
+            (self.refused_by_rate, "refused by rate", |breach| {
+                matches!(breach, Breach::Rate { .. })
+            }),
+            (
+                self.refused_by_concurrency,
+                "refused by concurrency",
+                |breach| matches!(breach, Breach::Concurrency { .. }),
+            ),
+            (self.early, "early", |breach| {
+                matches!(breach, Breach::Early { .. })
+            }),
+        ];
+        for (count, what, is_kind) in kinds {
+            let mut violations = self.violations.iter();
+            let Some(first) = violations.find(|violation| is_kind(&violation.breach)) else {
+                continue;
+            };
+            let endpoint = &self.endpoint;
+            let (noun, which) = match count {
+                1 => ("request", ""),
+                _ => ("requests", "the first "),
+            };
+            let _ = write!(
+                complaints,
+                "\n{endpoint}: {count} {noun} {what}, {which}{first}"
+            );
+        }
+    }
+}
+
+impl Report {
+    /// The endpoints, in the order in which they were given to the builder.
+    pub fn endpoints(&self) -> impl Iterator<Item = &EndpointReport> {
+        self.endpoints.iter()
+    }
+
+    /// What was seen on the endpoint with this template.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such endpoint. The template has to be written as it was for the builder.
+    #[track_caller]
+    pub fn endpoint(&self, template: &str) -> &EndpointReport {
+        let mut endpoints = self.endpoints();
+        let found = endpoints.find(|endpoint| endpoint.endpoint == template);
+        found.unwrap_or_else(|| {
+            let known: Vec<_> = self.endpoints().map(|known| &known.endpoint).collect();
+            panic!("the judge has no endpoint {template:?}: it has {known:?}")
+        })
+    }
+
+    /// Requests that were accepted, over all endpoints.
+    pub fn accepted(&self) -> usize {
+        self.endpoints().map(EndpointReport::accepted).sum()
+    }
+
+    /// Requests that were refused, by whichever limit, over all endpoints.
+    pub fn refused(&self) -> usize {
+        self.endpoints().map(EndpointReport::refused).sum()
+    }
+
+    /// Requests that were refused by a window, over all endpoints.
+    pub fn refused_by_rate(&self) -> usize {
+        self.endpoints().map(EndpointReport::refused_by_rate).sum()
+    }
+
+    /// Requests that were refused for being too many at once, over all endpoints.
+    pub fn refused_by_concurrency(&self) -> usize {
+        let refused = EndpointReport::refused_by_concurrency;
+        self.endpoints().map(refused).sum()
+    }
+
+    /// Requests that came before the time that a `Retry-After` had named, over all endpoints.
+    pub fn early(&self) -> usize {
+        self.endpoints().map(EndpointReport::early).sum()
+    }
+
+    /// Requests whose path or method no endpoint has; they were answered with 404 or 405.
+    pub fn unmatched(&self) -> usize {
+        self.unmatched
+    }
+
+    /// All requests that arrived, unmatched ones included.
+    pub fn requests(&self) -> usize {
+        let matched: usize = self.endpoints().map(EndpointReport::requests).sum();
+        matched + self.unmatched
+    }
+
+    /// Checks that the client kept to every limit and every `Retry-After`.
+    ///
+    /// # Panics
+    ///
+    /// If any request was refused or early. The message says what the client did, and when, for
+    /// example: ``POST /tts: 3 requests refused by rate, the first 1.204 s after the start: request 6
+    /// in a window of 1s that allows 5, 0.096 s too soon``.
+    #[track_caller]
+    pub fn assert_compliant(&self) {
+        let mut complaints = String::new();
+        for endpoint in self.endpoints() {
+            endpoint.complain(&mut complaints);
+        }
+        assert!(
+            complaints.is_empty(),
+            "the client broke the rules:{complaints}"
+        );
+    }
+}
+
+/// A table with a row for each endpoint.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let header = [
+            "endpoint",
+            "limit",
+            "accepted",
+            "refused by rate",
+            "by concurrency",
+            "early",
+            "worst window",
+            "most in flight",
+        ];
+        let mut rows = vec![header.map(str::to_owned)];
+        rows.extend(self.endpoints().map(|endpoint| {
+            [
+                endpoint.endpoint.clone(),
+                endpoint.limit.to_string(),
+                endpoint.accepted.to_string(),
+                endpoint.refused_by_rate.to_string(),
+                endpoint.refused_by_concurrency.to_string(),
+                endpoint.early.to_string(),
+                endpoint.worst_window.to_string(),
+                endpoint.most_in_flight.to_string(),
+            ]
+        }));
+        let widths: Vec<_> = (0..header.len())
+            .map(|column| {
+                let cells = rows.iter().map(|row| row[column].chars().count());
+                cells.max().unwrap_or(0)
+            })
+            .collect();
+        for (at, row) in rows.iter().enumerate() {
+            if at > 0 {
+                f.write_char('\n')?;
+            }
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                match column {
+                    0 => write!(f, "{cell:<width$}")?,
+                    1 => write!(f, "  {cell:<width$}")?,
+                    _ => write!(f, "  {cell:>width$}")?,
+                }
+            }
+        }
+        if self.unmatched > 0 {
+            write!(f, "\nunmatched: {}", self.unmatched)?;
+        }
+        Ok(())
+    }
+}
