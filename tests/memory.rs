@@ -80,7 +80,7 @@ fn request(path: &str) -> Request<Body> {
 const WAITERS: usize = 16_000;
 
 /// Live bytes per request of tasks that wait in `service`.
-fn bytes_per_waiter<S>(service: S) -> usize
+fn bytes_per_waiter<S>(service: &S) -> usize
 where
     S: Service<Request<Body>> + Clone + Send + 'static,
     S::Future: Send,
@@ -113,20 +113,20 @@ where
 #[test]
 fn a_waiting_request_costs_at_most_400_bytes_over_the_bare_service() {
     let _alone = alone();
-    let bare = bytes_per_waiter(Silent);
+    let bare = bytes_per_waiter(&Silent);
     let endpoints = Endpoints::new().route("GET /a", Quota::per_second(20).concurrency(20));
     for (name, limited) in [
         (
             "RpsLayer",
-            bytes_per_waiter(RpsLayer::new(endpoints.clone()).layer(Silent)),
+            bytes_per_waiter(&RpsLayer::new(endpoints.clone()).layer(Silent)),
         ),
         (
             "ConcurrencyLayer",
-            bytes_per_waiter(ConcurrencyLayer::new(endpoints.clone()).layer(Silent)),
+            bytes_per_waiter(&ConcurrencyLayer::new(endpoints.clone()).layer(Silent)),
         ),
         (
             "ThrottleLayer",
-            bytes_per_waiter(ThrottleLayer::new(endpoints).layer(Silent)),
+            bytes_per_waiter(&ThrottleLayer::new(endpoints).layer(Silent)),
         ),
     ] {
         let over = limited - bare;

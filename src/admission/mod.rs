@@ -4,10 +4,10 @@
 //! lock (DESIGN.md says what was measured), and admits a request in all of its scopes in one step,
 //! or not at all: nobody holds a place in one scope while waiting for another.
 //!
-//! - [`state`](self::state): the decisions, as data; time is a parameter.
-//! - [`table`](self::table): buckets that come and go with the keys in use.
-//! - [`wait`](self::wait): the future's half of waiting, with the timers.
-//! - [`grant`](self::grant): what an admitted request holds, returned on drop.
+//! - [`state`]: the decisions, as data; time is a parameter.
+//! - [`table`]: buckets that come and go with the keys in use.
+//! - [`wait`]: the future's half of waiting, with the timers.
+//! - [`grant`]: what an admitted request holds, returned on drop.
 
 mod age;
 mod clock;

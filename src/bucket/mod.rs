@@ -36,10 +36,11 @@ impl Gate {
 
 /// What one bucket has admitted and not yet forgotten.
 ///
-/// A request goes through it in three steps. [`take`](Self::take) when it is admitted: it has a
-/// *place* in the windows and a *permit*. [`stamp`](Self::stamp) when the inner service has been
-/// called: the place becomes a stamp. [`release`](Self::release) when the work has ended. If it is
-/// never dispatched, [`give_back`](Self::give_back) and `release` undo the first step without trace.
+/// A request goes through it in three steps. [`take_place`](Self::take_place) and
+/// [`take_permit`](Self::take_permit) when it is admitted: it has a *place* in the windows and a
+/// *permit*. [`stamp`](Self::stamp) when the inner service has been called: the place becomes a stamp.
+/// [`release_permit`](Self::release_permit) when the work has ended. If it is never dispatched,
+/// [`give_back_place`](Self::give_back_place) and `release_permit` undo the first step without trace.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     log: Log,
@@ -76,7 +77,8 @@ impl Bucket {
         }
     }
 
-    /// Takes a place in the windows; [`stamp`](Self::stamp) or [`give_back`](Self::give_back) ends it.
+    /// Takes a place in the windows; [`stamp`](Self::stamp) or
+    /// [`give_back_place`](Self::give_back_place) ends it.
     pub(crate) fn take_place(&mut self) {
         self.log.take();
     }
