@@ -1,4 +1,157 @@
 //! Client-side rate and concurrency limits as tower layers.
+//!
+//! An API that is rate-limited refuses what exceeds its limits. The layers here wrap the client, any
+//! `Service<http::Request<B>>`, and hold each request back until every limit that applies to it has
+//! room: in order, per endpoint, without polling, and not a timer tick longer than needed. What the
+//! limits are is said in [`Endpoints`] and [`Quota`]; where a request has to wait, its response future
+//! does.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{ServiceBuilder, service_fn};
+//! use tower_throttle::{BoxError, Endpoints, Quota, ThrottleLayer};
+//!
+//! let endpoints = Endpoints::new()
+//!     .route("POST /v1/text-to-speech/{voice_id}", Quota::per_second(5).concurrency(4))
+//!     .route("api.other.example/v2/{*rest}", Quota::per(100, Duration::from_secs(120)))
+//!     .overall(Quota::per_second(50));
+//!
+//! # let http_client = service_fn(|_: http::Request<String>| async {
+//! #     Ok::<_, BoxError>(http::Response::new(String::new()))
+//! # });
+//! let client = ServiceBuilder::new()
+//!     .layer(ThrottleLayer::new(endpoints))
+//!     .service(http_client);
+//! # let _ = client;
+//! ```
+//!
+//! # Which layer
+//!
+//! - [`ThrottleLayer`] enforces windows and concurrency, in one decision. Take this one, unless one of
+//!   the others is all you need.
+//! - [`RpsLayer`] enforces the windows only: at most n dispatches in any interval of the period's length.
+//! - [`ConcurrencyLayer`] enforces the concurrency only: at most n requests in flight, from dispatch
+//!   until the response body has ended, failed or been dropped.
+//!
+//! The limits' state lives in the layer. All services that it makes share it, and so do all clones of
+//! the layer and of the services; two layers made from the same [`Endpoints`] share nothing. Nothing
+//! needs a runtime when it is built.
+//!
+//! [`Handle`], from `layer.handle()`, shows what each bucket is doing, and changes quotas and pauses
+//! endpoints while requests wait.
+//!
+//! # How long to wait
+//!
+//! For as long as it takes, by default. `max_waiting(n)` bounds the queue, `max_wait(duration)` the time
+//! in it, and the extension [`Deadline`] the time of one request. Who is refused gets a [`Refused`] from
+//! the response future, at once if windows and pauses tell that the turn comes too late; never from
+//! `poll_ready`. It travels as a [`BoxError`], and [`Refused::in_error`] finds it under whatever other
+//! layers have wrapped around it.
+//!
+//! # Order by hand
+//!
+//! Where the two simple layers are stacked, a request passes them from top to bottom, and the rate limit
+//! is innermost:
+//!
+//! ```
+//! # use tower::{ServiceBuilder, service_fn};
+//! # use tower_throttle::{BoxError, ConcurrencyLayer, Endpoints, Quota, RpsLayer};
+//! # let endpoints = Endpoints::new().overall(Quota::per_second(5).concurrency(4));
+//! # let http_client = service_fn(|_: http::Request<String>| async {
+//! #     Ok::<_, BoxError>(http::Response::new(String::new()))
+//! # });
+//! let client = ServiceBuilder::new()
+//!     // a retry layer goes here, so that every attempt is charged
+//!     .layer(ConcurrencyLayer::new(endpoints.clone()))
+//!     .layer(RpsLayer::new(endpoints))
+//!     .service(http_client);
+//! # let _ = client;
+//! ```
+//!
+//! The other way round, requests are counted in a window, wait for a permit, and leave together later,
+//! in a window that has not counted them. In the right order one fault remains: a request that waits for
+//! its window holds its permit meanwhile. With an overall limit of four, four requests to an endpoint of
+//! one per minute then stop every other endpoint. [`ThrottleLayer`] does not have it.
+//!
+//! # Composition
+//!
+//! - The layers are ready whenever the inner service is, since which endpoint a request needs is known
+//!   only once it is there. What acts on readiness above them (`load_shed`, balancers, bounded buffers)
+//!   sees no back-pressure from here: bound the queue with `max_waiting` or `max_wait`.
+//! - The inner service has to be `Clone`: a request that waits does so with a clone, so as not to sit on
+//!   what the readied instance has reserved. Below a client that is not, put tower's `BufferLayer`.
+//! - A client that retries or follows redirects by itself sends requests that nobody has counted. Switch
+//!   that off (for reqwest: `.retry(reqwest::retry::never())` and a redirect policy), or leave room for it.
+//! - Timeouts go above to include the wait, below to exclude it.
+//! - The error type is [`BoxError`]; an inner error passes through as it came. The response body is
+//!   [`Body`], which holds the permit and forwards everything else.
+//! - A response future has to be polled or dropped. One that is kept and not polled, at the head of its
+//!   queue, stops those behind it.
+//! - If the compiler cannot tell that a future over a boxed service is `Send` (`oneshot` within
+//!   `tokio::spawn`, for example), box the whole stack: `BoxCloneSyncService::new(client)`.
+//!
+//! # Cancellation
+//!
+//! Everything here is safe to drop. A request that waits leaves its queue and costs nobody a slot. One
+//! that was admitted and has not been sent gives its places back to the next in line. One that has been
+//! sent has been sent: it stays counted in its windows, and its permit ends. Dropping the response body
+//! ends the permit, too. A panic of the inner service leaks nothing.
+//!
+//! # Jitter
+//!
+//! The limits are exact where requests leave; the server judges where they arrive. If the way takes
+//! sometimes longer and sometimes shorter, requests that left a second apart may arrive closer together.
+//! [`Quota::margin`] widens the windows by as much as the way can differ.
+//!
+//! # Testing
+//!
+//! All times are tokio's, so a test under paused time runs at once and at exact instants. With the
+//! feature `mock`, `tower_throttle::mock` has an API that refuses what exceeds its limits and keeps score
+//! of its client. Ten segments of twelve seconds, three at a time, where the API allows four:
+//!
+#![cfg_attr(feature = "mock", doc = "```")]
+#![cfg_attr(not(feature = "mock"), doc = "```ignore")]
+//! use std::time::Duration;
+//!
+//! use bytes::Bytes;
+//! use futures_util::future::join_all;
+//! use http::Request;
+//! use http_body_util::{BodyExt, Empty};
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_throttle::{
+//!     Endpoints, Quota, ThrottleLayer,
+//!     mock::{Judge, Limit, Work},
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
+//! let api = Judge::builder()
+//!     .route("POST /tts", Limit::concurrent(4), Work::fixed(Duration::from_secs(12)))
+//!     .build();
+//! let client = ServiceBuilder::new()
+//!     .layer(ThrottleLayer::new(
+//!         Endpoints::new().route("POST /tts", Quota::concurrent(3)),
+//!     ))
+//!     .service(api.clone());
+//!
+//! let start = tokio::time::Instant::now();
+//! join_all((0..10).map(async |_| {
+//!     let request = Request::post("/tts").body(Empty::<Bytes>::new()).unwrap();
+//!     let answer = client.clone().oneshot(request).await.unwrap();
+//!     answer.into_body().collect().await.unwrap();
+//! }))
+//! .await;
+//!
+//! assert_eq!(start.elapsed(), Duration::from_secs(48));
+//! assert_eq!(api.report().endpoint("POST /tts").accepted, 10);
+//! api.report().assert_compliant();
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! - `mock`: the judge, and a mock ElevenLabs made with it. For tests.
+//! - `full`: all of them.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -24,3 +177,8 @@ pub use tower::BoxError;
 #[cfg(feature = "mock")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mock")))]
 pub mod mock;
+
+/// The README's example has to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;
