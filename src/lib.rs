@@ -70,8 +70,8 @@
 //!
 //! The other way round, requests are counted in a window, wait for a permit, and leave together later,
 //! in a window that has not counted them. In the right order one fault remains: a request that waits for
-//! its window holds its permit meanwhile. With an overall limit of four, four requests to an endpoint of
-//! one per minute then stop every other endpoint. [`ThrottleLayer`] does not have it.
+//! its window holds its permit meanwhile. With an overall limit of four, four requests that wait for an
+//! endpoint of one per minute stop every other endpoint. [`ThrottleLayer`] does not have it.
 //!
 //! # Composition
 //!
