@@ -48,7 +48,7 @@ pub(crate) fn run(seed: u64, runs: usize) -> Result<Vec<Row>, BoxError> {
 pub(crate) fn closest(runs: &[Row]) -> Option<Duration> {
     let spans = runs.iter().flat_map(|run| {
         let calls = run.score.records.windows(PER_SECOND as usize + 1);
-        calls.filter_map(|calls| Some(calls.last()?.at - calls.first()?.at))
+        calls.filter_map(|calls| calls.last()?.at.checked_sub(calls.first()?.at))
     });
     spans.min()
 }
