@@ -214,8 +214,10 @@ async fn over_a_shaky_way(
     assert_eq!(judge.report().accepted(), requests);
     let starts = std::mem::take(&mut *starts.lock().unwrap());
     // The i-th dispatch is that of the i-th request, since nobody is overtaken.
-    let in_flight = ends.iter().zip(&starts).map(|(end, start)| *end - *start);
-    let in_flight = in_flight.collect();
+    let ends = ends.iter().zip(&starts);
+    let in_flight = ends
+        .map(|(end, start)| end.saturating_sub(*start))
+        .collect();
     (starts, in_flight)
 }
 
