@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use http::{Request, Response};
 use tokio::time::{Instant, sleep};
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
@@ -55,6 +55,6 @@ async fn main() -> Result<(), BoxError> {
             );
         }
     };
-    tokio::join!(join_all(calls), watch);
+    tokio::join!(try_join_all(calls), watch).0?;
     Ok(())
 }

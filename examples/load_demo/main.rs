@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 
 /// Prints both parts. Whether everything was accepted and refused as it should be.
 fn run(options: &Options, out: &mut impl Write) -> Result<bool, BoxError> {
-    let Options { seed, .. } = *options;
+    let seed = options.seed;
     let mut rows = Vec::new();
 
     let (users, segments) = virtual_time::run(seed, &options.users)?;
@@ -92,7 +92,7 @@ fn run(options: &Options, out: &mut impl Write) -> Result<bool, BoxError> {
         if let Some(closest) = real_time::closest(&runs) {
             writeln!(
                 out,
-                "  No {} of them arrived within {:.3} s; within 1 s, the last would have been refused.\n",
+                "  Any {} arrivals in a row took at least {:.3} s; less than 1 s would have been a 429.\n",
                 real_time::PER_SECOND + 1,
                 closest.as_secs_f64()
             )?;
