@@ -156,18 +156,21 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admission;
+mod body;
 mod bucket;
 mod endpoints;
 mod error;
 mod limit;
+mod peek;
 mod quota;
 pub mod signal;
 
 pub use admission::{BucketSnapshot, Deadline, Handle, Snapshot};
+pub use body::Body;
 pub use endpoints::{EndpointName, Endpoints, InvalidEndpoint, RequestHead, UnknownEndpoint};
 pub use error::{Refused, RefusedReason};
 pub use limit::{
-    Body, Concurrency, ConcurrencyLayer, ResponseFuture, Rps, RpsLayer, Throttle, ThrottleLayer,
+    Concurrency, ConcurrencyLayer, ResponseFuture, Rps, RpsLayer, Throttle, ThrottleLayer,
 };
 pub use quota::{MAX_WINDOWS, Quota};
 

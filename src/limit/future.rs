@@ -1,6 +1,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -8,22 +9,22 @@ use http::{Method, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::Body;
+use super::layer::Setup;
 use crate::{
-    BoxError,
+    Body, BoxError,
     admission::{Engine, Grant, Permit, Waiting},
+    peek::Peek,
 };
-use std::sync::Arc;
 
 pin_project! {
     /// The response of a limiting layer's service.
     ///
-    /// Named by the inner service, the request and the inner service's future, and bound by none of
-    /// them, so that a task that holds it is `Send` whenever they are.
+    /// Named by the inner service, the request, the inner service's future and the peeking of its
+    /// answer, and bound by none of them, so that a task that holds it is `Send` whenever they are.
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, R, F> {
+    pub struct ResponseFuture<S, R, F, P> {
         #[pin]
-        state: State<S, R, F>,
+        state: State<S, R, F, P>,
     }
 }
 
@@ -31,13 +32,15 @@ pin_project! {
     /// By what is awaited.
     #[project = StateProj]
     #[project_replace = StateOwned]
-    enum State<S, R, F> {
+    enum State<S, R, F, P> {
         /// Its turn.
-        Queued { waiting: Waiting, service: S, request: R },
+        Queued { waiting: Waiting, service: S, request: R, setup: Arc<Setup> },
         /// The inner service's readiness, with places in every scope.
-        Readying { grant: Grant<Arc<Engine>>, service: S, request: R },
+        Readying { grant: Grant<Arc<Engine>>, service: S, request: R, setup: Arc<Setup> },
         /// The inner service's answer.
-        Calling { #[pin] future: F, permit: Option<Permit>, is_connect: bool },
+        Calling { #[pin] future: F, permit: Option<Permit>, is_connect: bool, setup: Arc<Setup> },
+        /// The beginning of the answer's body, which has the permit now.
+        Peeking { peek: P, setup: Arc<Setup> },
         /// Nothing: it was clear from the start.
         Failed { error: BoxError },
         /// Nothing any more.
@@ -45,23 +48,30 @@ pin_project! {
     }
 }
 
-impl<S, R, F> ResponseFuture<S, R, F> {
-    pub(super) fn queued(waiting: Waiting, service: S, request: R) -> Self {
+impl<S, R, F, P> ResponseFuture<S, R, F, P> {
+    pub(super) fn queued(waiting: Waiting, service: S, request: R, setup: Arc<Setup>) -> Self {
         Self {
             state: State::Queued {
                 waiting,
                 service,
                 request,
+                setup,
             },
         }
     }
 
-    pub(super) fn calling(future: F, permit: Option<Permit>, is_connect: bool) -> Self {
+    pub(super) fn calling(
+        future: F,
+        permit: Option<Permit>,
+        is_connect: bool,
+        setup: Arc<Setup>,
+    ) -> Self {
         Self {
             state: State::Calling {
                 future,
                 permit,
                 is_connect,
+                setup,
             },
         }
     }
@@ -73,7 +83,7 @@ impl<S, R, F> ResponseFuture<S, R, F> {
     }
 }
 
-impl<S, B, ResB> Future for ResponseFuture<S, Request<B>, S::Future>
+impl<S, B, ResB> Future for ResponseFuture<S, Request<B>, S::Future, Peek<ResB>>
 where
     S: Service<Request<B>, Response = Response<ResB>>,
     S::Error: Into<BoxError>,
@@ -90,7 +100,10 @@ where
                 } => {
                     let granted = ready!(waiting.poll(cx, request));
                     let StateOwned::Queued {
-                        service, request, ..
+                        service,
+                        request,
+                        setup,
+                        ..
                     } = state.as_mut().project_replace(State::Done)
                     else {
                         unreachable!("matched above")
@@ -100,6 +113,7 @@ where
                         grant,
                         service,
                         request,
+                        setup,
                     });
                 }
                 StateProj::Readying { service, .. } => {
@@ -108,6 +122,7 @@ where
                         grant,
                         mut service,
                         request,
+                        setup,
                     } = state.as_mut().project_replace(State::Done)
                     else {
                         unreachable!("matched above")
@@ -120,23 +135,36 @@ where
                         future,
                         permit,
                         is_connect,
+                        setup,
                     });
                 }
-                StateProj::Calling {
-                    future,
-                    permit,
-                    is_connect,
-                } => {
+                StateProj::Calling { future, .. } => {
                     let result = ready!(future.poll(cx)).map_err(Into::into);
-                    let is_connect = *is_connect;
-                    let permit = permit.take();
                     // Ends the inner future, and on an error the permit, before anyone hears of it.
-                    state.set(State::Done);
+                    let StateOwned::Calling {
+                        permit,
+                        is_connect,
+                        setup,
+                        ..
+                    } = state.as_mut().project_replace(State::Done)
+                    else {
+                        unreachable!("matched above")
+                    };
                     let response = result?;
                     let tunnel = is_connect && response.status().is_success()
                         || response.status() == StatusCode::SWITCHING_PROTOCOLS;
                     let permit = permit.filter(|_| !tunnel).and_then(Permit::head_arrived);
-                    return Poll::Ready(Ok(response.map(|body| Body::new(body, permit))));
+                    let response = response.map(|body| Body::new(body, permit));
+                    match setup.classifier.look(response) {
+                        Ok(response) => return Poll::Ready(Ok(setup.answered(response))),
+                        Err(peek) => state.set(State::Peeking { peek, setup }),
+                    }
+                }
+                StateProj::Peeking { peek, setup } => {
+                    let response = ready!(peek.poll(cx, &setup.classifier));
+                    let response = setup.answered(response);
+                    state.set(State::Done);
+                    return Poll::Ready(Ok(response));
                 }
                 StateProj::Failed { .. } => {
                     let StateOwned::Failed { error } = state.as_mut().project_replace(State::Done)
@@ -151,12 +179,13 @@ where
     }
 }
 
-impl<S, R, F> fmt::Debug for ResponseFuture<S, R, F> {
+impl<S, R, F, P> fmt::Debug for ResponseFuture<S, R, F, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Queued { .. } => "Queued",
             State::Readying { .. } => "Readying",
             State::Calling { .. } => "Calling",
+            State::Peeking { .. } => "Peeking",
             State::Failed { .. } => "Failed",
             State::Done => "Done",
         };

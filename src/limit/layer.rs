@@ -1,35 +1,58 @@
 use std::{sync::Arc, time::Duration};
 
+use http::Response;
 use tower_layer::Layer;
 
-use super::{Concurrency, Rps, Throttle};
+use super::{Concurrency, Rps, Throttle, service::Limit};
 use crate::{
+    Body,
     admission::{Engine, Handle, Patience},
     bucket::Face,
     endpoints::Endpoints,
+    peek::Classifier,
+    signal::Classify,
 };
 
-/// A face's layer: the engine with a choice of what it enforces, and the builder of its queue policy.
-macro_rules! face {
-    ($(#[$docs:meta])* $Layer:ident, $Service:ident, $face:expr) => {
-        $(#[$docs])*
-        #[derive(Clone, Debug)]
-        pub struct $Layer {
-            engine: Arc<Engine>,
-            patience: Patience,
+/// What the layers and services of all faces have: the engine with a choice of what it enforces, and
+/// the layer's settings.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub(super) engine: Arc<Engine>,
+    pub(super) patience: Patience,
+    pub(super) classifier: Classifier,
+}
+
+impl Setup {
+    pub(super) fn new(endpoints: &Endpoints, face: Face) -> Self {
+        Self {
+            engine: Arc::new(Engine::new(endpoints, face)),
+            patience: Patience::default(),
+            classifier: Classifier::default(),
         }
+    }
 
+    /// Hears of every answer once, when it is known what it means: a refusal has a
+    /// [`Signal`](crate::signal::Signal) among its extensions now.
+    #[expect(
+        clippy::unused_self,
+        reason = "the engine has yet to learn from answers"
+    )]
+    pub(super) fn answered<B>(&self, response: Response<Body<B>>) -> Response<Body<B>>
+    where
+        B: http_body::Body,
+    {
+        response
+    }
+
+    pub(super) fn limit<S>(&self, inner: S) -> Limit<S> {
+        Limit::new(inner, Arc::new(self.clone()))
+    }
+}
+
+/// The builder of what all faces have, and their handle.
+macro_rules! builder {
+    ($Layer:ident) => {
         impl $Layer {
-            /// A layer with its own state, shared by all services it makes and by its clones.
-            ///
-            /// Needs no runtime; only a request that waits does.
-            pub fn new(endpoints: Endpoints) -> Self {
-                Self {
-                    engine: Arc::new(Engine::new(&endpoints, $face)),
-                    patience: Patience::default(),
-                }
-            }
-
             /// Refuses a request that would have to wait while `n` requests wait in its bucket, in
             /// its group's or in any wider one.
             ///
@@ -37,7 +60,7 @@ macro_rules! face {
             /// of the layer makes. The refusal is a [`Refused`](crate::Refused) from the response
             /// future.
             pub fn max_waiting(mut self, n: usize) -> Self {
-                self.patience.max_waiting = Some(n);
+                self.setup.patience.max_waiting = Some(n);
                 self
             }
 
@@ -48,7 +71,7 @@ macro_rules! face {
             /// admit now or refuse. Applies to the services that this value of the layer makes. The
             /// refusal is a [`Refused`](crate::Refused) from the response future.
             pub fn max_wait(mut self, wait: Duration) -> Self {
-                self.patience.max_wait = Some(wait);
+                self.setup.patience.max_wait = Some(wait);
                 self
             }
 
@@ -58,21 +81,56 @@ macro_rules! face {
             /// that match nothing, and the values of a partition. Applies to the layer's state, and
             /// so to all its clones.
             pub fn max_keys(self, n: usize) -> Self {
-                self.engine.set_max_keys(n);
+                self.setup.engine.set_max_keys(n);
+                self
+            }
+
+            /// Tells by other means what answers mean: a [`Profile`](crate::signal::Profile), or your
+            /// own.
+            ///
+            /// [`Profile::Standard`](crate::signal::Profile::Standard) by default. Where layers are
+            /// stacked, it is the innermost that decides, and those above believe it. Applies to the
+            /// services that this value of the layer makes.
+            pub fn classify(mut self, classify: impl Classify) -> Self {
+                self.setup.classifier = Classifier::new(classify);
                 self
             }
 
             /// Watches and changes the layer while it runs.
             pub fn handle(&self) -> Handle {
-                self.engine.handle()
+                self.setup.engine.handle()
             }
         }
+    };
+}
+
+/// A face's layer.
+macro_rules! face {
+    ($(#[$docs:meta])* $Layer:ident, $Service:ident, $face:expr) => {
+        $(#[$docs])*
+        #[derive(Clone, Debug)]
+        pub struct $Layer {
+            setup: Setup,
+        }
+
+        impl $Layer {
+            /// A layer with its own state, shared by all services it makes and by its clones.
+            ///
+            /// Needs no runtime; only a request that waits does.
+            pub fn new(endpoints: Endpoints) -> Self {
+                Self {
+                    setup: Setup::new(&endpoints, $face),
+                }
+            }
+        }
+
+        builder!($Layer);
 
         impl<S> Layer<S> for $Layer {
             type Service = $Service<S>;
 
             fn layer(&self, inner: S) -> Self::Service {
-                $Service::new(inner, Arc::clone(&self.engine), self.patience)
+                $Service::new(self.setup.limit(inner))
             }
         }
     };

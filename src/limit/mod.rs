@@ -32,13 +32,11 @@
 //! the readied service does not hold what it reserved. For a client that is not, put tower's
 //! `BufferLayer` below.
 
-mod body;
 mod future;
 mod layer;
 mod service;
 
 pub use self::{
-    body::Body,
     future::ResponseFuture,
     layer::{ConcurrencyLayer, RpsLayer, ThrottleLayer},
     service::{Concurrency, Rps, Throttle},

@@ -6,47 +6,55 @@ use std::{
 use http::{Method, Request, Response};
 use tower_service::Service;
 
-use super::{Body, ResponseFuture};
-use crate::{
-    BoxError,
-    admission::{Engine, Patience, Waiting},
-};
+use super::{ResponseFuture, layer::Setup};
+use crate::{Body, BoxError, admission::Waiting, peek::Peek};
 
-/// What the three faces have in common: an inner service and the engine of its layer.
+/// What the three faces have in common: an inner service and the setup of its layer.
 ///
 /// Cloning shares the engine. There is nothing per instance: readiness is the inner service's.
 #[derive(Clone, Debug)]
 pub(super) struct Limit<S> {
-    inner: S,
-    engine: Arc<Engine>,
-    patience: Patience,
+    pub(super) inner: S,
+    setup: Arc<Setup>,
 }
 
 impl<S> Limit<S> {
-    pub(super) fn new(inner: S, engine: Arc<Engine>, patience: Patience) -> Self {
-        Self {
-            inner,
-            engine,
-            patience,
-        }
+    pub(super) fn new(inner: S, setup: Arc<Setup>) -> Self {
+        Self { inner, setup }
+    }
+}
+
+impl<S, B, ResB> Service<Request<B>> for Limit<S>
+where
+    S: Service<Request<B>, Response = Response<ResB>> + Clone,
+    S::Error: Into<BoxError>,
+    ResB: http_body::Body,
+{
+    type Response = Response<Body<ResB>>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, Request<B>, S::Future, Peek<ResB>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call<B, ResB>(&mut self, request: Request<B>) -> ResponseFuture<S, Request<B>, S::Future>
-    where
-        S: Service<Request<B>, Response = Response<ResB>> + Clone,
-    {
-        match self.engine.admit(&request) {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self.setup.engine.admit(&request) {
             Ok(Some(grant)) => {
                 let is_connect = request.method() == Method::CONNECT;
                 let (future, permit) = grant.dispatch(|| self.inner.call(request));
-                ResponseFuture::calling(future, permit, is_connect)
+                ResponseFuture::calling(future, permit, is_connect, Arc::clone(&self.setup))
             }
             Ok(None) => {
                 // The readied instance may have reserved something below. It must not be held while
                 // waiting, and only a call or its drop gives that back; a clone has reserved nothing.
-                let waiting = Waiting::new(Arc::clone(&self.engine), self.patience);
+                let Setup {
+                    engine, patience, ..
+                } = &*self.setup;
+                let waiting = Waiting::new(Arc::clone(engine), *patience);
                 self.inner = self.inner.clone();
-                ResponseFuture::queued(waiting, self.inner.clone(), request)
+                let setup = Arc::clone(&self.setup);
+                ResponseFuture::queued(waiting, self.inner.clone(), request, setup)
             }
             Err(error) => ResponseFuture::failed(error.into()),
         }
@@ -63,10 +71,8 @@ macro_rules! face {
         }
 
         impl<S> $Service<S> {
-            pub(super) fn new(inner: S, engine: Arc<Engine>, patience: Patience) -> Self {
-                Self {
-                    limit: Limit::new(inner, engine, patience),
-                }
+            pub(super) fn new(limit: Limit<S>) -> Self {
+                Self { limit }
             }
 
             /// The inner service.
@@ -93,10 +99,10 @@ macro_rules! face {
         {
             type Response = Response<Body<ResB>>;
             type Error = BoxError;
-            type Future = ResponseFuture<S, Request<B>, S::Future>;
+            type Future = ResponseFuture<S, Request<B>, S::Future, Peek<ResB>>;
 
             fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-                self.limit.inner.poll_ready(cx).map_err(Into::into)
+                Service::<Request<B>>::poll_ready(&mut self.limit, cx)
             }
 
             fn call(&mut self, request: Request<B>) -> Self::Future {

@@ -15,7 +15,8 @@ pub struct Answer<'a> {
     status: StatusCode,
     headers: &'a HeaderMap,
     body: &'a [u8],
-    now: SystemTime,
+    /// `None`: whatever the clock says when somebody asks.
+    now: Option<SystemTime>,
 }
 
 impl<'a> Answer<'a> {
@@ -25,7 +26,18 @@ impl<'a> Answer<'a> {
             status,
             headers,
             body: &[],
-            now,
+            now: Some(now),
+        }
+    }
+
+    /// The head of a response that arrives now. The clock is read only if the time is asked for,
+    /// since hardly any answer needs it, and every answer would pay.
+    pub(crate) fn arriving(status: StatusCode, headers: &'a HeaderMap) -> Self {
+        Self {
+            status,
+            headers,
+            body: &[],
+            now: None,
         }
     }
 
@@ -57,7 +69,8 @@ impl<'a> Answer<'a> {
     pub fn time(&self) -> SystemTime {
         retry::texts(self.headers, &header::DATE)
             .find_map(|date| httpdate::parse_http_date(date.trim()).ok())
-            .unwrap_or(self.now)
+            .or(self.now)
+            .unwrap_or_else(SystemTime::now)
     }
 
     /// The delay that the headers name, whatever the status: `Retry-After` and the like, but no

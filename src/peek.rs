@@ -1,0 +1,163 @@
+//! Telling what an answer means, from its head and perhaps the beginning of its body.
+//!
+//! The innermost layer of ours that an answer passes does this once. It leaves a [`Signal`] among the
+//! extensions of a throttling answer, and the layers above take that for granted.
+
+use std::{
+    fmt,
+    io::IoSlice,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Buf;
+use http::Response;
+use http_body::Body as _;
+use tokio::time::Sleep;
+
+use crate::{
+    Body,
+    signal::{Answer, Classify, Profile, Signal},
+};
+
+/// How much of a body is read before its meaning is decided. Refusals of the known APIs take some
+/// hundred bytes.
+pub(crate) const MAX_PEEKED_BYTES: usize = 4 * 1024;
+
+/// How long the rest of a beginning is waited for. Refusals are short, and come with their head.
+pub(crate) const MAX_PEEK_TIME: Duration = Duration::from_millis(250);
+
+/// A layer's [`Classify`].
+#[derive(Clone)]
+pub(crate) struct Classifier(Arc<dyn Classify>);
+
+impl Classifier {
+    pub(crate) fn new(classify: impl Classify) -> Self {
+        Self(Arc::new(classify))
+    }
+
+    /// Tells what an answer means, if that can be told now; otherwise its body has to be peeked.
+    ///
+    /// Costs a success two looks at its status, and no allocation.
+    pub(crate) fn look<B: http_body::Body>(
+        &self,
+        mut response: Response<Body<B>>,
+    ) -> Result<Response<Body<B>>, Peek<B>> {
+        let extensions = response.extensions();
+        if extensions.get::<Signal>().is_some() || extensions.get::<Peeked>().is_some() {
+            return Ok(response);
+        }
+        let answer = Answer::arriving(response.status(), response.headers());
+        if !response.body().is_end_stream() && self.0.wants_body(&answer) {
+            return Err(Peek::new(response.map(Body::peekable)));
+        }
+        if let Some(signal) = self.0.classify(&answer) {
+            response.extensions_mut().insert(signal);
+        }
+        Ok(response)
+    }
+}
+
+impl Default for Classifier {
+    fn default() -> Self {
+        Self::new(Profile::Standard)
+    }
+}
+
+impl fmt::Debug for Classifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Classifier(..)")
+    }
+}
+
+/// Marks an answer whose body has been peeked and meant nothing, so that nobody peeks it again.
+#[derive(Clone, Copy)]
+struct Peeked;
+
+/// An answer whose body is being peeked.
+///
+/// Boxed, as few answers are, and the futures that may hold one are many.
+pub struct Peek<B: http_body::Body>(Box<Peeking<B>>);
+
+struct Peeking<B: http_body::Body> {
+    /// Taken when it is done.
+    response: Option<Response<Body<B>>>,
+    /// The beginning of the body in one piece; the frames themselves stay as they are.
+    text: Vec<u8>,
+    /// What the frames count for against the cap.
+    size: usize,
+    /// Runs from the first time that the body had nothing.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B: http_body::Body> Peek<B> {
+    fn new(response: Response<Body<B>>) -> Self {
+        Self(Box::new(Peeking {
+            response: Some(response),
+            text: Vec::new(),
+            size: 0,
+            timer: None,
+        }))
+    }
+
+    /// Ready when enough has been read, with a [`Signal`] among the extensions of a refusal.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        classifier: &Classifier,
+    ) -> Poll<Response<Body<B>>> {
+        let Peeking {
+            response: slot,
+            text,
+            size,
+            timer,
+        } = &mut *self.0;
+        let mut response = slot.take().expect("polled after it was ready");
+        while *size < MAX_PEEKED_BYTES && !response.body().get_ref().is_end_stream() {
+            let Poll::Ready(frame) = response.body_mut().poll_peek(cx) else {
+                let timer =
+                    timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(MAX_PEEK_TIME)));
+                if timer.as_mut().poll(cx).is_pending() {
+                    *slot = Some(response);
+                    return Poll::Pending;
+                }
+                break;
+            };
+            let Some(frame) = frame else { break };
+            let data = frame.data_ref();
+            // A frame counts for a byte at least, so that empty ones come to an end, too.
+            *size = size.saturating_add(data.map_or(0, Buf::remaining).max(1));
+            if data.is_some_and(|data| !append(text, data)) {
+                break;
+            }
+        }
+        let answer = Answer::arriving(response.status(), response.headers()).with_body(text);
+        match classifier.0.classify(&answer) {
+            Some(signal) => response.extensions_mut().insert(signal).is_some(),
+            None => response.extensions_mut().insert(Peeked).is_some(),
+        };
+        Poll::Ready(response)
+    }
+}
+
+/// Copies data without consuming it, up to the cap; `false` if what follows would not join up.
+fn append(text: &mut Vec<u8>, data: &impl Buf) -> bool {
+    let mut slices = [IoSlice::new(&[]); 8];
+    let filled = data.chunks_vectored(&mut slices);
+    let mut copied = 0;
+    for slice in &slices[..filled] {
+        let room = MAX_PEEKED_BYTES - text.len();
+        let slice = &slice[..slice.len().min(room)];
+        text.extend_from_slice(slice);
+        copied += slice.len();
+    }
+    copied == data.remaining()
+}
+
+impl<B: http_body::Body> fmt::Debug for Peek<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peek").finish_non_exhaustive()
+    }
+}
