@@ -163,6 +163,7 @@ mod error;
 mod limit;
 mod peek;
 mod quota;
+pub mod retry;
 pub mod signal;
 
 pub use admission::{BucketSnapshot, Deadline, Handle, Snapshot};
@@ -170,9 +171,11 @@ pub use body::Body;
 pub use endpoints::{EndpointName, Endpoints, InvalidEndpoint, RequestHead, UnknownEndpoint};
 pub use error::{Refused, RefusedReason};
 pub use limit::{
-    Concurrency, ConcurrencyLayer, ResponseFuture, Rps, RpsLayer, Throttle, ThrottleLayer,
+    Concurrency, ConcurrencyLayer, ResponseFuture, Rps, RpsLayer, Throttle, ThrottleFuture,
+    ThrottleLayer,
 };
 pub use quota::{MAX_WINDOWS, Quota};
+pub use retry::{Attempt, Attempts, Backoff, Budget, Idempotent, ReplayBody, Retry, RetryLayer};
 
 /// The error type of every layer here, as in tower.
 pub use tower::BoxError;

@@ -58,6 +58,13 @@ impl Classifier {
         }
         Ok(response)
     }
+
+    /// What the head of an answer means by itself.
+    #[cfg(feature = "tower-retry")]
+    pub(crate) fn by_head<B>(&self, response: &Response<B>) -> Option<Signal> {
+        self.0
+            .classify(&Answer::arriving(response.status(), response.headers()))
+    }
 }
 
 impl Default for Classifier {

@@ -14,7 +14,7 @@ use http::{Request, Response};
 use http_body_util::{Empty, Full};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tower::{Layer, Service, ServiceExt};
-use tower_throttle::{ConcurrencyLayer, Endpoints, Quota, RpsLayer, ThrottleLayer};
+use tower_throttle::{ConcurrencyLayer, Endpoints, Quota, RetryLayer, RpsLayer, ThrottleLayer};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -126,7 +126,7 @@ fn a_waiting_request_costs_at_most_400_bytes_over_the_bare_service() {
         ),
         (
             "ThrottleLayer",
-            bytes_per_waiter(&ThrottleLayer::new(endpoints).layer(Silent)),
+            bytes_per_waiter(&ThrottleLayer::new(endpoints).without_retry().layer(Silent)),
         ),
     ] {
         let over = limited - bare;
@@ -221,7 +221,7 @@ fn an_admitted_call_does_not_allocate() {
             Quota::per_second(1_000_000).concurrency(4),
         )
         .overall(Quota::per_second(1_000_000));
-    let mut service = ThrottleLayer::new(endpoints).layer(Instant);
+    let mut service = ThrottleLayer::new(endpoints).without_retry().layer(Instant);
     runtime.block_on(async {
         // The log of stamps grows by doubling, and the test runner's own thread allocates now and
         // then. Neither spoils every batch; an allocation of ours per call would.
@@ -238,4 +238,61 @@ fn an_admitted_call_does_not_allocate() {
         }
         assert_eq!(fewest, 0, "allocations in {CALLS} calls");
     });
+}
+
+/// Allocations of a call, without those of whatever else runs.
+fn fewest_allocations<S>(mut service: S) -> usize
+where
+    S: Service<Request<Body>>,
+    S::Error: std::fmt::Debug,
+{
+    const BATCHES: usize = 30;
+    const CALLS: usize = 100;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut fewest = usize::MAX;
+        for _ in 0..BATCHES {
+            let mut spent = 0;
+            for _ in 0..CALLS {
+                let request = five_headers();
+                let before = allocations();
+                service.ready().await.unwrap().call(request).await.unwrap();
+                spent += allocations() - before;
+            }
+            fewest = fewest.min(spent.div_ceil(CALLS));
+        }
+        fewest
+    })
+}
+
+fn five_headers() -> Request<Body> {
+    let mut request = request("http://api.example.com/v1/items/1");
+    for name in [
+        "accept",
+        "authorization",
+        "content-type",
+        "user-agent",
+        "x-api-key",
+    ] {
+        let value = http::HeaderValue::from_static("value");
+        request.headers_mut().insert(name, value);
+    }
+    request
+}
+
+#[test]
+fn retry_allocates_for_the_copy_of_a_request_alone() {
+    let _alone = alone();
+    let request = five_headers();
+    let before = allocations();
+    let copy = request.clone();
+    let own = allocations() - before;
+    drop((request, copy));
+    assert_eq!(fewest_allocations(RetryLayer::new().layer(Instant)), own);
+    // One more to put it into, so that whoever does not retry does not pay for its space.
+    let layer = ThrottleLayer::new(Endpoints::new());
+    assert_eq!(fewest_allocations(layer.layer(Instant)), own + 1);
 }

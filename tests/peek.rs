@@ -22,7 +22,7 @@ use proptest::prelude::*;
 use tokio::time::{Instant, Sleep};
 use tower::{Layer, Service, ServiceExt};
 use tower_throttle::{
-    Body, BoxError, ConcurrencyLayer, Endpoints, Quota, RpsLayer,
+    Body, BoxError, ConcurrencyLayer, Endpoints, Quota, RetryLayer, RpsLayer,
     signal::{Answer, Profile, Signal, SignalKind},
 };
 
@@ -312,7 +312,7 @@ async fn only_the_innermost_layer_peeks() {
     let started = Instant::now();
     let wait = Step::Wait(Duration::from_secs(10));
     let inner = RpsLayer::new(Endpoints::new()).layer(Once::new(401, Script::new([wait])));
-    let service = ConcurrencyLayer::new(Endpoints::new()).layer(inner);
+    let service = RetryLayer::new().layer(ConcurrencyLayer::new(Endpoints::new()).layer(inner));
     let request = Request::get("/a").body(()).unwrap();
     let response = service.oneshot(request).await.unwrap();
     assert_eq!(started.elapsed(), Duration::from_millis(250));
@@ -326,9 +326,7 @@ async fn the_innermost_classifier_is_believed() {
     let inner = RpsLayer::new(Endpoints::new())
         .classify(quota)
         .layer(Once::new(429, Script::text("")));
-    let service = ConcurrencyLayer::new(Endpoints::new())
-        .classify(rate)
-        .layer(inner);
+    let service = RetryLayer::new().classify(rate).layer(inner);
     let request = Request::get("/a").body(()).unwrap();
     let response = service.oneshot(request).await.unwrap();
     assert_eq!(kind(&response), Some(SignalKind::QuotaExhausted));

@@ -14,6 +14,7 @@ mod clock;
 mod grant;
 mod handle;
 mod node;
+mod ready;
 mod snapshot;
 mod state;
 mod table;
@@ -30,7 +31,9 @@ use std::{
 use tokio::time::Instant;
 
 pub(crate) use self::{
+    age::Age,
     grant::{Grant, Permit},
+    ready::ReadyAt,
     wait::Waiting,
 };
 pub use self::{

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use http::Response;
 use tower_layer::Layer;
 
-use super::{Concurrency, Rps, Throttle, service::Limit};
+use super::{Concurrency, Rps, service::Limit};
 use crate::{
     Body,
     admission::{Engine, Handle, Patience},
@@ -103,6 +103,7 @@ macro_rules! builder {
         }
     };
 }
+pub(super) use builder;
 
 /// A face's layer.
 macro_rules! face {
@@ -183,30 +184,4 @@ face! {
     ConcurrencyLayer,
     Concurrency,
     Face { windows: false, permits: true }
-}
-
-face! {
-    /// Windows and concurrency, decided together.
-    ///
-    /// What [`ConcurrencyLayer`] over [`RpsLayer`] enforce, without their one fault: in that stack a
-    /// request that waits for its window holds a permit meanwhile. Here nobody holds anything while
-    /// waiting.
-    ///
-    /// ```
-    /// use tower::{ServiceBuilder, service_fn};
-    /// use tower_throttle::{BoxError, Endpoints, Quota, ThrottleLayer};
-    ///
-    /// let endpoints = Endpoints::new()
-    ///     .route("POST /v1/text-to-speech/{voice_id}", Quota::per_second(5).concurrency(4))
-    ///     .overall(Quota::per_second(50));
-    /// let client = ServiceBuilder::new()
-    ///     .layer(ThrottleLayer::new(endpoints))
-    ///     .service(service_fn(|_: http::Request<String>| async {
-    ///         Ok::<_, BoxError>(http::Response::new(String::new()))
-    ///     }));
-    /// # let _ = client;
-    /// ```
-    ThrottleLayer,
-    Throttle,
-    Face { windows: true, permits: true }
 }

@@ -5,9 +5,10 @@
 //!
 //! # Order
 //!
-//! By hand, the order is `Retry -> Concurrency -> Rps -> client`, top to bottom. The rate limit is
-//! innermost, so that a request is counted when it really goes out. The other way round, requests
-//! take their place in the window, wait for a permit, and then leave together.
+//! [`ThrottleLayer`] retries, too, and is the whole stack. By hand, the order is
+//! `Retry -> Concurrency -> Rps -> client`, top to bottom. The rate limit is innermost, so that a
+//! request is counted when it really goes out. The other way round, requests take their place in the
+//! window, wait for a permit, and then leave together.
 //!
 //! A request that waits in `Rps` holds its permit of the `Concurrency` above it. Four requests to an
 //! endpoint of one per minute so starve every other endpoint of an overall limit of four.
@@ -35,9 +36,11 @@
 mod future;
 mod layer;
 mod service;
+mod throttle;
 
 pub use self::{
     future::ResponseFuture,
-    layer::{ConcurrencyLayer, RpsLayer, ThrottleLayer},
-    service::{Concurrency, Rps, Throttle},
+    layer::{ConcurrencyLayer, RpsLayer},
+    service::{Concurrency, Rps},
+    throttle::{Throttle, ThrottleFuture, ThrottleLayer},
 };

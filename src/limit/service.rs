@@ -121,8 +121,3 @@ face! {
     /// The service of [`ConcurrencyLayer`](crate::ConcurrencyLayer).
     Concurrency
 }
-
-face! {
-    /// The service of [`ThrottleLayer`](crate::ThrottleLayer).
-    Throttle
-}

@@ -1,0 +1,233 @@
+//! Both limits and retry: the one place that knows `limit` and `retry`.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    ResponseFuture,
+    layer::{Setup, builder},
+    service::Limit,
+};
+use crate::{
+    Body, BoxError,
+    admission::Handle,
+    bucket::Face,
+    endpoints::Endpoints,
+    peek::{Classifier, Peek},
+    retry::{Again, Attempting, Core, Joint, RetryLayer},
+    signal::Classify,
+};
+
+/// Windows and concurrency, decided together, and retries.
+///
+/// What [`RetryLayer`] over [`ConcurrencyLayer`](crate::ConcurrencyLayer) over
+/// [`RpsLayer`](crate::RpsLayer) do, without that stack's one fault: there, a request that waits for
+/// its window holds a permit meanwhile. Here nobody holds anything while waiting, and a request that
+/// the server throttled waits where all requests do, in its old place.
+///
+/// ```
+/// use tower::{ServiceBuilder, service_fn};
+/// use tower_throttle::{BoxError, Endpoints, Quota, ThrottleLayer};
+///
+/// let endpoints = Endpoints::new()
+///     .route("POST /v1/text-to-speech/{voice_id}", Quota::per_second(5).concurrency(4))
+///     .overall(Quota::per_second(50));
+/// let client = ServiceBuilder::new()
+///     .layer(ThrottleLayer::new(endpoints))
+///     .service(service_fn(|_: http::Request<String>| async {
+///         Ok::<_, BoxError>(http::Response::new(String::new()))
+///     }));
+/// # let _ = client;
+/// ```
+#[derive(Clone, Debug)]
+pub struct ThrottleLayer {
+    setup: Setup,
+    retry: Option<RetryLayer>,
+}
+
+impl ThrottleLayer {
+    /// A layer with its own state, shared by all services it makes and by its clones, and a
+    /// [`RetryLayer`] as it is by default.
+    ///
+    /// Needs no runtime; only a request that waits does.
+    #[expect(clippy::needless_pass_by_value, reason = "as with the other layers")]
+    pub fn new(endpoints: Endpoints) -> Self {
+        let face = Face {
+            windows: true,
+            permits: true,
+        };
+        Self {
+            setup: Setup::new(&endpoints, face),
+            retry: Some(RetryLayer::new()),
+        }
+    }
+
+    /// Retries as `retry` says.
+    ///
+    /// What answers mean is told by this layer's [`classify`](Self::classify), not by that of `retry`.
+    pub fn retry(mut self, retry: RetryLayer) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Sends each request once, and hands up whatever comes back.
+    pub fn without_retry(mut self) -> Self {
+        self.retry = None;
+        self
+    }
+}
+
+builder!(ThrottleLayer);
+
+impl<S> Layer<S> for ThrottleLayer {
+    type Service = Throttle<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let limit = self.setup.limit(inner);
+        let kind = match &self.retry {
+            Some(retry) => Kind::Retried(retry.joint(limit)),
+            None => Kind::Once(limit),
+        };
+        Throttle { kind }
+    }
+}
+
+/// The service of [`ThrottleLayer`].
+#[derive(Clone, Debug)]
+pub struct Throttle<S> {
+    kind: Kind<S>,
+}
+
+#[derive(Clone, Debug)]
+enum Kind<S> {
+    Once(Limit<S>),
+    Retried(Core<Limit<S>, Joint>),
+}
+
+impl<S> Throttle<S> {
+    fn limit(&self) -> &Limit<S> {
+        match &self.kind {
+            Kind::Once(limit) => limit,
+            Kind::Retried(core) => core.get_ref(),
+        }
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.limit().inner
+    }
+
+    /// The inner service. Calls made through it are not limited.
+    pub fn get_mut(&mut self) -> &mut S {
+        match &mut self.kind {
+            Kind::Once(limit) => &mut limit.inner,
+            Kind::Retried(core) => &mut core.get_mut().inner,
+        }
+    }
+
+    /// The inner service alone.
+    pub fn into_inner(self) -> S {
+        match self.kind {
+            Kind::Once(limit) => limit.inner,
+            Kind::Retried(core) => core.into_inner().inner,
+        }
+    }
+}
+
+impl<S, B, ResB> Service<Request<B>> for Throttle<S>
+where
+    S: Service<Request<B>, Response = Response<ResB>> + Clone,
+    S::Error: Into<BoxError>,
+    B: 'static,
+    ResB: http_body::Body,
+{
+    type Response = Response<Body<ResB>>;
+    type Error = BoxError;
+    type Future = ThrottleFuture<S, B, S::Future, Peek<ResB>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        match &mut self.kind {
+            Kind::Once(limit) => Service::<Request<B>>::poll_ready(limit, cx),
+            Kind::Retried(core) => Service::<Request<B>>::poll_ready(core, cx),
+        }
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let kind = match &mut self.kind {
+            Kind::Once(limit) => FutureKind::Once {
+                future: limit.call(request),
+            },
+            Kind::Retried(core) => FutureKind::Retried {
+                future: core.call(request),
+            },
+        };
+        ThrottleFuture { kind }
+    }
+}
+
+pin_project! {
+    /// The response of [`Throttle`].
+    ///
+    /// Named by the inner service, the request's body, the inner service's future and the peeking of
+    /// its answer, and bound by none of them.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ThrottleFuture<S, B, F, P> {
+        #[pin]
+        kind: FutureKind<S, B, F, P>,
+    }
+}
+
+pin_project! {
+    #[project = FutureKindProj]
+    enum FutureKind<S, B, F, P> {
+        Once {
+            #[pin]
+            future: ResponseFuture<S, Request<B>, F, P>,
+        },
+        Retried {
+            #[pin]
+            future: Attempting<
+                Limit<S>,
+                B,
+                ResponseFuture<S, Request<B>, F, P>,
+                Box<Again<Limit<S>, B>>,
+            >,
+        },
+    }
+}
+
+impl<S, B, ResB> Future for ThrottleFuture<S, B, S::Future, Peek<ResB>>
+where
+    S: Service<Request<B>, Response = Response<ResB>> + Clone,
+    S::Error: Into<BoxError>,
+    B: 'static,
+    ResB: http_body::Body,
+{
+    type Output = Result<Response<Body<ResB>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            FutureKindProj::Once { future } => future.poll(cx),
+            FutureKindProj::Retried { future } => future.poll(cx),
+        }
+    }
+}
+
+impl<S, B, F, P> fmt::Debug for ThrottleFuture<S, B, F, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind: &dyn fmt::Debug = match &self.kind {
+            FutureKind::Once { future } => future,
+            FutureKind::Retried { future } => future,
+        };
+        f.debug_tuple("ThrottleFuture").field(kind).finish()
+    }
+}

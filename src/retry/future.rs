@@ -1,0 +1,342 @@
+use std::{
+    borrow::BorrowMut,
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response, request};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep};
+use tower_service::Service;
+
+use super::{
+    clone_body::Spare,
+    collect::Collecting,
+    layer::Rules,
+    policy::{Facts, Failure},
+    progress::{Progress, Wakeup, judge},
+    service::Classified,
+};
+use crate::{
+    Body, BoxError,
+    peek::{Classifier, Peek},
+};
+
+pin_project! {
+    /// The response of [`Retry`](crate::Retry).
+    ///
+    /// Named by the inner service, the request's body, the inner service's future and the peeking of
+    /// its answer, and bound by none of them, so that a task that holds it is `Send` whenever they are.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, B, F, P> {
+        #[pin]
+        attempting: Inside<S, B, F, P>,
+    }
+}
+
+type Inside<S, B, F, P> = Attempting<Classified<S>, B, Classifying<F, P>, Again<Classified<S>, B>>;
+
+impl<S, B, F, P> ResponseFuture<S, B, F, P> {
+    pub(super) fn new(attempting: Inside<S, B, F, P>) -> Self {
+        Self { attempting }
+    }
+}
+
+impl<S, B, ResB> Future for ResponseFuture<S, B, S::Future, Peek<ResB>>
+where
+    S: Service<Request<B>, Response = Response<ResB>>,
+    S::Error: Into<BoxError>,
+    B: 'static,
+    ResB: http_body::Body,
+{
+    type Output = Result<Response<Body<ResB>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().attempting.poll(cx)
+    }
+}
+
+impl<S, B, F, P> fmt::Debug for ResponseFuture<S, B, F, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ResponseFuture")
+            .field(&self.attempting)
+            .finish()
+    }
+}
+
+pin_project! {
+    /// One request and its attempts.
+    pub(crate) struct Attempting<S, B, F, K> {
+        #[pin]
+        state: State<B, F>,
+        // An `Again`; `None` if the request can be sent only once.
+        again: Option<K>,
+        rules: Arc<Rules>,
+        service: PhantomData<fn() -> S>,
+    }
+}
+
+pin_project! {
+    /// By what is awaited.
+    #[project = StateProj]
+    enum State<B, F> {
+        /// The request's body.
+        Collecting { collecting: Collecting<B> },
+        /// The answer.
+        Calling { #[pin] future: F },
+        /// The time for a retry. The timer is made by the first poll.
+        BackingOff { until: Instant, timer: Option<Pin<Box<Sleep>>> },
+        /// The inner service's readiness; this is what will be sent.
+        Readying { request: Option<Request<B>> },
+        /// Nothing any more.
+        Done,
+    }
+}
+
+/// All that it takes to send a request again.
+pub(crate) struct Again<S, B> {
+    /// Made the attempt before, and has not been made ready since.
+    service: S,
+    head: request::Parts,
+    spare: Option<Spare<B>>,
+    joint: bool,
+    progress: Progress,
+}
+
+impl<S, B> Again<S, B> {
+    pub(super) fn new(
+        service: S,
+        head: request::Parts,
+        spare: Option<Spare<B>>,
+        joint: bool,
+    ) -> Self {
+        Self {
+            service,
+            head,
+            spare,
+            joint,
+            progress: Progress::new(),
+        }
+    }
+
+    /// When to send the request again; `None` if it is not to be.
+    fn decide(&mut self, failure: &Failure, rules: &Rules, now: Instant) -> Option<Wakeup> {
+        self.spare.as_ref()?;
+        let request = Facts::of(
+            &self.head.method,
+            &self.head.headers,
+            &self.head.extensions,
+            now,
+        );
+        self.progress
+            .decide(failure, request, rules, self.joint, now)
+    }
+
+    /// The request once more.
+    fn next(&mut self, rules: &Rules) -> Option<Request<B>>
+    where
+        B: 'static,
+    {
+        let body = match self.spare.take()? {
+            Spare::Copy(body) => {
+                self.spare = rules.bodies.copy(&body).map(Spare::Copy);
+                body
+            }
+            Spare::Rebuild(rebuild) => {
+                let body = rebuild();
+                self.spare = Some(Spare::Rebuild(rebuild));
+                body
+            }
+        };
+        let mut request = Request::from_parts(self.head.clone(), body);
+        self.progress.mark(request.extensions_mut());
+        Some(request)
+    }
+}
+
+impl<S, B, F, K> Attempting<S, B, F, K>
+where
+    K: From<Again<S, B>>,
+{
+    pub(super) fn calling(future: F, mut again: Option<Again<S, B>>, rules: Arc<Rules>) -> Self {
+        if let Some(again) = &mut again {
+            again.progress.sent();
+        }
+        Self {
+            state: State::Calling { future },
+            again: again.map(K::from),
+            rules,
+            service: PhantomData,
+        }
+    }
+
+    pub(super) fn collecting(
+        collecting: Collecting<B>,
+        again: Again<S, B>,
+        rules: Arc<Rules>,
+    ) -> Self {
+        Self {
+            state: State::Collecting { collecting },
+            again: Some(K::from(again)),
+            rules,
+            service: PhantomData,
+        }
+    }
+}
+
+impl<S, B, A, K> Future for Attempting<S, B, S::Future, K>
+where
+    K: BorrowMut<Again<S, B>>,
+    S: Service<Request<B>, Response = Response<A>>,
+    S::Error: Into<BoxError>,
+    B: 'static,
+{
+    type Output = Result<Response<A>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProj::Calling { future } => {
+                    let mut result = ready!(future.poll(cx)).map_err(Into::into);
+                    let wakeup = match (judge(&result, this.rules), &mut *this.again) {
+                        (Some((failure, now)), Some(again)) => {
+                            again.borrow_mut().decide(&failure, this.rules, now)
+                        }
+                        _ => None,
+                    };
+                    let Some(wakeup) = wakeup else {
+                        this.state.set(State::Done);
+                        if let (Ok(response), Some(again)) = (&mut result, this.again) {
+                            again.borrow_mut().progress.tell(response.extensions_mut());
+                        }
+                        return Poll::Ready(result);
+                    };
+                    // The inner future and the answer end here, before the wait: with them the permit
+                    // that the next attempt may need.
+                    this.state.set(match wakeup {
+                        Wakeup::Now => readying(this.again, this.rules),
+                        Wakeup::At(until) => State::BackingOff { until, timer: None },
+                    });
+                    drop(result);
+                }
+                StateProj::BackingOff { until, timer } => {
+                    let timer =
+                        timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*until)));
+                    ready!(timer.as_mut().poll(cx));
+                    let next = readying(this.again, this.rules);
+                    this.state.set(next);
+                }
+                StateProj::Collecting { collecting } => {
+                    let (body, spare) = ready!(collecting.poll(cx));
+                    let again = this.again.as_mut().expect(AGAIN).borrow_mut();
+                    again.spare = spare;
+                    let request = Request::from_parts(again.head.clone(), body);
+                    this.state.set(State::Readying {
+                        request: Some(request),
+                    });
+                }
+                StateProj::Readying { request } => {
+                    let again = this.again.as_mut().expect(AGAIN).borrow_mut();
+                    if let Err(error) = ready!(again.service.poll_ready(cx)) {
+                        // There is no answer to hand up any more, and no service to ask for one.
+                        this.state.set(State::Done);
+                        return Poll::Ready(Err(error.into()));
+                    }
+                    let request = request.take().expect("a request that is to be sent");
+                    again.progress.sent();
+                    let future = again.service.call(request);
+                    this.state.set(State::Calling { future });
+                }
+                StateProj::Done => panic!("polled after it was ready"),
+            }
+        }
+    }
+}
+
+const AGAIN: &str = "only a request that can be sent again gets here";
+
+fn readying<S, B, F>(again: &mut Option<impl BorrowMut<Again<S, B>>>, rules: &Rules) -> State<B, F>
+where
+    B: 'static,
+{
+    let request = again.as_mut().expect(AGAIN).borrow_mut().next(rules);
+    State::Readying { request }
+}
+
+impl<S, B, F, K> fmt::Debug for Attempting<S, B, F, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Collecting { .. } => "Collecting",
+            State::Calling { .. } => "Calling",
+            State::BackingOff { .. } => "BackingOff",
+            State::Readying { .. } => "Readying",
+            State::Done => "Done",
+        };
+        f.debug_struct("Attempting")
+            .field("state", &format_args!("{state}"))
+            .finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// An answer, and then what it means.
+    pub(super) struct Classifying<F, P> {
+        #[pin]
+        stage: Stage<F, P>,
+        classifier: Classifier,
+    }
+}
+
+pin_project! {
+    #[project = StageProj]
+    enum Stage<F, P> {
+        Calling { #[pin] future: F },
+        Peeking { peek: P },
+        Done,
+    }
+}
+
+impl<F, P> Classifying<F, P> {
+    pub(super) fn new(future: F, classifier: Classifier) -> Self {
+        Self {
+            stage: Stage::Calling { future },
+            classifier,
+        }
+    }
+}
+
+impl<F, ResB, E> Future for Classifying<F, Peek<ResB>>
+where
+    F: Future<Output = Result<Response<ResB>, E>>,
+    E: Into<BoxError>,
+    ResB: http_body::Body,
+{
+    type Output = Result<Response<Body<ResB>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.stage.as_mut().project() {
+                StageProj::Calling { future } => {
+                    let result = ready!(future.poll(cx)).map_err(Into::into);
+                    this.stage.set(Stage::Done);
+                    let response = result?.map(|body| Body::new(body, None));
+                    match this.classifier.look(response) {
+                        Ok(response) => return Poll::Ready(Ok(response)),
+                        Err(peek) => this.stage.set(Stage::Peeking { peek }),
+                    }
+                }
+                StageProj::Peeking { peek } => {
+                    let response = ready!(peek.poll(cx, this.classifier));
+                    this.stage.set(Stage::Done);
+                    return Poll::Ready(Ok(response));
+                }
+                StageProj::Done => panic!("polled after it was ready"),
+            }
+        }
+    }
+}

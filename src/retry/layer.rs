@@ -1,0 +1,208 @@
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
+use tower_layer::Layer;
+
+use super::{
+    Backoff, Budget, ReplayBody, Retry,
+    clone_body::Bodies,
+    policy::Policy,
+    service::{Core, Joint},
+};
+use crate::{BoxError, peek::Classifier, signal::Classify};
+
+/// Retries what failed, as the [module](crate::retry) says.
+///
+/// The layer is its own builder. Settings apply to the services that this value of the layer makes;
+/// the budget belongs to the layer and its clones.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower::{ServiceBuilder, service_fn};
+/// use tower_throttle::{Backoff, BoxError, RetryLayer};
+///
+/// let retry = RetryLayer::new()
+///     .max_attempts(5)
+///     .max_total(Duration::from_secs(30))
+///     .backoff(Backoff::full(Duration::from_millis(100), Duration::from_secs(5)));
+/// let client = ServiceBuilder::new()
+///     .layer(retry)
+///     .service(service_fn(|_: http::Request<String>| async {
+///         Ok::<_, BoxError>(http::Response::new(String::new()))
+///     }));
+/// # let _ = client;
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct RetryLayer {
+    rules: Arc<Rules>,
+}
+
+/// The settings of a layer, shared with its services.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) policy: Policy,
+    pub(super) backoff: Backoff,
+    pub(super) budget: Option<Arc<Budget>>,
+    pub(super) bodies: Bodies,
+    pub(super) classifier: Classifier,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            backoff: Backoff::default(),
+            budget: Some(Arc::new(Budget::default())),
+            bodies: Bodies::default(),
+            classifier: Classifier::default(),
+        }
+    }
+}
+
+impl RetryLayer {
+    /// A layer that retries as the [module](crate::retry) says, with a budget of its own.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Rules)) -> Self {
+        set(Arc::make_mut(&mut self.rules));
+        self
+    }
+
+    /// Hands up the `n`-th failure. 3 by default: AWS's standard mode, and what the SDKs of `OpenAI`,
+    /// Anthropic and ElevenLabs do.
+    ///
+    /// Throttling answers do not count, so with 1 they alone are retried.
+    ///
+    /// # Panics
+    ///
+    /// If `n` is 0.
+    #[track_caller]
+    pub fn max_attempts(self, n: u32) -> Self {
+        assert!(n > 0, "a request cannot be sent in {n} attempts");
+        self.with(|rules| rules.policy.max_attempts = n)
+    }
+
+    /// Waits for no retry that would come later than this after the first failure. Two minutes by
+    /// default: as long as the longest delay that is waited for.
+    ///
+    /// A [`Deadline`](crate::Deadline) on a request limits it to an instant.
+    pub fn max_total(self, time: Duration) -> Self {
+        self.with(|rules| rules.policy.max_total = time)
+    }
+
+    /// Waits for no server that asks for a longer delay than this. Two minutes by default, as in the
+    /// `OpenAI` SDK.
+    pub fn max_retry_after(self, delay: Duration) -> Self {
+        self.with(|rules| rules.policy.max_retry_after = delay)
+    }
+
+    /// How long to wait where the server does not say.
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        self.with(|rules| rules.backoff = backoff)
+    }
+
+    /// How much load retries may add, instead of the default [`Budget`].
+    pub fn budget(self, budget: Budget) -> Self {
+        self.with(|rules| rules.budget = Some(Arc::new(budget)))
+    }
+
+    /// Retries however many requests fail.
+    pub fn without_budget(self) -> Self {
+        self.with(|rules| rules.budget = None)
+    }
+
+    /// Which failures of servers are worth a retry, instead of 408, 429, 500, 502, 503, 504 and 529.
+    ///
+    /// Answers that the classifier takes for a limit or an overload are retried whatever their status.
+    pub fn statuses(self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        let statuses = statuses.into_iter().collect();
+        self.with(|rules| rules.policy.statuses = statuses)
+    }
+
+    /// Whether a 503 or 529 with a delay means that the request was not processed, so that any request
+    /// may be sent again. On by default.
+    ///
+    /// No standard says so. It is what servers and proxies that shed load mean by it, and what clients
+    /// commonly assume. Otherwise only repeatable requests are sent again.
+    pub fn trust_retry_after(self, trust: bool) -> Self {
+        self.with(|rules| rules.policy.trust_retry_after = trust)
+    }
+
+    /// Sends bodies of type `B` again, as what `copy` makes of them; once if it returns `None`.
+    ///
+    /// `copy` sees the body before anything of it has been read. Later registrations of a type replace
+    /// earlier ones, and the built-in ones.
+    ///
+    /// ```
+    /// use tower_throttle::RetryLayer;
+    ///
+    /// #[derive(Clone)]
+    /// struct Json(std::sync::Arc<str>);
+    ///
+    /// let layer = RetryLayer::new().clone_body_with::<Json>(|json| Some(json.clone()));
+    /// # let _ = layer;
+    /// ```
+    pub fn clone_body_with<B: 'static>(
+        self,
+        copy: impl Fn(&B) -> Option<B> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|rules| rules.bodies.copy_with(copy))
+    }
+
+    /// Collects bodies of type `B` before their first attempt, up to `cap` bytes, so that they can be
+    /// sent again.
+    ///
+    /// `rebuild` makes a `B` of what was collected. A longer body is sent once: what was read of it,
+    /// and then the rest. So is a body that fails, with its error. The body is read before the request
+    /// queues for anything below.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http_body_util::combinators::BoxBody;
+    /// use tower_throttle::{BoxError, RetryLayer};
+    ///
+    /// type Stream = BoxBody<Bytes, BoxError>;
+    /// let layer = RetryLayer::new().collect_body_with::<Stream>(64 * 1024, BoxBody::new);
+    /// # let _ = layer;
+    /// ```
+    pub fn collect_body_with<B>(
+        self,
+        cap: usize,
+        rebuild: impl Fn(ReplayBody<B>) -> B + Send + Sync + 'static,
+    ) -> Self
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError> + Send,
+    {
+        self.with(|rules| rules.bodies.collect_with(cap, rebuild))
+    }
+
+    /// Tells by other means what answers mean: a [`Profile`](crate::signal::Profile), or your own.
+    ///
+    /// [`Profile::Standard`](crate::signal::Profile::Standard) by default. Asked only about answers
+    /// that no layer of ours below has classified.
+    pub fn classify(self, classify: impl Classify) -> Self {
+        self.with(|rules| rules.classifier = Classifier::new(classify))
+    }
+
+    /// Retries of the layer to which `inner` belongs.
+    pub(crate) fn joint<S>(&self, inner: S) -> Core<S, Joint> {
+        Core::new(inner, Arc::clone(&self.rules))
+    }
+
+    #[cfg(feature = "tower-retry")]
+    pub(super) fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+}
+
+impl<S> Layer<S> for RetryLayer {
+    type Service = Retry<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Retry::new(inner, Arc::clone(&self.rules))
+    }
+}

@@ -1,0 +1,91 @@
+//! Sending again what failed, when that pays and does no harm.
+//!
+//! [`RetryLayer`] makes [`Retry`] services. [`ThrottleLayer`](crate::ThrottleLayer) includes one.
+//!
+//! # What is retried
+//!
+//! | what came back | is retried |
+//! |---|---|
+//! | 429, or another answer that the [classifier](crate::signal::Classify) takes for a limit | always |
+//! | 503 or 529 with a delay (`Retry-After` and the like) | always; see [`trust_retry_after`](RetryLayer::trust_retry_after) |
+//! | a refused connection | always |
+//! | 408, 500, 502, 503, 504, 529 | if repeatable |
+//! | a lost connection (reset, aborted, broken pipe, timed out, unexpected end) | if repeatable |
+//! | any answer from 400 on with `x-should-retry: true` | always |
+//! | any answer with `x-should-retry: false` | never |
+//! | a refusal because credits are used up | never |
+//! | our own [`Refused`](crate::Refused), at any depth | never |
+//! | other errors and answers | never |
+//!
+//! A request is *repeatable* if its method is idempotent (RFC 9110, section 9.2.2), if it has an
+//! `Idempotency-Key`, or if it carries [`Idempotent`].
+//!
+//! A request whose body cannot be sent twice is sent once. Bodies of type `()`, `Empty<Bytes>`,
+//! `Full<Bytes>`, `Bytes`, `String`, `&'static str` and `Vec<u8>` can; others if
+//! [`clone_body_with`](RetryLayer::clone_body_with) or
+//! [`collect_body_with`](RetryLayer::collect_body_with) says so. That a type is `Clone` proves nothing:
+//! there are bodies whose clones share one stream.
+//!
+//! # When
+//!
+//! 1. Never before the time that the server asked for. Jitter only adds to it: up to 10 %, at most one
+//!    second. A delay beyond [`max_retry_after`](RetryLayer::max_retry_after) is not waited for.
+//! 2. Where the server named no delay, after a [`Backoff`].
+//! 3. A retry that would come after [`max_total`](RetryLayer::max_total), counted from the first
+//!    failure, or after the request's [`Deadline`](crate::Deadline), is not waited for. The time before
+//!    the first answer does not count: a long queue below takes nothing from the retries.
+//! 4. Throttling answers (limits, and 503 or 529 with a delay) are retried for as long as there is
+//!    time. All other failures take one of [`max_attempts`](RetryLayer::max_attempts), and a retry from
+//!    the [`Budget`].
+//!
+//! Whatever is not waited for is handed up at once, as it came. An answer that took more than one
+//! attempt carries [`Attempts`]; a retry carries [`Attempt`] downwards.
+//!
+//! # Order
+//!
+//! Outside the limits: `Retry -> Concurrency -> Rps -> client`, so that each attempt is charged, and
+//! nothing is held while it waits. Inside, a retry would hold its permit through the back-off, and
+//! would go out without a place in the window.
+//!
+//! Clients that retry by themselves do it below the limits, where nobody counts: switch that off
+//! (`reqwest`: `.retry(reqwest::retry::never())`).
+//!
+//! [`ThrottleLayer`](crate::ThrottleLayer) is better than the stack by hand: a throttled request goes
+//! back into the queue, in its old place, and the bucket's pause holds it there. Above other layers,
+//! it sleeps.
+//!
+//! # Cancellation
+//!
+//! Dropping the response future drops the attempt that is under way, and nothing comes after. Nothing
+//! is held between attempts: the answer, with its body and permit, is dropped before the wait, and the
+//! inner service is made ready after it. A retry that was not sent takes nothing from the budget.
+
+mod attempts;
+mod backoff;
+mod budget;
+mod clone_body;
+mod collect;
+mod future;
+mod layer;
+mod policy;
+mod progress;
+mod service;
+#[cfg(feature = "tower-retry")]
+mod tower;
+
+#[cfg(feature = "tower-retry")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower-retry")))]
+pub use self::tower::{Pause, RetryPolicy};
+pub use self::{
+    attempts::{Attempt, Attempts, Idempotent},
+    backoff::Backoff,
+    budget::Budget,
+    collect::ReplayBody,
+    future::ResponseFuture,
+    layer::RetryLayer,
+    service::Retry,
+};
+pub(crate) use self::{
+    future::{Again, Attempting},
+    service::{Core, Joint},
+};

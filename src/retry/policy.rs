@@ -1,0 +1,574 @@
+//! Whether to retry, and when: no clock, no state, no randomness.
+
+use std::{error::Error, io, sync::Arc, time::Duration};
+
+use http::{Extensions, HeaderMap, HeaderName, Method, Response, StatusCode};
+use tokio::time::Instant;
+
+use super::attempts::Idempotent;
+use crate::{
+    BoxError,
+    admission::{Deadline, ReadyAt},
+    error::Refused,
+    signal::{Answer, Signal, SignalKind},
+};
+
+/// The attempts that may fail before the last failure is handed up: three, as in AWS's standard mode,
+/// and as the `OpenAI`, Anthropic and ElevenLabs SDKs have it (two retries).
+pub(super) const MAX_ATTEMPTS: u32 = 3;
+
+/// For how long to go on retrying. With the ceiling below, one wait at most is as long as that.
+pub(super) const MAX_TOTAL: Duration = Duration::from_secs(120);
+
+/// The longest delay of a server that is waited for: that of the `OpenAI` SDK, the longest of those
+/// that have a ceiling and do not come back before the server's time when it is exceeded.
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(120);
+
+/// What the SDKs of `OpenAI`, Anthropic and ElevenLabs retry, without 409, which is no transient error
+/// in most APIs, and of the 5xx those that RFC 9110 (section 15.6) and AWS's standard mode call
+/// transient, and 529, with which Anthropic says that it is overloaded.
+pub(super) const STATUSES: [StatusCode; 6] = [
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
+
+/// Not a constant of [`StatusCode`], which has only those of the registry.
+pub(super) const OVERLOADED: u16 = 529;
+
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+#[derive(Clone, Debug)]
+pub(super) struct Policy {
+    pub(super) max_attempts: u32,
+    pub(super) max_total: Duration,
+    pub(super) max_retry_after: Duration,
+    pub(super) statuses: Arc<[StatusCode]>,
+    pub(super) trust_retry_after: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let overloaded = StatusCode::from_u16(OVERLOADED).ok();
+        Self {
+            max_attempts: MAX_ATTEMPTS,
+            max_total: MAX_TOTAL,
+            max_retry_after: MAX_RETRY_AFTER,
+            statuses: STATUSES.into_iter().chain(overloaded).collect(),
+            trust_retry_after: true,
+        }
+    }
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Failure {
+    pub(super) cause: Cause,
+    /// The delay that the server named.
+    pub(super) retry_after: Option<Duration>,
+    /// The server's word on whether to retry.
+    pub(super) should_retry: Option<bool>,
+    /// For how long a limiting layer below holds a retry back.
+    pub(super) held_for: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Cause {
+    /// The server refused because of a limit.
+    Refusal(SignalKind, StatusCode),
+    /// Any other answer of 400 and above.
+    Answer(StatusCode),
+    /// There was no connection on which to send the request.
+    Unsent,
+    /// The connection ended; nobody knows what became of the request.
+    Lost,
+    /// No retry will help.
+    Hopeless,
+}
+
+/// What is known of the request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    /// Sending it twice does no harm.
+    pub(super) repeatable: bool,
+    /// Until its deadline.
+    pub(super) left: Duration,
+}
+
+impl Facts {
+    pub(super) fn of(
+        method: &Method,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        now: Instant,
+    ) -> Self {
+        Self {
+            repeatable: method.is_idempotent()
+                || headers.contains_key(&IDEMPOTENCY_KEY)
+                || extensions.get::<Idempotent>().is_some(),
+            left: extensions
+                .get()
+                .map_or(Duration::MAX, |&Deadline(deadline)| {
+                    deadline.saturating_duration_since(now)
+                }),
+        }
+    }
+}
+
+/// How far its attempts have got.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct State {
+    /// Failures that count as attempts, with the one that is to be decided about.
+    pub(super) failures: u32,
+    /// Since the first failure.
+    pub(super) elapsed: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    Return,
+    Retry {
+        wait: Wait,
+        /// Whether it takes one of the attempts, and from the budget.
+        charged: bool,
+        /// The longest that the wait may become.
+        latest: Duration,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// As long as the server asked for, or longer, if that has room.
+    AtLeast(Duration),
+    /// The back-off.
+    Own(Duration),
+    /// Not here: a limiting layer below holds the retry back, for this long.
+    Below(Duration),
+}
+
+impl Policy {
+    /// `joint`: the limiting layer below is part of the same layer.
+    pub(super) fn decide(
+        &self,
+        failure: &Failure,
+        request: Facts,
+        state: State,
+        joint: bool,
+        own: impl FnOnce() -> Duration,
+    ) -> Decision {
+        let Some(charged) = self.is_retried(failure, request.repeatable) else {
+            return Decision::Return;
+        };
+        if charged && state.failures >= self.max_attempts {
+            return Decision::Return;
+        }
+        let named = failure.retry_after;
+        if named.is_some_and(|named| named > self.max_retry_after) {
+            return Decision::Return;
+        }
+        let held_for = failure.held_for.unwrap_or_default();
+        let wait = match failure.held_for {
+            // The time of the answer was read a moment later than by the layer below.
+            Some(held_for) if joint && named.unwrap_or_default() <= held_for + TICK => {
+                Wait::Below(held_for)
+            }
+            _ => named.map_or_else(|| Wait::Own(own()), Wait::AtLeast),
+        };
+        let (Wait::AtLeast(delay) | Wait::Own(delay) | Wait::Below(delay)) = wait;
+        let latest = (self.max_total.saturating_sub(state.elapsed)).min(request.left);
+        if delay.max(held_for) > latest {
+            return Decision::Return;
+        }
+        Decision::Retry {
+            wait,
+            charged,
+            latest,
+        }
+    }
+
+    /// Whether it is retried, and if so, whether that is charged.
+    fn is_retried(&self, failure: &Failure, repeatable: bool) -> Option<bool> {
+        if failure.should_retry == Some(false) {
+            return None;
+        }
+        let wanted = failure.should_retry == Some(true);
+        let (status, overloaded) = match failure.cause {
+            Cause::Refusal(SignalKind::QuotaExhausted, _) | Cause::Hopeless => return None,
+            // Whoever sent too many requests was refused, not served (RFC 6585, section 4).
+            Cause::Refusal(SignalKind::Rate | SignalKind::Concurrency, _) => return Some(false),
+            Cause::Unsent => return Some(true),
+            Cause::Lost => return repeatable.then_some(true),
+            Cause::Refusal(SignalKind::Overload, status) => (status, true),
+            Cause::Answer(status) => (status, false),
+        };
+        let throttled = overloaded && failure.retry_after.is_some();
+        let unprocessed = status == StatusCode::TOO_MANY_REQUESTS
+            || throttled && self.trust_retry_after
+            || wanted;
+        let listed = overloaded || wanted || self.statuses.contains(&status);
+        (listed && (unprocessed || repeatable)).then_some(!throttled)
+    }
+}
+
+/// A tick of tokio's timer.
+const TICK: Duration = Duration::from_millis(1);
+
+impl Failure {
+    pub(super) fn is_success<B>(result: &Result<Response<B>, BoxError>) -> bool {
+        result.as_ref().is_ok_and(|response| {
+            response.status().as_u16() < 400 && response.extensions().get::<Signal>().is_none()
+        })
+    }
+
+    /// What went wrong with what is no success.
+    pub(super) fn of<B>(result: &Result<Response<B>, BoxError>, now: Instant) -> Self {
+        let response = match result {
+            Ok(response) => response,
+            Err(error) => return Self::of_error(error),
+        };
+        let status = response.status();
+        let signal = response.extensions().get::<Signal>();
+        let answer = Answer::arriving(status, response.headers());
+        let ready = response.extensions().get::<ReadyAt>();
+        Self {
+            cause: signal.map_or(Cause::Answer(status), |signal| {
+                Cause::Refusal(signal.kind(), status)
+            }),
+            retry_after: signal
+                .and_then(Signal::retry_after)
+                .or_else(|| answer.retry_after()),
+            should_retry: signal
+                .and_then(Signal::should_retry)
+                .or_else(|| answer.should_retry()),
+            held_for: ready.map(|&ReadyAt(ready)| ready.saturating_duration_since(now)),
+        }
+    }
+
+    fn of_error(error: &BoxError) -> Self {
+        Self {
+            cause: Cause::of_error(&**error),
+            retry_after: None,
+            should_retry: None,
+            held_for: None,
+        }
+    }
+}
+
+impl Cause {
+    fn of_error(error: &(dyn Error + 'static)) -> Self {
+        if Refused::in_dyn(error).is_some() {
+            return Self::Hopeless;
+        }
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let Some(error) = error.downcast_ref::<io::Error>() else {
+                next = error.source();
+                continue;
+            };
+            match error.kind() {
+                // Only connecting ends like this.
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable => {
+                    return Self::Unsent;
+                }
+                // The request may have arrived before, and its answer may have been on its way.
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::NotConnected
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::TimedOut
+                | io::ErrorKind::UnexpectedEof => return Self::Lost,
+                // An `io::Error` leaves the error inside it out of its sources.
+                _ => next = error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+            }
+        }
+        Self::Hopeless
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use super::*;
+    use crate::error::RefusedReason;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const OWN: Duration = Duration::from_millis(123);
+
+    fn answer(status: u16) -> Failure {
+        Failure {
+            cause: Cause::Answer(StatusCode::from_u16(status).unwrap()),
+            retry_after: None,
+            should_retry: None,
+            held_for: None,
+        }
+    }
+
+    fn refusal(kind: SignalKind, status: u16) -> Failure {
+        Failure {
+            cause: Cause::Refusal(kind, StatusCode::from_u16(status).unwrap()),
+            ..answer(status)
+        }
+    }
+
+    impl Failure {
+        fn after(self, delay: Duration) -> Self {
+            Self {
+                retry_after: Some(delay),
+                ..self
+            }
+        }
+
+        fn wanted(self, should_retry: bool) -> Self {
+            Self {
+                should_retry: Some(should_retry),
+                ..self
+            }
+        }
+
+        fn held(self, time: Duration) -> Self {
+            Self {
+                held_for: Some(time),
+                ..self
+            }
+        }
+    }
+
+    const GET: Facts = Facts {
+        repeatable: true,
+        left: Duration::MAX,
+    };
+
+    const POST: Facts = Facts {
+        repeatable: false,
+        left: Duration::MAX,
+    };
+
+    const FIRST: State = State {
+        failures: 1,
+        elapsed: Duration::ZERO,
+    };
+
+    fn wait_of(policy: &Policy, failure: Failure, request: Facts, state: State) -> Option<Wait> {
+        match policy.decide(&failure, request, state, false, || OWN) {
+            Decision::Return => None,
+            Decision::Retry { wait, .. } => Some(wait),
+        }
+    }
+
+    fn wait(failure: Failure, request: Facts) -> Option<Wait> {
+        wait_of(&Policy::default(), failure, request, FIRST)
+    }
+
+    fn charged(failure: Failure) -> Option<bool> {
+        Policy::default().is_retried(&failure, true)
+    }
+
+    #[test]
+    fn the_listed_statuses_are_retried_if_repeatable() {
+        for status in [408, 500, 502, 503, 504, 529] {
+            assert_eq!(wait(answer(status), GET), Some(Wait::Own(OWN)), "{status}");
+            assert_eq!(wait(answer(status), POST), None, "{status}");
+        }
+        for status in [400, 401, 404, 409, 501, 505] {
+            assert_eq!(wait(answer(status), GET), None, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_429_is_retried_whatever_the_method() {
+        assert_eq!(wait(answer(429), POST), Some(Wait::Own(OWN)));
+        for kind in [
+            SignalKind::Rate,
+            SignalKind::Concurrency,
+            SignalKind::Overload,
+        ] {
+            assert_eq!(wait(refusal(kind, 429), POST), Some(Wait::Own(OWN)));
+        }
+    }
+
+    #[test]
+    fn an_overload_with_a_delay_is_retried_whatever_the_method() {
+        for status in [503, 529] {
+            let overload = refusal(SignalKind::Overload, status);
+            assert_eq!(wait(overload, POST), None);
+            assert_eq!(wait(overload, GET), Some(Wait::Own(OWN)));
+            let named = overload.after(SECOND);
+            assert_eq!(wait(named, POST), Some(Wait::AtLeast(SECOND)));
+        }
+    }
+
+    #[test]
+    fn an_overload_with_a_delay_proves_nothing_if_it_is_not_trusted() {
+        let policy = Policy {
+            trust_retry_after: false,
+            ..Policy::default()
+        };
+        let overload = refusal(SignalKind::Overload, 503).after(SECOND);
+        assert_eq!(wait_of(&policy, overload, POST, FIRST), None);
+        let get = wait_of(&policy, overload, GET, FIRST);
+        assert_eq!(get, Some(Wait::AtLeast(SECOND)));
+    }
+
+    #[test]
+    fn a_quota_that_is_used_up_is_never_retried() {
+        for wanted in [true, false] {
+            let exhausted = refusal(SignalKind::QuotaExhausted, 429).after(SECOND);
+            assert_eq!(wait(exhausted.wanted(wanted), GET), None);
+        }
+    }
+
+    #[test]
+    fn the_server_has_the_last_word() {
+        let rate = refusal(SignalKind::Rate, 429);
+        assert_eq!(wait(rate.wanted(false), GET), None);
+        assert_eq!(wait(answer(500).wanted(false), GET), None);
+        assert_eq!(wait(answer(500).wanted(true), POST), Some(Wait::Own(OWN)));
+        assert_eq!(wait(answer(409).wanted(true), POST), Some(Wait::Own(OWN)));
+    }
+
+    #[test]
+    fn throttling_answers_are_not_charged() {
+        assert_eq!(charged(refusal(SignalKind::Rate, 429)), Some(false));
+        assert_eq!(charged(refusal(SignalKind::Concurrency, 429)), Some(false));
+        let overload = refusal(SignalKind::Overload, 503);
+        assert_eq!(charged(overload.after(SECOND)), Some(false));
+        assert_eq!(charged(overload), Some(true));
+        assert_eq!(charged(answer(500).after(SECOND)), Some(true));
+    }
+
+    #[test]
+    fn the_last_attempt_is_the_last_only_for_what_is_charged() {
+        let last = State {
+            failures: 3,
+            ..FIRST
+        };
+        let policy = Policy::default();
+        assert_eq!(wait_of(&policy, answer(500), GET, last), None);
+        let rate = refusal(SignalKind::Rate, 429);
+        assert!(wait_of(&policy, rate, GET, last).is_some());
+    }
+
+    #[test]
+    fn a_delay_beyond_the_ceiling_is_not_waited_for() {
+        let rate = refusal(SignalKind::Rate, 429);
+        assert!(wait(rate.after(MAX_RETRY_AFTER), GET).is_some());
+        let beyond = MAX_RETRY_AFTER + Duration::from_nanos(1);
+        assert_eq!(wait(rate.after(beyond), GET), None);
+    }
+
+    #[test]
+    fn a_wait_that_would_pass_the_total_or_the_deadline_is_not_begun() {
+        let policy = Policy::default();
+        let rate = refusal(SignalKind::Rate, 429);
+        let late = State {
+            elapsed: MAX_TOTAL.saturating_sub(SECOND),
+            ..FIRST
+        };
+        assert!(wait_of(&policy, rate.after(SECOND), GET, late).is_some());
+        let longer = SECOND + Duration::from_nanos(1);
+        assert_eq!(wait_of(&policy, rate.after(longer), GET, late), None);
+        let urgent = Facts {
+            left: SECOND,
+            ..GET
+        };
+        assert!(wait(rate.after(SECOND), urgent).is_some());
+        assert_eq!(wait(rate.after(longer), urgent), None);
+        // Nor one that would have to go on below.
+        assert_eq!(wait(rate.after(SECOND).held(longer), urgent), None);
+    }
+
+    #[test]
+    fn what_the_other_half_holds_back_does_not_sleep() {
+        let policy = Policy::default();
+        let decide = |failure| match policy.decide(&failure, POST, FIRST, true, || OWN) {
+            Decision::Retry { wait, .. } => wait,
+            Decision::Return => panic!("a 429 is retried"),
+        };
+        let rate = refusal(SignalKind::Rate, 429);
+        assert_eq!(decide(rate), Wait::Own(OWN));
+        assert_eq!(decide(rate.held(SECOND)), Wait::Below(SECOND));
+        let held = rate.after(SECOND).held(Duration::from_micros(999_997));
+        assert!(matches!(decide(held), Wait::Below(_)));
+        // Should it be held for less than the server asked for, it is not sent early for that.
+        let short = rate.after(2 * SECOND).held(SECOND);
+        assert_eq!(decide(short), Wait::AtLeast(2 * SECOND));
+    }
+
+    #[derive(Debug)]
+    struct Wrapped(BoxError);
+
+    impl fmt::Display for Wrapped {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("wrapped")
+        }
+    }
+
+    impl Error for Wrapped {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&*self.0)
+        }
+    }
+
+    fn cause(error: impl Into<BoxError>) -> Cause {
+        Cause::of_error(&*error.into())
+    }
+
+    #[test]
+    fn a_refused_connection_has_sent_nothing() {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(cause(refused()), Cause::Unsent);
+        assert_eq!(cause(Wrapped(refused().into())), Cause::Unsent);
+        assert_eq!(cause(io::Error::other(refused())), Cause::Unsent);
+        assert_eq!(
+            cause(io::Error::other(Wrapped(refused().into()))),
+            Cause::Unsent
+        );
+        let unsent = Failure::of_error(&refused().into());
+        assert_eq!(wait(unsent, POST), Some(Wait::Own(OWN)));
+    }
+
+    #[test]
+    fn a_lost_connection_may_have_sent_everything() {
+        for kind in [
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::ConnectionAborted,
+            io::ErrorKind::BrokenPipe,
+            io::ErrorKind::NotConnected,
+            io::ErrorKind::TimedOut,
+            io::ErrorKind::UnexpectedEof,
+        ] {
+            assert_eq!(cause(Wrapped(io::Error::from(kind).into())), Cause::Lost);
+            let lost = Failure::of_error(&io::Error::from(kind).into());
+            assert_eq!(wait(lost, GET), Some(Wait::Own(OWN)));
+            assert_eq!(wait(lost, POST), None);
+        }
+    }
+
+    #[test]
+    fn other_errors_are_not_retried() {
+        assert_eq!(cause("no"), Cause::Hopeless);
+        assert_eq!(cause(io::Error::other("no")), Cause::Hopeless);
+        assert_eq!(
+            cause(io::Error::from(io::ErrorKind::InvalidData)),
+            Cause::Hopeless
+        );
+        let hopeless = Failure::of_error(&"no".into());
+        assert_eq!(wait(hopeless, GET), None);
+    }
+
+    #[test]
+    fn our_own_refusal_is_not_retried_at_any_depth() {
+        let refused = Refused::new("GET /a", "GET /a", RefusedReason::QueueFull, Some(SECOND));
+        assert_eq!(cause(refused.clone()), Cause::Hopeless);
+        assert_eq!(
+            cause(Wrapped(Wrapped(refused.into()).into())),
+            Cause::Hopeless
+        );
+    }
+}

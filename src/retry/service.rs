@@ -1,0 +1,204 @@
+use std::{
+    borrow::BorrowMut,
+    marker::PhantomData,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::{
+    ResponseFuture,
+    clone_body::Plan,
+    future::{Again, Attempting, Classifying},
+    layer::Rules,
+};
+use crate::{
+    Body, BoxError,
+    peek::{Classifier, Peek},
+};
+
+/// The service of [`RetryLayer`](crate::RetryLayer).
+///
+/// Cloning shares the budget. There is nothing per instance: readiness is the inner service's.
+#[derive(Clone, Debug)]
+pub struct Retry<S> {
+    core: Core<Classified<S>, Alone>,
+}
+
+impl<S> Retry<S> {
+    pub(super) fn new(inner: S, rules: Arc<Rules>) -> Self {
+        let classifier = rules.classifier.clone();
+        Self {
+            core: Core::new(Classified { inner, classifier }, rules),
+        }
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.core.inner.inner
+    }
+
+    /// The inner service. Calls made through it are not retried.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.core.inner.inner
+    }
+
+    /// The inner service alone.
+    pub fn into_inner(self) -> S {
+        self.core.inner.inner
+    }
+}
+
+impl<S, B, ResB> Service<Request<B>> for Retry<S>
+where
+    S: Service<Request<B>, Response = Response<ResB>> + Clone,
+    S::Error: Into<BoxError>,
+    B: 'static,
+    ResB: http_body::Body,
+{
+    type Response = Response<Body<ResB>>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, B, S::Future, Peek<ResB>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::<Request<B>>::poll_ready(&mut self.core, cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        ResponseFuture::new(self.core.call(request))
+    }
+}
+
+/// Retries over a service that classifies its answers, and leaves them as they are.
+#[derive(Debug)]
+pub(crate) struct Core<S, M> {
+    inner: S,
+    rules: Arc<Rules>,
+    mode: PhantomData<fn() -> M>,
+}
+
+/// What surrounds a [`Core`].
+pub(crate) trait Mode {
+    /// Whether the inner service belongs to the same layer. Then a throttled request goes straight
+    /// back to its place there, and does not sleep here, wherever that half says that it keeps it.
+    const JOINT: bool;
+    /// Where what it takes to send a request again is kept.
+    type Kept<T>: From<T> + BorrowMut<T>;
+}
+
+/// By itself.
+#[derive(Debug)]
+pub(crate) enum Alone {}
+
+impl Mode for Alone {
+    const JOINT: bool = false;
+    type Kept<T> = T;
+}
+
+/// Over the limiting half of the same layer.
+#[derive(Debug)]
+pub(crate) enum Joint {}
+
+impl Mode for Joint {
+    const JOINT: bool = true;
+    /// Boxed, so that a request which waits in a layer without retries does not pay for its space.
+    type Kept<T> = Box<T>;
+}
+
+impl<S, M> Core<S, M> {
+    pub(super) fn new(inner: S, rules: Arc<Rules>) -> Self {
+        Self {
+            inner,
+            rules,
+            mode: PhantomData,
+        }
+    }
+
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    pub(crate) fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S: Clone, M> Clone for Core<S, M> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), Arc::clone(&self.rules))
+    }
+}
+
+impl<S, B, A, M> Service<Request<B>> for Core<S, M>
+where
+    M: Mode,
+    S: Service<Request<B>, Response = Response<A>> + Clone,
+    S::Error: Into<BoxError>,
+    B: 'static,
+{
+    type Response = Response<A>;
+    type Error = BoxError;
+    type Future = Attempting<S, B, S::Future, M::Kept<Again<S, B>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let rules = Arc::clone(&self.rules);
+        let (head, body) = request.into_parts();
+        match rules.bodies.plan(body) {
+            Plan::Once(body) => {
+                let future = self.inner.call(Request::from_parts(head, body));
+                Attempting::calling(future, None, rules)
+            }
+            Plan::Spared(body, spare) => {
+                // The readied instance makes the first attempt, and goes along for the others.
+                let unready = self.inner.clone();
+                let mut service = std::mem::replace(&mut self.inner, unready);
+                let future = service.call(Request::from_parts(head.clone(), body));
+                let again = Again::new(service, head, Some(spare), M::JOINT);
+                Attempting::calling(future, Some(again), rules)
+            }
+            Plan::Collect(collecting) => {
+                // The readied instance may have reserved something, which it must not hold while the
+                // body is read. Only its drop gives that back; a clone has reserved nothing.
+                self.inner = self.inner.clone();
+                let again = Again::new(self.inner.clone(), head, None, M::JOINT);
+                Attempting::collecting(collecting, again, rules)
+            }
+        }
+    }
+}
+
+/// A service whose answers are classified, if nobody below has done it.
+#[derive(Clone, Debug)]
+pub(super) struct Classified<S> {
+    inner: S,
+    classifier: Classifier,
+}
+
+impl<S, B, ResB> Service<Request<B>> for Classified<S>
+where
+    S: Service<Request<B>, Response = Response<ResB>>,
+    S::Error: Into<BoxError>,
+    ResB: http_body::Body,
+{
+    type Response = Response<Body<ResB>>;
+    type Error = BoxError;
+    type Future = Classifying<S::Future, Peek<ResB>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        Classifying::new(self.inner.call(request), self.classifier.clone())
+    }
+}
