@@ -27,11 +27,12 @@
 //!
 //! # Which layer
 //!
-//! - [`ThrottleLayer`] enforces windows and concurrency, in one decision. Take this one, unless one of
-//!   the others is all you need.
+//! - [`ThrottleLayer`] enforces windows and concurrency, in one decision, and retries what is throttled
+//!   all the same, or fails. Take this one, unless one of the others is all you need.
 //! - [`RpsLayer`] enforces the windows only: at most n dispatches in any interval of the period's length.
 //! - [`ConcurrencyLayer`] enforces the concurrency only: at most n requests in flight, from dispatch
 //!   until the response body has ended, failed or been dropped.
+//! - [`RetryLayer`] retries only: see [`retry`].
 //!
 //! The limits' state lives in the layer. All services that it makes share it, and so do all clones of
 //! the layer and of the services; two layers made from the same [`Endpoints`] share nothing. Nothing
@@ -50,18 +51,18 @@
 //!
 //! # Order by hand
 //!
-//! Where the two simple layers are stacked, a request passes them from top to bottom, and the rate limit
-//! is innermost:
+//! Where the simple layers are stacked, a request passes them from top to bottom. Retry is outermost, so
+//! that every attempt is charged and none holds anything while it waits, and the rate limit innermost:
 //!
 //! ```
 //! # use tower::{ServiceBuilder, service_fn};
-//! # use tower_throttle::{BoxError, ConcurrencyLayer, Endpoints, Quota, RpsLayer};
+//! # use tower_throttle::{BoxError, ConcurrencyLayer, Endpoints, Quota, RetryLayer, RpsLayer};
 //! # let endpoints = Endpoints::new().overall(Quota::per_second(5).concurrency(4));
 //! # let http_client = service_fn(|_: http::Request<String>| async {
 //! #     Ok::<_, BoxError>(http::Response::new(String::new()))
 //! # });
 //! let client = ServiceBuilder::new()
-//!     // a retry layer goes here, so that every attempt is charged
+//!     .layer(RetryLayer::new())
 //!     .layer(ConcurrencyLayer::new(endpoints.clone()))
 //!     .layer(RpsLayer::new(endpoints))
 //!     .service(http_client);
@@ -151,6 +152,7 @@
 //! # Features
 //!
 //! - `mock`: the judge, and a mock ElevenLabs made with it. For tests.
+//! - `tower-retry`: the decisions of [`RetryLayer`] as a policy for tower's own retry layer.
 //! - `full`: all of them.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
