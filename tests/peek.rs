@@ -289,6 +289,18 @@ async fn a_body_that_trickles_is_waited_for_for_250_ms_in_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_was_read_to_its_end_is_not_asked_again() {
+    let response = answer(429, Script::text("{}")).await;
+    let mut body = pin!(response.into_body());
+    assert!(body.frame().await.unwrap().is_ok());
+    // The script panics if it is asked.
+    for _ in 0..3 {
+        assert!(body.is_end_stream());
+        assert!(body.frame().await.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_is_left_for_the_reader() {
     let response = answer(429, Script::new([data("{"), Step::Fail])).await;
     assert_eq!(kind(&response), Some(SignalKind::Rate));
