@@ -65,13 +65,22 @@ enum End<E> {
 }
 
 impl<B: http_body::Body> Body<B> {
-    /// A body that has ended already (of an answer to `HEAD`, or of length 0) may never be polled.
-    pub(crate) fn new(body: B, permit: Option<Permit>) -> Self {
-        let permit = permit.filter(|_| !body.is_end_stream());
+    pub(crate) fn new(body: B) -> Self {
         Self {
             inner: Inner::Untouched { body },
-            permit,
+            permit: None,
         }
+    }
+
+    /// Holds the permit from now on, unless the inner body has ended: such a body (of an answer to
+    /// `HEAD`, or of length 0) may never be polled.
+    pub(crate) fn holding(mut self, permit: Option<Permit>) -> Self {
+        let ended = match &self.inner {
+            Inner::Untouched { body } => body.is_end_stream(),
+            Inner::Peeked { peeked } => peeked.has_ended(),
+        };
+        self.permit = permit.filter(|_| !ended);
+        self
     }
 
     /// The inner body, which goes on after what was peeked of it.
@@ -83,16 +92,11 @@ impl<B: http_body::Body> Body<B> {
     }
 
     /// Reads one more frame of the inner body and keeps it; `None` if there is no more to read.
-    ///
-    /// The permit ends with the inner body, even though nobody has read this one yet.
     pub(crate) fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<Option<&Frame<B::Data>>> {
         let Inner::Peeked { peeked } = &mut self.inner else {
             unreachable!("`peekable` comes first")
         };
         let more = ready!(peeked.as_mut().poll_peek(cx));
-        if !more || peeked.body.is_end_stream() {
-            self.permit = None;
-        }
         Poll::Ready(peeked.frames.back().filter(|_| more))
     }
 
@@ -115,6 +119,11 @@ impl<B: http_body::Body> Body<B> {
 }
 
 impl<B: http_body::Body> Peeked<B> {
+    /// Whether the inner body has nothing more, even though nobody has read what was peeked of it.
+    fn has_ended(&self) -> bool {
+        !matches!(self.end, End::Open) || self.body.is_end_stream()
+    }
+
     fn poll_peek(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
         let this = self.project();
         if !matches!(this.end, End::Open) {
@@ -224,7 +233,7 @@ impl<B: http_body::Body> Inner<B> {
 /// A body that holds no permit.
 impl<B: http_body::Body + Default> Default for Body<B> {
     fn default() -> Self {
-        Self::new(B::default(), None)
+        Self::new(B::default())
     }
 }
 

@@ -168,8 +168,9 @@ mod quota;
 pub mod retry;
 pub mod signal;
 
-pub use admission::{BucketSnapshot, Deadline, Handle, Snapshot};
+pub use admission::{BucketSnapshot, Deadline, Handle, Learned, LearnedFrom, Snapshot};
 pub use body::Body;
+pub use bucket::Learning;
 pub use endpoints::{EndpointName, Endpoints, InvalidEndpoint, RequestHead, UnknownEndpoint};
 pub use error::{Refused, RefusedReason};
 pub use limit::{

@@ -19,7 +19,7 @@ use tokio::time::Sleep;
 
 use crate::{
     Body,
-    signal::{Answer, Classify, Profile, Signal},
+    signal::{Answer, Classify, Profile, QuotaReport, Signal},
 };
 
 /// How much of a body is read before its meaning is decided. Refusals of the known APIs take some
@@ -57,6 +57,12 @@ impl Classifier {
             response.extensions_mut().insert(signal);
         }
         Ok(response)
+    }
+
+    /// What an answer that is no refusal says about what is left.
+    pub(crate) fn quota<B>(&self, response: &Response<B>) -> Option<QuotaReport> {
+        self.0
+            .quota(&Answer::arriving(response.status(), response.headers()))
     }
 
     /// What the head of an answer means by itself.

@@ -14,7 +14,9 @@ use http::{Request, Response};
 use http_body_util::{Empty, Full};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tower::{Layer, Service, ServiceExt};
-use tower_throttle::{ConcurrencyLayer, Endpoints, Quota, RetryLayer, RpsLayer, ThrottleLayer};
+use tower_throttle::{
+    ConcurrencyLayer, Endpoints, Handle, Quota, RetryLayer, RpsLayer, Throttle, ThrottleLayer,
+};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -138,72 +140,71 @@ fn a_waiting_request_costs_at_most_400_bytes_over_the_bare_service() {
     }
 }
 
-#[test]
-fn a_million_idle_keys_cost_at_most_250_bytes_each_and_are_forgotten() {
-    const KEYS: usize = 1_000_000;
-    let _alone = alone();
+/// Uses that many keys once each, and forgets them; `forget` makes it so once they are idle.
+fn use_keys(keys: usize, forget: impl AsyncFn(&Handle, &mut Throttle<Instant>)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
         .build()
         .unwrap();
-    for by_sweep in [false, true] {
-        runtime.block_on(async {
-            let endpoints = Endpoints::new().each_other_path(Quota::per_second(10).concurrency(2));
-            let layer = ThrottleLayer::new(endpoints);
-            let mut service = layer.layer(Instant);
-            service
-                .ready()
-                .await
-                .unwrap()
-                .call(request("/first"))
-                .await
-                .unwrap();
-            let before = live_bytes();
-            let mut path = String::new();
-            for index in 0..KEYS {
-                path.clear();
-                write!(path, "http://api.example.com/v1/items/{index:07}").unwrap();
-                service
-                    .ready()
-                    .await
-                    .unwrap()
-                    .call(request(&path))
-                    .await
-                    .unwrap();
-            }
-            let each = (live_bytes() - before) / KEYS;
-            println!("{each} bytes per idle key");
-            assert!(each <= 250, "{each} bytes per idle key");
+    runtime.block_on(async {
+        let endpoints = Endpoints::new().each_other_path(Quota::per_second(10).concurrency(2));
+        let layer = ThrottleLayer::new(endpoints).without_retry();
+        let handle = layer.handle();
+        let mut service = layer.layer(Instant);
+        send(&mut service, "/first").await;
+        let before = live_bytes();
+        let mut path = String::new();
+        for index in 0..keys {
+            path.clear();
+            write!(path, "http://api.example.com/v1/items/{index:07}").unwrap();
+            send(&mut service, &path).await;
+        }
+        let each = (live_bytes() - before) / keys;
+        println!("{each} bytes per idle key");
+        assert!(each <= 250, "{each} bytes per idle key");
 
-            // Half of the window later, everything still counts.
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            layer.handle().sweep();
-            assert_eq!(layer.handle().snapshot().buckets().count(), KEYS + 2);
+        // Half of the window later, everything still counts.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        handle.sweep();
+        assert_eq!(handle.snapshot().buckets().count(), keys + 2);
 
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            if by_sweep {
-                layer.handle().sweep();
-            } else {
-                for _ in 0..1_000 {
-                    service
-                        .ready()
-                        .await
-                        .unwrap()
-                        .call(request("/first"))
-                        .await
-                        .unwrap();
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            }
-            let after = live_bytes();
-            println!("{before} bytes before, {after} after");
-            assert!(
-                after.abs_diff(before) <= before / 10,
-                "{before} bytes before, {after} after"
-            );
-        });
-    }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        forget(&handle, &mut service).await;
+        let after = live_bytes();
+        println!("{before} bytes before, {after} after");
+        assert!(
+            after.abs_diff(before) <= before / 10,
+            "{before} bytes before, {after} after"
+        );
+    });
+}
+
+async fn send(service: &mut Throttle<Instant>, path: &str) {
+    service
+        .ready()
+        .await
+        .unwrap()
+        .call(request(path))
+        .await
+        .unwrap();
+}
+
+#[test]
+fn a_million_idle_keys_cost_at_most_250_bytes_each_and_are_forgotten() {
+    let _alone = alone();
+    use_keys(1_000_000, async |handle, _| handle.sweep());
+}
+
+#[test]
+fn later_calls_forget_idle_keys_too() {
+    let _alone = alone();
+    use_keys(100_000, async |_, service| {
+        for _ in 0..500 {
+            send(service, "/first").await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
 }
 
 #[test]

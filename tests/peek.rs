@@ -363,7 +363,7 @@ async fn the_permit_is_held_while_peeking_and_until_the_body_has_ended() {
     let endpoints = Endpoints::new().route("GET /a", Quota::concurrent(1));
     let layer = ConcurrencyLayer::new(endpoints);
     let handle = layer.handle();
-    let in_flight = move || handle.snapshot().bucket("GET /a").unwrap().in_flight();
+    let in_flight = || handle.snapshot().bucket("GET /a").unwrap().in_flight();
 
     // Read to its end by the peeking.
     let wait = Step::Wait(Duration::from_millis(100));
@@ -377,7 +377,8 @@ async fn the_permit_is_held_while_peeking_and_until_the_body_has_ended() {
     assert_eq!(in_flight(), 0);
     drop(response);
 
-    // Not read to its end.
+    // Not read to its end. The pause after the refusal is not what this is about.
+    handle.resume("GET /a").unwrap();
     let wait = Step::Wait(Duration::from_millis(300));
     let body = Script::new([wait, data("{}")]);
     let mut service = layer.layer(Once::new(429, body));
@@ -387,6 +388,7 @@ async fn the_permit_is_held_while_peeking_and_until_the_body_has_ended() {
     assert_eq!(in_flight(), 0);
 
     // Dropped while peeking.
+    handle.resume("GET /a").unwrap();
     let wait = Step::Wait(Duration::from_millis(300));
     let mut service = layer.layer(Once::new(429, Script::new([wait])));
     let mut call = tokio_test::task::spawn(service.call(request()));

@@ -26,9 +26,11 @@ impl Clock {
     }
 
     pub(crate) fn tick(&self, instant: Instant) -> Tick {
-        let ahead = Span::from(instant.saturating_duration_since(self.origin));
+        if let Some(ahead) = instant.checked_duration_since(self.origin) {
+            return Tick(ORIGIN.saturating_add(Span::from(ahead).0));
+        }
         let behind = Span::from(self.origin.saturating_duration_since(instant));
-        Tick((ORIGIN.saturating_add(ahead.0)).saturating_sub(behind.0))
+        Tick(ORIGIN.saturating_sub(behind.0))
     }
 
     /// `None` is a time too far away to be reached.

@@ -1,6 +1,9 @@
 use std::{borrow::Borrow, fmt, sync::Arc};
 
+use tokio::time::Instant;
+
 use super::{Engine, state::Taken};
+use crate::signal::{QuotaReport, Signal};
 
 /// Places and permits of a request that has been admitted and not yet dispatched.
 ///
@@ -27,7 +30,7 @@ impl<E: Borrow<Arc<Engine>>> Grant<E> {
     /// a stamp taken before would say, and the window would be broken by that much. If `call`
     /// panics, the request may still have gone out: the places are stamped all the same, and the
     /// permits end.
-    pub(crate) fn dispatch<T>(mut self, call: impl FnOnce() -> T) -> (T, Option<Permit>) {
+    pub(crate) fn dispatch<T>(mut self, call: impl FnOnce() -> T) -> (T, Permit) {
         let Some(taken) = self.taken.take() else {
             unreachable!("a grant is spent once, by value")
         };
@@ -39,10 +42,10 @@ impl<E: Borrow<Arc<Engine>>> Grant<E> {
         let result = call();
         stamp.permits = 0;
         drop(stamp);
-        let permit = (taken.permits != 0).then(|| Permit {
+        let permit = Permit {
             engine: Arc::clone(self.engine.borrow()),
             taken,
-        });
+        };
         (result, permit)
     }
 }
@@ -88,7 +91,7 @@ impl Drop for Stamp<'_> {
     }
 }
 
-/// The permits of a dispatched request. Dropping it ends them.
+/// The permits of a dispatched request, if its engine has any. Dropping it ends them.
 #[must_use = "dropping a permit ends it"]
 pub(crate) struct Permit {
     engine: Arc<Engine>,
@@ -96,22 +99,41 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Ends those permits that last until the response head only. `None` if none is left.
-    pub(crate) fn head_arrived(mut self) -> Option<Self> {
-        let ended = self.taken.at_head & self.taken.permits;
+    /// The answer was a refusal: its bucket hears of it, and everyone who waits there. Returns when the
+    /// endpoint opens again, as far as can be told, unless this is nothing to wait for.
+    pub(crate) fn refused(&self, signal: &Signal) -> Option<Instant> {
+        self.engine.refused(self.taken, signal)
+    }
+
+    /// The answer was no refusal, and said this about what is left.
+    pub(crate) fn succeeded(&self, quota: Option<&QuotaReport>) {
+        self.engine.succeeded(self.taken, quota);
+    }
+
+    /// Ends the permits at once. What is left stands for the request, to report its answer.
+    pub(crate) fn released(mut self) -> Self {
+        self.release(u8::MAX);
+        self
+    }
+
+    fn release(&mut self, mask: u8) {
+        let ended = self.taken.permits & mask;
         if ended != 0 {
             self.taken.permits &= !ended;
             self.engine.release(self.taken, ended);
         }
+    }
+
+    /// Ends those permits that last until the response head only. `None` if none is left.
+    pub(crate) fn head_arrived(mut self) -> Option<Self> {
+        self.release(self.taken.at_head);
         (self.taken.permits != 0).then_some(self)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.taken.permits != 0 {
-            self.engine.release(self.taken, self.taken.permits);
-        }
+        self.release(u8::MAX);
     }
 }
 

@@ -47,8 +47,9 @@ impl Handle {
     ///
     /// Takes effect at once, for all partitions and for keys not seen yet, and wakes those it admits.
     /// What has been dispatched already still counts: a window that is longer than the one before
-    /// takes the requests it cannot see for as recent as they can have been. Only a bucket that had
-    /// no window at all starts with an empty one.
+    /// takes the requests it cannot see for as recent as they can have been. A bucket that had no
+    /// window at all knows what it has sent in the last minute, as far as its layer
+    /// [learns](crate::Learning::rate) rates.
     ///
     /// # Errors
     ///

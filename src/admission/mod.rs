@@ -10,6 +10,7 @@
 //! - [`grant`]: what an admitted request holds, returned on drop.
 
 mod age;
+mod answers;
 mod clock;
 mod grant;
 mod handle;
@@ -24,7 +25,7 @@ mod wakes;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -38,13 +39,13 @@ pub(crate) use self::{
 };
 pub use self::{
     handle::Handle,
-    snapshot::{BucketSnapshot, Snapshot},
+    snapshot::{BucketSnapshot, Learned, LearnedFrom, Snapshot},
     wait::Deadline,
 };
 
 use self::{clock::Clock, state::State, wakes::Wakes};
 use crate::{
-    bucket::{Face, Tick},
+    bucket::{Face, Learning, Tick},
     endpoints::{Endpoints, Routes, Target, UnknownEndpoint},
 };
 
@@ -53,6 +54,9 @@ pub(crate) struct Engine {
     routes: Arc<Routes>,
     clock: Clock,
     state: Mutex<State>,
+    /// How many buckets have learned something, as the state last said. Most clients never see a
+    /// refusal, and need not take the lock to report a success.
+    learned: AtomicUsize,
 }
 
 /// For how long, and behind how many others, a request is prepared to wait.
@@ -71,7 +75,16 @@ impl Engine {
             routes,
             clock,
             state,
+            learned: AtomicUsize::new(0),
         }
+    }
+
+    pub(crate) fn set_learning(&self, learning: Learning) {
+        self.lock().set_learning(learning);
+    }
+
+    pub(crate) fn set_max_pause(&self, time: Duration) {
+        self.lock().max_pause = time;
     }
 
     pub(crate) fn set_max_keys(&self, n: usize) {
@@ -101,6 +114,9 @@ impl Engine {
         let mut state = self.lock();
         // The clock is read only where it matters. What has room at an earlier time has room now.
         let mut now = state.latest();
+        if state.wants_to_know_the_time() {
+            now = state.now(self.clock.now());
+        }
         let leaf = state.locate(target, now);
         let mut taken = state.admit(leaf, now);
         if taken.is_none() {

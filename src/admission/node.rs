@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::waiter::WaiterId;
 use crate::{bucket::Bucket, endpoints::SpecId};
@@ -60,6 +60,9 @@ pub(super) struct Contest {
     /// The second half of the key tells apart two requests of one age: a request that was cloned
     /// between a retry and us.
     pub(super) queue: BTreeMap<(u64, u32), Entrant>,
+    /// At a leaf: those who have left the queue with their places, and have yet to be polled. They go
+    /// out in the order of the queue, and before anyone who comes later.
+    pub(super) leaving: BTreeSet<(u64, u32)>,
     /// This node's own entry in its parent's contest.
     pub(super) seat: Option<Seat>,
 }
@@ -105,6 +108,6 @@ impl Node {
     pub(super) fn has_contenders(&self) -> bool {
         self.contest
             .as_ref()
-            .is_some_and(|contest| !contest.queue.is_empty())
+            .is_some_and(|contest| !(contest.queue.is_empty() && contest.leaving.is_empty()))
     }
 }

@@ -6,7 +6,7 @@ use super::{
     state::State,
 };
 use crate::{
-    bucket::Tick,
+    bucket::{Lessons, Tick},
     endpoints::{Routes, SpecId, SpecKind},
     quota::Quota,
 };
@@ -27,6 +27,7 @@ pub struct BucketSnapshot {
     partition: Option<u64>,
     quota: Quota,
     concurrency: Option<usize>,
+    learned: Option<Learned>,
     waiting: usize,
     in_flight: usize,
     paused_for: Option<Duration>,
@@ -92,9 +93,14 @@ impl BucketSnapshot {
             partition: (state.table.is_partitioned() && spec.kind != SpecKind::AcrossPartitions)
                 .then_some(node.partition),
             quota: spec.quota.clone(),
-            concurrency: spec.rules.concurrency(),
+            concurrency: node.bucket.concurrency(&spec.rules),
+            learned: Learned::of(node.bucket.lessons()),
             waiting: node.waiting(),
-            in_flight: node.bucket.in_flight(),
+            in_flight: if state.face.permits {
+                node.bucket.in_flight()
+            } else {
+                0
+            },
             paused_for: (!paused.is_zero()).then_some(paused),
             admitted: node.counters.admitted,
             refused: node.counters.refused,
@@ -130,7 +136,13 @@ impl BucketSnapshot {
         self.in_flight
     }
 
-    /// How many requests may be in flight, as this layer enforces it.
+    /// What its server's answers have taught, if anything.
+    pub fn learned(&self) -> Option<&Learned> {
+        self.learned.as_ref()
+    }
+
+    /// How many requests may be in flight, as this layer enforces it: as configured, and narrowed by
+    /// what was learned.
     pub fn concurrency(&self) -> Option<usize> {
         self.concurrency
     }
@@ -153,5 +165,50 @@ impl BucketSnapshot {
     /// How many answers said that the server was asked for too much.
     pub fn throttled(&self) -> u64 {
         self.throttled
+    }
+}
+
+/// What a server's answers have taught about one bucket. See [`Learning`](crate::Learning).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learned {
+    lessons: Lessons,
+}
+
+/// Where a lesson comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LearnedFrom {
+    /// The server named the limit, in a refusal or in the headers of a success.
+    Named,
+    /// From which requests were refused and which were not.
+    Refusals,
+}
+
+impl Learned {
+    fn of(lessons: Lessons) -> Option<Self> {
+        (lessons != Lessons::default()).then_some(Self { lessons })
+    }
+
+    /// How many requests the server takes at once.
+    pub fn concurrency(&self) -> Option<(usize, LearnedFrom)> {
+        let (limit, named) = self.lessons.concurrency?;
+        Some((limit, LearnedFrom::new(named)))
+    }
+
+    /// How many requests the server takes in which time.
+    pub fn rate(&self) -> Option<(u32, Duration, LearnedFrom)> {
+        let (n, period, named) = self.lessons.rate?;
+        Some((n, Duration::from_nanos(period.0), LearnedFrom::new(named)))
+    }
+
+    /// By which part of its period each window is widened, in thousandths.
+    pub fn margin(&self) -> Option<u32> {
+        self.lessons.margin
+    }
+}
+
+impl LearnedFrom {
+    fn new(named: bool) -> Self {
+        if named { Self::Named } else { Self::Refusals }
     }
 }

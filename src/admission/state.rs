@@ -1,5 +1,6 @@
+use std::{task::Waker, time::Duration};
+
 use slab::Slab;
-use std::task::Waker;
 
 use super::{
     age::Age,
@@ -9,7 +10,7 @@ use super::{
     wakes::Wakes,
 };
 use crate::{
-    bucket::{Face, Gate, Rules, Span, Tick},
+    bucket::{Face, Gate, Learning, Refusal, RefusalKind, Report, Rules, Span, Tick},
     endpoints::{Routes, SpecId, SpecKind},
     error::{Refused, RefusedReason},
     quota::Quota,
@@ -20,13 +21,21 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) face: Face,
+    learning: Learning,
+    /// The longest pause that an answer can impose.
+    pub(super) max_pause: Duration,
     pub(super) specs: Box<[SpecState]>,
     pub(super) nodes: Slab<Box<Node>>,
     pub(super) table: Table,
     pub(super) waiters: Slab<Waiter>,
     /// The latest time that anyone has told.
     latest: Tick,
+    calls: u64,
     next_ticket: u64,
+    /// How many requests have been admitted: numbers them.
+    serial: u64,
+    /// How many buckets have learned something: only they need to hear of successes.
+    pub(super) learned: usize,
     /// How many waiters have a limit of their own, and so must hear of every new delay.
     limited: usize,
 }
@@ -51,6 +60,8 @@ pub(crate) struct Taken {
     pub(super) permits: u8,
     /// Those of the permits that end with the response head.
     pub(super) at_head: u8,
+    /// Numbers the requests of an engine in the order of their admission.
+    pub(super) serial: u64,
 }
 
 /// What a look at one's place in the queue finds.
@@ -72,7 +83,7 @@ impl State {
                 kind: spec.kind,
                 parent: spec.parent,
                 quota: spec.quota.clone(),
-                rules: Rules::new(&spec.quota, face),
+                rules: Rules::new(&spec.quota, face, Learning::all(), learns(spec.kind)),
                 paused_until: Tick::NONE,
             })
             .collect();
@@ -94,8 +105,13 @@ impl State {
             nodes,
             waiters: Slab::new(),
             latest: now,
+            calls: 0,
             next_ticket: 0,
+            serial: 0,
+            learned: 0,
             limited: 0,
+            learning: Learning::all(),
+            max_pause: super::answers::DEFAULT_MAX_PAUSE,
         }
     }
 
@@ -103,6 +119,14 @@ impl State {
     pub(super) fn now(&mut self, now: Tick) -> Tick {
         self.latest = self.latest.max(now);
         self.latest
+    }
+
+    /// Every now and then while there are keys to forget: where there are no windows, nobody else
+    /// would ever tell.
+    pub(super) fn wants_to_know_the_time(&mut self) -> bool {
+        const CALLS: u64 = 64;
+        self.calls = self.calls.wrapping_add(1);
+        self.calls % CALLS == 0 && !self.table.is_empty()
     }
 
     pub(super) fn latest(&self) -> Tick {
@@ -152,25 +176,29 @@ impl State {
 
     /// Takes a place and a permit in every scope, in one step.
     fn take(&mut self, leaf: NodeId) -> Taken {
+        self.serial += 1;
         let mut taken = Taken {
             leaf,
             places: 0,
             permits: 0,
             at_head: 0,
+            serial: self.serial,
         };
         let mut next = Some(leaf);
         let mut bit = 1;
         while let Some(id) = next {
             let node = &mut self.nodes[id.index()];
             let rules = &self.specs[node.spec.0 as usize].rules;
-            if !rules.windows().is_empty() {
+            // Also where there is no window: there may be one before this request goes out.
+            if self.face.windows {
                 node.bucket.take_place();
                 taken.places |= bit;
             }
-            if self.face.permits {
+            // Without permits to enforce, a bucket that comes and goes has to stay for its answer.
+            if self.face.permits || id.index() >= self.specs.len() {
                 node.bucket.take_permit();
                 taken.permits |= bit;
-                if rules.releases_at_head() {
+                if rules.releases_at_head() || !self.face.permits {
                     taken.at_head |= bit;
                 }
             }
@@ -271,7 +299,7 @@ impl State {
         });
         self.queue(leaf).insert((age.0, id.0), Entrant::Waiter(id));
         self.settle(leaf, now, wakes);
-        self.look(id)
+        self.look(id, wakes)
     }
 
     /// Why a request may not even begin to wait.
@@ -380,7 +408,7 @@ impl State {
                 self.settle(leaf, now, wakes);
             }
         }
-        self.look(id)
+        self.look(id, wakes)
     }
 
     fn rank(&self, id: WaiterId) -> usize {
@@ -391,23 +419,47 @@ impl State {
         })
     }
 
-    fn look(&mut self, id: WaiterId) -> Look {
-        let waiter = &mut self.waiters[id.0 as usize];
-        if waiter.is_queued() {
-            waiter.armed = waiter.alarm.min(waiter.limit.until);
-            return Look::Wait(id, waiter.armed);
-        }
-        let limited = waiter.limit.is_some();
-        self.limited -= usize::from(limited);
-        match self.forget(id).stage {
-            Stage::Granted(taken) => Look::Granted(taken),
-            Stage::Refused(refused) => Look::Refused(*refused),
-            Stage::Queued => unreachable!("returned above"),
-        }
+    fn look(&mut self, id: WaiterId, wakes: &mut Wakes) -> Look {
+        let waiter = &self.waiters[id.0 as usize];
+        let until = match &waiter.stage {
+            Stage::Queued => waiter.alarm.min(waiter.limit.until),
+            // Polled before an older one that has its places too: that one is on its way.
+            Stage::Granted(taken) if !self.is_first_to_leave(taken.leaf, id) => Tick::NEVER,
+            Stage::Granted(_) | Stage::Refused(_) => {
+                return match self.forget(id, wakes).stage {
+                    Stage::Granted(taken) => Look::Granted(taken),
+                    Stage::Refused(refused) => Look::Refused(*refused),
+                    Stage::Queued => unreachable!("matched above"),
+                };
+            }
+        };
+        self.waiters[id.0 as usize].armed = until;
+        Look::Wait(id, until)
     }
 
-    fn forget(&mut self, id: WaiterId) -> Waiter {
+    fn is_first_to_leave(&self, leaf: NodeId, id: WaiterId) -> bool {
+        let contest = self.node(leaf).contest.as_ref();
+        contest
+            .and_then(|contest| contest.leaving.first())
+            .is_some_and(|first| first.1 == id.0)
+    }
+
+    /// Removes a waiter whose queue it has left already, and lets the next one out.
+    fn forget(&mut self, id: WaiterId, wakes: &mut Wakes) -> Waiter {
         let waiter = self.waiters.remove(id.0 as usize);
+        self.limited -= usize::from(waiter.limit.is_some());
+        if let Stage::Granted(Taken { leaf, .. }) = waiter.stage {
+            let contest = self
+                .node_mut(leaf)
+                .contest
+                .as_mut()
+                .expect("it has somebody leaving");
+            contest.leaving.remove(&(waiter.age.0, id.0));
+            if let Some(&(_, next)) = contest.leaving.first() {
+                wakes.wake(self.waiters[next as usize].waker.take());
+            }
+            self.tidy(leaf);
+        }
         if self.waiters.is_empty() && self.waiters.capacity() > 64 {
             self.waiters.shrink_to_fit();
         }
@@ -424,13 +476,12 @@ impl State {
         let waiter = &mut self.waiters[id.0 as usize];
         let leaf = waiter.leaf;
         wakes.discard(waiter.waker.take());
-        self.limited -= usize::from(waiter.limit.is_some());
-        match waiter.stage {
-            Stage::Queued => self.leave(id),
-            Stage::Granted(taken) => self.give_back(taken),
-            Stage::Refused(_) => {}
+        if waiter.is_queued() {
+            self.leave(id);
         }
-        self.forget(id);
+        if let Stage::Granted(taken) = self.forget(id, wakes).stage {
+            self.give_back(taken);
+        }
         self.settle(leaf, now, wakes);
     }
 
@@ -524,7 +575,8 @@ impl State {
     /// Frees the contest of a node at which nobody waits any more.
     fn tidy(&mut self, id: NodeId) {
         let contest = &mut self.node_mut(id).contest;
-        if contest.as_ref().is_some_and(|contest| contest.waiting == 0) {
+        let is_over = |contest: &Contest| contest.waiting == 0 && contest.leaving.is_empty();
+        if contest.as_deref().is_some_and(is_over) {
             debug_assert!(contest.as_ref().is_some_and(|contest| {
                 let Contest { queue, seat, .. } = &**contest;
                 queue.is_empty() && seat.is_none()
@@ -540,6 +592,9 @@ impl State {
         let waiter = &mut self.waiters[id.0 as usize];
         waiter.stage = Stage::Granted(taken);
         wakes.wake(waiter.waker.take());
+        let place = (waiter.age.0, id.0);
+        let contest = self.node_mut(leaf).contest.as_mut();
+        contest.expect("it was waiting here").leaving.insert(place);
         leaf
     }
 
@@ -596,9 +651,89 @@ impl State {
         }
     }
 
+    pub(super) fn set_learning(&mut self, learning: Learning) {
+        self.learning = learning;
+        for spec in &mut self.specs {
+            spec.rules = Rules::new(&spec.quota, self.face, learning, learns(spec.kind));
+        }
+    }
+
+    /// The node whose limit an answer is about: the endpoint's, unless that has no limit of this kind
+    /// and its group has.
+    fn blamed(&self, leaf: NodeId, limits: impl Fn(&Rules) -> bool) -> NodeId {
+        let blamed = self.path(leaf).find(|&id| {
+            let spec = self.spec(self.node(id).spec);
+            learns(spec.kind) && limits(&spec.rules)
+        });
+        blamed.unwrap_or(leaf)
+    }
+
+    /// The answer to a request was a refusal. Returns when its endpoint opens again.
+    pub(super) fn refused(
+        &mut self,
+        taken: Taken,
+        refusal: &Refusal,
+        everything: bool,
+        now: Tick,
+        wakes: &mut Wakes,
+    ) -> Tick {
+        self.each(taken.leaf, |node, _, _| node.counters.throttled += 1);
+        let mut blamed = match refusal.kind {
+            RefusalKind::Concurrency(_) => {
+                self.blamed(taken.leaf, |rules| rules.concurrency().is_some())
+            }
+            _ => self.blamed(taken.leaf, |rules| !rules.windows().is_empty()),
+        };
+        if everything {
+            let overall = self
+                .path(taken.leaf)
+                .find(|&id| self.spec(self.node(id).spec).kind == SpecKind::Overall);
+            blamed = overall.unwrap_or(blamed);
+        }
+        let node = &mut self.nodes[blamed.index()];
+        let rules = &self.specs[node.spec.0 as usize].rules;
+        let knew = node.bucket.has_learned();
+        node.bucket
+            .refused(refusal, self.face, rules, (taken.serial, self.serial), now);
+        self.learned += usize::from(!knew);
+        self.settle(blamed, now, wakes);
+        self.refuse_the_hopeless(now, wakes);
+        self.slot(taken.leaf, 0, now).0
+    }
+
+    /// The answer to a request was none of the kind.
+    pub(super) fn succeeded(
+        &mut self,
+        taken: Taken,
+        report: &Report,
+        now: Tick,
+        wakes: &mut Wakes,
+    ) {
+        let mut next = Some(taken.leaf);
+        while let Some(id) = next {
+            let node = &mut self.nodes[id.index()];
+            next = node.parent;
+            let rules = &self.specs[node.spec.0 as usize].rules;
+            let knew = node.bucket.has_learned();
+            // What the headers say is about the endpoint.
+            let report = if id == taken.leaf {
+                report
+            } else {
+                &Report::default()
+            };
+            node.bucket
+                .succeeded(report, rules, (taken.serial, self.serial), now);
+            let knows = node.bucket.has_learned();
+            self.learned = self.learned + usize::from(knows) - usize::from(knew);
+        }
+        if self.is_contested(taken.leaf) {
+            self.settle(taken.leaf, now, wakes);
+        }
+    }
+
     pub(super) fn set_quota(&mut self, spec: SpecId, quota: Quota) {
         let spec = &mut self.specs[spec.0 as usize];
-        spec.rules = Rules::new(&quota, self.face);
+        spec.rules = Rules::new(&quota, self.face, self.learning, learns(spec.kind));
         spec.quota = quota;
     }
 
@@ -624,4 +759,10 @@ impl State {
             .max()
             .unwrap_or(Span::ZERO)
     }
+}
+
+/// Whether buckets of this kind learn: those whose limit a server can mean when it refuses a request.
+/// What is overall is an agreement among ourselves.
+fn learns(kind: SpecKind) -> bool {
+    !matches!(kind, SpecKind::Overall | SpecKind::AcrossPartitions)
 }

@@ -45,8 +45,10 @@ struct Sweep {
 /// The partition that stands for all new ones once there are `max_keys` keys.
 const OVERFLOW: u64 = u64::MAX;
 
-/// A pass begins at most this often, however short the windows are.
-const SHORTEST_SWEEP: Span = Span(1_000_000_000);
+/// A pass begins at most this often, however short the windows are: at least this long after the one
+/// before, for each key there is.
+const SWEEP_INTERVAL_PER_KEY: Span = Span(1_000);
+const SHORTEST_SWEEP_INTERVAL: Span = Span(10_000_000);
 
 /// A call looks at one node in this many (a pass takes as many calls) ...
 const SWEEP_CALLS: usize = 256;
@@ -78,6 +80,10 @@ impl Table {
             max_keys: usize::MAX,
             sweep: Sweep::default(),
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     pub(super) fn is_partitioned(&self) -> bool {
@@ -114,11 +120,11 @@ const NO_KEY: Key<'static> = Key {
 impl State {
     /// The leaf of a request, made if it is new.
     pub(super) fn locate(&mut self, target: &Target<'_>, now: Tick) -> NodeId {
-        if !self.table.partitioned && target.key.is_none() {
-            return NodeId::new(target.spec.0 as usize);
-        }
         if !self.table.entries.is_empty() {
             self.sweep_a_little(now);
+        }
+        if !self.table.partitioned && target.key.is_none() {
+            return NodeId::new(target.spec.0 as usize);
         }
         let key = target.key.as_ref().unwrap_or(&NO_KEY);
         if let Some(found) = self.find(target.spec, target.partition, key) {
@@ -213,6 +219,7 @@ impl State {
                 continue;
             }
             let node = self.nodes.remove(index);
+            self.learned -= usize::from(node.bucket.has_learned());
             self.table.remove(node.hash, NodeId::new(index));
             if let Some(parent) = node.parent {
                 self.node_mut(parent).children -= 1;
@@ -224,11 +231,14 @@ impl State {
 
     /// Gives memory back once three quarters of it are unused.
     fn end_sweep(&mut self, now: Tick) {
-        let longest = self.longest().max(SHORTEST_SWEEP);
+        let interval = SWEEP_INTERVAL_PER_KEY
+            .times(self.table.entries.len() as u64)
+            .max(SHORTEST_SWEEP_INTERVAL)
+            .max(self.longest());
         let table = &mut self.table;
         table.sweep = Sweep {
             cursor: None,
-            due: Some(now.after(longest)),
+            due: Some(now.after(interval)),
         };
         if self.nodes.len() > self.nodes.capacity() / 4 {
             return;

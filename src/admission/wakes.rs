@@ -20,7 +20,16 @@ impl Wakes {
     }
 
     /// To be called without the lock.
+    #[inline]
     pub(crate) fn run(self) {
+        // Nearly always there is nobody to wake.
+        if !self.wake.is_empty() || !self.discard.is_empty() {
+            self.wake_all();
+        }
+    }
+
+    #[cold]
+    fn wake_all(self) {
         for waker in self.wake {
             waker.wake();
         }

@@ -16,13 +16,16 @@ use super::{
 /// every stamp, because it will be.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    /// In ascending order; at most as many as the largest window counts.
+    /// In ascending order; at least as many as the largest window counts, if there were so many.
     stamps: VecDeque<Tick>,
     places: u32,
     /// The latest stamp that is no longer in `stamps`, or `Tick::NONE`. A window that grows beyond
     /// what was kept takes it for all the stamps it cannot see: too strict rather than too lax.
     forgotten: Option<std::num::NonZeroU64>,
 }
+
+/// How many stamps are kept at most for no other reason than that they are recent.
+const MOST_RECENT: usize = 4096;
 
 impl Log {
     pub(crate) fn take(&mut self) {
@@ -34,12 +37,10 @@ impl Log {
         self.places -= 1;
     }
 
-    /// Turns a place into a stamp, and forgets what is older than the last `depth` of them.
-    pub(crate) fn stamp(&mut self, now: Tick, depth: usize) {
+    /// Turns a place into a stamp, and forgets what nobody asks for: the last `depth` stamps are kept
+    /// whatever their age, and those after `recent` up to a bound.
+    pub(crate) fn stamp(&mut self, now: Tick, depth: usize, recent: Tick) {
         self.give_back();
-        if depth == 0 {
-            return;
-        }
         // Two threads can read the clock in one order and come here in the other. The later reading
         // is safe for both: a stamp may be late, never early.
         let stamp = self.last().map_or(now, |last| last.max(now));
@@ -48,7 +49,9 @@ impl Log {
             self.stamps.reserve_exact(1);
         }
         self.stamps.push_back(stamp);
-        while self.stamps.len() > depth {
+        while self.stamps.len() > depth
+            && (self.stamps.len() > MOST_RECENT || self.stamps.front() <= Some(&recent))
+        {
             self.forgotten = self
                 .stamps
                 .pop_front()
@@ -58,6 +61,19 @@ impl Log {
 
     pub(crate) fn last(&self) -> Option<Tick> {
         self.stamps.back().copied()
+    }
+
+    /// How many were dispatched after `time`, or are about to be.
+    pub(crate) fn count_after(&self, time: Tick) -> u32 {
+        let stamps = self
+            .stamps
+            .iter()
+            .rev()
+            .take_while(|&&stamp| stamp > time)
+            .count();
+        u32::try_from(stamps)
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.places)
     }
 
     pub(crate) fn places(&self) -> u32 {
@@ -90,6 +106,28 @@ impl Log {
             now.after(rule.span)
         };
         earliest.max(start).after(rule.span.times(rounds as u64))
+    }
+
+    /// The same for several windows at once, each of which delays what the others count.
+    pub(crate) fn joint_slot(&self, rules: &[Rule], rank: usize, now: Tick, start: Tick) -> Tick {
+        let mut slots: Vec<Tick> = Vec::with_capacity(rank.saturating_add(1));
+        let places = self.places as usize;
+        // The n-th last dispatch once all slots found so far have been used.
+        let nth_last = |slots: &[Tick], n: usize| match n.checked_sub(slots.len()) {
+            None | Some(0) => Some(slots[slots.len() - n]),
+            Some(back) => match back.checked_sub(places) {
+                None | Some(0) => Some(now),
+                Some(back) => self.nth_last(back),
+            },
+        };
+        for _ in 0..=rank {
+            let slot = rules
+                .iter()
+                .filter_map(|rule| Some(nth_last(&slots, rule.n as usize)?.after(rule.span)))
+                .fold(start.max(slots.last().copied().unwrap_or(start)), Tick::max);
+            slots.push(slot);
+        }
+        slots[rank]
     }
 
     /// The latest but n-1, where what was forgotten counts as many times as needed.

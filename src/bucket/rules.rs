@@ -1,4 +1,4 @@
-use super::tick::Span;
+use super::{Learning, tick::Span};
 use crate::quota::Quota;
 
 /// A quota as a bucket applies it: what the engine's face leaves switched on, margins included.
@@ -7,13 +7,18 @@ pub(crate) struct Rules {
     windows: Box<[Rule]>,
     concurrency: Option<usize>,
     release_at_head: bool,
+    learning: Learning,
+    /// Whether the bucket stamps its dispatches: for its windows, or to learn one.
+    keeps_log: bool,
 }
 
 /// At most `n` dispatches in any half-open interval of length `span`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rule {
     pub(crate) n: u32,
+    /// The period with the configured margin.
     pub(crate) span: Span,
+    pub(crate) period: Span,
 }
 
 /// Which of a quota's two kinds of limit an engine enforces.
@@ -24,21 +29,35 @@ pub(crate) struct Face {
 }
 
 impl Rules {
-    pub(crate) fn new(quota: &Quota, face: Face) -> Self {
-        let margin = quota.window_margin();
-        let windows = quota
+    /// `learns` is whether the bucket is one of those that learn: an endpoint's or a group's.
+    pub(crate) fn new(quota: &Quota, face: Face, learning: Learning, learns: bool) -> Self {
+        let margin = Span::from(quota.window_margin());
+        let windows: Box<[_]> = quota
             .windows()
             .iter()
             .filter(|_| face.windows)
-            .map(|window| Rule {
-                n: window.n,
-                span: window.period.saturating_add(margin).into(),
+            .map(|window| {
+                let period = Span::from(window.period);
+                Rule {
+                    n: window.n,
+                    span: period.plus(margin),
+                    period,
+                }
             })
             .collect();
+        // Nobody learns what they do not enforce, or cannot see for want of a log or of permits.
+        let learning = Learning {
+            concurrency: learning.concurrency && learns && face.permits,
+            margin: learning.margin && learns && face.windows,
+            rate: learning.rate && learns && face.windows,
+            quota_headers: learning.quota_headers && learns,
+        };
         Self {
-            windows,
             concurrency: quota.concurrency_limit().filter(|_| face.permits),
             release_at_head: quota.releases_at_head(),
+            keeps_log: !windows.is_empty() || learning.rate,
+            windows,
+            learning,
         }
     }
 
@@ -52,6 +71,14 @@ impl Rules {
 
     pub(crate) fn releases_at_head(&self) -> bool {
         self.release_at_head
+    }
+
+    pub(crate) fn learning(&self) -> Learning {
+        self.learning
+    }
+
+    pub(crate) fn keeps_log(&self) -> bool {
+        self.keeps_log
     }
 
     /// How many of a bucket's latest stamps matter.

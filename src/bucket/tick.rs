@@ -17,6 +17,10 @@ impl Tick {
         Self(self.0.saturating_add(span.0))
     }
 
+    pub(crate) fn before(self, span: Span) -> Self {
+        Self(self.0.saturating_sub(span.0))
+    }
+
     /// How long it is from `now` until this point; zero if it has passed.
     pub(crate) fn since(self, now: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(now.0))
@@ -32,6 +36,25 @@ impl Span {
 
     pub(crate) fn times(self, n: u64) -> Self {
         Self(self.0.saturating_mul(n))
+    }
+
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    pub(crate) fn thousandths(self, n: u32) -> Self {
+        Self((self.0 / 1000).saturating_mul(u64::from(n)))
+    }
+
+    /// A part between nothing (0) and all of it (1).
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "only random spreads are measured so; a cast from a float saturates"
+    )]
+    pub(crate) fn part(self, part: f64) -> Self {
+        Self((self.0 as f64 * part) as u64)
     }
 }
 

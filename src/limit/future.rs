@@ -38,9 +38,9 @@ pin_project! {
         /// The inner service's readiness, with places in every scope.
         Readying { grant: Grant<Arc<Engine>>, service: S, request: R, setup: Arc<Setup> },
         /// The inner service's answer.
-        Calling { #[pin] future: F, permit: Option<Permit>, is_connect: bool, setup: Arc<Setup> },
-        /// The beginning of the answer's body, which has the permit now.
-        Peeking { peek: P, setup: Arc<Setup> },
+        Calling { #[pin] future: F, permit: Permit, is_connect: bool, setup: Arc<Setup> },
+        /// The beginning of the answer's body.
+        Peeking { peek: P, permit: Permit, setup: Arc<Setup> },
         /// Nothing: it was clear from the start.
         Failed { error: BoxError },
         /// Nothing any more.
@@ -60,12 +60,7 @@ impl<S, R, F, P> ResponseFuture<S, R, F, P> {
         }
     }
 
-    pub(super) fn calling(
-        future: F,
-        permit: Option<Permit>,
-        is_connect: bool,
-        setup: Arc<Setup>,
-    ) -> Self {
+    pub(super) fn calling(future: F, permit: Permit, is_connect: bool, setup: Arc<Setup>) -> Self {
         Self {
             state: State::Calling {
                 future,
@@ -153,18 +148,24 @@ where
                     let response = result?;
                     let tunnel = is_connect && response.status().is_success()
                         || response.status() == StatusCode::SWITCHING_PROTOCOLS;
-                    let permit = permit.filter(|_| !tunnel).and_then(Permit::head_arrived);
-                    let response = response.map(|body| Body::new(body, permit));
-                    match setup.classifier.look(response) {
-                        Ok(response) => return Poll::Ready(Ok(setup.answered(response))),
-                        Err(peek) => state.set(State::Peeking { peek, setup }),
+                    let permit = if tunnel { permit.released() } else { permit };
+                    match setup.classifier.look(response.map(Body::new)) {
+                        Ok(response) => return Poll::Ready(Ok(setup.answered(response, permit))),
+                        Err(peek) => state.set(State::Peeking {
+                            peek,
+                            permit,
+                            setup,
+                        }),
                     }
                 }
-                StateProj::Peeking { peek, setup } => {
+                StateProj::Peeking { peek, setup, .. } => {
                     let response = ready!(peek.poll(cx, &setup.classifier));
-                    let response = setup.answered(response);
-                    state.set(State::Done);
-                    return Poll::Ready(Ok(response));
+                    let StateOwned::Peeking { permit, setup, .. } =
+                        state.as_mut().project_replace(State::Done)
+                    else {
+                        unreachable!("matched above")
+                    };
+                    return Poll::Ready(Ok(setup.answered(response, permit)));
                 }
                 StateProj::Failed { .. } => {
                     let StateOwned::Failed { error } = state.as_mut().project_replace(State::Done)

@@ -6,11 +6,11 @@ use tower_layer::Layer;
 use super::{Concurrency, Rps, service::Limit};
 use crate::{
     Body,
-    admission::{Engine, Handle, Patience},
+    admission::{Engine, Handle, Patience, Permit, ReadyAt},
     bucket::Face,
     endpoints::Endpoints,
     peek::Classifier,
-    signal::Classify,
+    signal::{Classify, Signal},
 };
 
 /// What the layers and services of all faces have: the engine with a choice of what it enforces, and
@@ -31,17 +31,30 @@ impl Setup {
         }
     }
 
-    /// Hears of every answer once, when it is known what it means: a refusal has a
-    /// [`Signal`](crate::signal::Signal) among its extensions now.
-    #[expect(
-        clippy::unused_self,
-        reason = "the engine has yet to learn from answers"
-    )]
-    pub(super) fn answered<B>(&self, response: Response<Body<B>>) -> Response<Body<B>>
+    /// Hears of every answer once, when it is known what it means: a refusal has a [`Signal`] among
+    /// its extensions now. The engine learns, and the body takes what is left of the permit.
+    pub(super) fn answered<B>(
+        &self,
+        mut response: Response<Body<B>>,
+        permit: Permit,
+    ) -> Response<Body<B>>
     where
         B: http_body::Body,
     {
-        response
+        if let Some(signal) = response.extensions().get::<Signal>() {
+            if let Some(opens) = permit.refused(signal) {
+                // In a stack, whoever keeps the retry longest is right.
+                let below = response.extensions().get().copied();
+                let opens = below.map_or(opens, |ReadyAt(below)| opens.max(below));
+                response.extensions_mut().insert(ReadyAt(opens));
+            }
+        } else if !response.status().is_server_error() {
+            // A server that has failed says nothing about its limits. One that says that the
+            // request was wrong has let it through.
+            permit.succeeded(self.classifier.quota(&response).as_ref());
+        }
+        let permit = permit.head_arrived();
+        response.map(|body| body.holding(permit))
     }
 
     pub(super) fn limit<S>(&self, inner: S) -> Limit<S> {
@@ -82,6 +95,25 @@ macro_rules! builder {
             /// so to all its clones.
             pub fn max_keys(self, n: usize) -> Self {
                 self.setup.engine.set_max_keys(n);
+                self
+            }
+
+            /// Learns these lessons from answers, and no others.
+            ///
+            /// All of them by default: each can only narrow what was configured, and is given back
+            /// while all goes well. Applies to the layer's state, and so to all its clones.
+            pub fn learn(self, learning: crate::Learning) -> Self {
+                self.setup.engine.set_learning(learning);
+                self
+            }
+
+            /// Pauses no bucket for longer than `time` because an answer asks for it.
+            ///
+            /// Two minutes by default, as long as openai-python honours. What a refusal asks for
+            /// beyond that is the caller's to see: its answer goes up at once. Applies to the
+            /// layer's state, and so to all its clones.
+            pub fn max_pause(self, time: Duration) -> Self {
+                self.setup.engine.set_max_pause(time);
                 self
             }
 

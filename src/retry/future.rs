@@ -324,7 +324,7 @@ where
                 StageProj::Calling { future } => {
                     let result = ready!(future.poll(cx)).map_err(Into::into);
                     this.stage.set(Stage::Done);
-                    let response = result?.map(|body| Body::new(body, None));
+                    let response = result?.map(Body::new);
                     match this.classifier.look(response) {
                         Ok(response) => return Poll::Ready(Ok(response)),
                         Err(peek) => this.stage.set(Stage::Peeking { peek }),

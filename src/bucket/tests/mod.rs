@@ -1,3 +1,5 @@
+mod learned;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -11,7 +13,7 @@ const BOTH: Face = Face {
 };
 
 fn rules(quota: &Quota) -> Rules {
-    Rules::new(quota, BOTH)
+    Rules::new(quota, BOTH, Learning::none(), true)
 }
 
 fn at(millis: u64) -> Tick {
@@ -249,17 +251,17 @@ proptest! {
         }
     }
 
-    /// L10 of the pure part: with one window, those ahead going as early as they can, the slot is
-    /// when the request goes.
+    /// L10 of the pure part: with those ahead going as early as they can, the slot is when the request
+    /// goes.
     #[test]
     fn the_slot_is_when_a_queue_gets_there(
-        n in 1u32..6,
-        period in 1u64..2000,
+        quota in any_quota(),
+        places in 0u32..3,
         history in proptest::collection::vec(0u64..800, 0..20),
         pause in 0u64..3000,
         ranks in 1usize..20,
     ) {
-        let rules = rules(&Quota::per(n, Duration::from_millis(period)));
+        let rules = rules(&quota);
         let mut bucket = Bucket::default();
         let mut now = 0;
         for step in history {
@@ -269,9 +271,16 @@ proptest! {
             }
         }
         bucket.pause(at(now + pause));
+        for _ in 0..places {
+            bucket.take_place();
+        }
         let slots: Vec<_> = (0..ranks)
             .map(|rank| bucket.slot(&rules, rank, at(now), at(now)))
             .collect();
+        // They are stamped at the earliest moment that can be hoped for.
+        for _ in 0..places {
+            bucket.stamp(&rules, at(now));
+        }
         let mut time = at(now);
         for slot in slots {
             if let Gate::Until(opens) = bucket.gate(&rules, time) {

@@ -1,0 +1,92 @@
+//! What answers mean to the engine: signals translated into the buckets' terms.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Engine, state::Taken};
+use crate::{
+    bucket::{Refusal, RefusalKind, Report},
+    signal::{QuotaReport, Signal, SignalKind, SignalScope},
+};
+
+/// The longest pause that an answer can impose: a `Retry-After` of an hour shall be the caller's to
+/// see, and not a client that stands still. The figure is openai-python's, which honours delays of up
+/// to 120 s.
+pub(super) const DEFAULT_MAX_PAUSE: Duration = Duration::from_secs(120);
+
+/// Of a known limit, this part left is little: a quarter.
+const LITTLE: u64 = 4;
+/// Of an unknown limit, this many left are few.
+const FEW: u64 = 10;
+
+impl Engine {
+    pub(super) fn refused(&self, taken: Taken, signal: &Signal) -> Option<Instant> {
+        let kind = match signal.kind() {
+            SignalKind::Rate => RefusalKind::Rate,
+            SignalKind::Concurrency => {
+                RefusalKind::Concurrency(signal.concurrency_limit().map(saturated))
+            }
+            SignalKind::Overload => RefusalKind::Overload,
+            // Waiting brings no credits, and requests that cost none still work.
+            SignalKind::QuotaExhausted => return None,
+        };
+        let everything = signal.scope() == SignalScope::Everything;
+        let (opens, learned) = self.with(|state, now, wakes| {
+            let refusal = Refusal {
+                kind,
+                retry_after: signal.retry_after().map(Into::into),
+                rate: signal.rate_limit().map(saturated),
+                period: signal.period().map(Into::into),
+                ceiling: state.max_pause.into(),
+                random: fastrand::f64(),
+            };
+            let opens = state.refused(taken, &refusal, everything, now, wakes);
+            (opens, state.learned)
+        });
+        self.learned.store(learned, Ordering::Relaxed);
+        self.clock.instant(opens)
+    }
+
+    pub(super) fn succeeded(&self, taken: Taken, quota: Option<&QuotaReport>) {
+        let report = quota.map(report).unwrap_or_default();
+        // Relaxed: a success that just misses the first lesson would not have been counted by it.
+        if self.learned.load(Ordering::Relaxed) == 0 && report.is_empty() {
+            return;
+        }
+        let learned = self.with(|state, now, wakes| {
+            let report = report.at_most(state.max_pause.into());
+            state.succeeded(taken, &report, now, wakes);
+            state.learned
+        });
+        self.learned.store(learned, Ordering::Relaxed);
+    }
+}
+
+fn report(quota: &QuotaReport) -> Report {
+    let little = match (quota.remaining(), quota.limit()) {
+        (Some(0) | None, _) => false,
+        (Some(remaining), Some(limit)) => remaining.saturating_mul(LITTLE) <= limit,
+        (Some(remaining), None) => remaining <= FEW,
+    };
+    let empty = quota.remaining() == Some(0);
+    let until = if quota.is_gradual() {
+        quota.spacing()
+    } else {
+        quota.reset()
+    };
+    Report {
+        maximum_concurrency: quota.maximum_concurrency().map(saturated),
+        empty_for: until.filter(|_| empty).map(Into::into),
+        pace: quota
+            .spacing()
+            .zip(quota.reset())
+            .filter(|_| little)
+            .map(|(spacing, until)| (spacing.into(), until.into())),
+    }
+}
+
+/// A limit beyond 2³² is none.
+fn saturated(n: impl TryInto<u32>) -> u32 {
+    n.try_into().unwrap_or(u32::MAX)
+}

@@ -1,0 +1,613 @@
+//! What a server's answers have taught about one bucket.
+//!
+//! Each lesson only ever narrows what was configured, and is given back step by step while all goes
+//! well. Refusals come in waves: many requests are on their way when the first of them is refused. A
+//! wave is one piece of news, so requests are numbered as they are dispatched, and whatever was sent
+//! before the news arrived belongs to it.
+
+use super::{
+    Lessons,
+    rules::{Rule, Rules},
+    tick::{Span, Tick},
+};
+
+/// Which lessons a layer learns. All of them by default.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four switches are what it is"
+)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learning {
+    pub(crate) concurrency: bool,
+    pub(crate) margin: bool,
+    pub(crate) rate: bool,
+    pub(crate) quota_headers: bool,
+}
+
+impl Learning {
+    /// Everything below: the default.
+    pub const fn all() -> Self {
+        Self {
+            concurrency: true,
+            margin: true,
+            rate: true,
+            quota_headers: true,
+        }
+    }
+
+    /// Nothing: the quotas are what was configured. Pauses are no lesson, and stay.
+    pub const fn none() -> Self {
+        Self {
+            concurrency: false,
+            margin: false,
+            rate: false,
+            quota_headers: false,
+        }
+    }
+
+    /// How many requests the server takes at once.
+    ///
+    /// From refusals that say so, or else from how many of a wave were accepted; and from
+    /// `maximum-concurrent-requests` on successes.
+    pub const fn concurrency(mut self, on: bool) -> Self {
+        self.concurrency = on;
+        self
+    }
+
+    /// By how much the way there can shorten the time between two requests: widens the windows, by
+    /// at most a quarter of their period.
+    pub const fn margin(mut self, on: bool) -> Self {
+        self.margin = on;
+        self
+    }
+
+    /// How many requests the server takes in a time, where no window is configured or the configured
+    /// one is refused again and again.
+    pub const fn rate(mut self, on: bool) -> Self {
+        self.rate = on;
+        self
+    }
+
+    /// What quota headers on successes say is left: slows down before nothing is.
+    pub const fn quota_headers(mut self, on: bool) -> Self {
+        self.quota_headers = on;
+        self
+    }
+}
+
+impl Default for Learning {
+    fn default() -> Self {
+        Self::all()
+    }
+}
+
+/// For how long a lesson is kept without being confirmed (contract L11: ten minutes).
+const KEPT: Span = Span(600 * SECOND);
+const SECOND: u64 = 1_000_000_000;
+
+/// The period of a learned rate if the server names none.
+const DEFAULT_PERIOD: Span = Span(SECOND);
+
+/// The first margin, in thousandths of a period; each further one is twice as wide ...
+const FIRST_MARGIN: u32 = 50;
+/// ... up to this, where it is no longer the way's fault.
+const LARGEST_MARGIN: u32 = 250;
+/// By how much a margin shrinks at a time.
+const MARGIN_STEP: u32 = 10;
+/// After how many successes it first does. Twice as many each time that it was too early: a margin
+/// that is tried out costs a refusal, and at most one in a hundred may.
+const MARGIN_TRIAL: u32 = 200;
+/// How often that can double.
+const MARGIN_DOUBLINGS: u32 = 6;
+
+/// From how large a window on half of it refused is too much for an unsteady way.
+const TELLING_WINDOW: u32 = 8;
+
+/// How many clean rounds precede the first attempt at more. Twice as many after each failure ...
+const FIRST_PATIENCE: u32 = 2;
+/// ... up to this: a rise of the limit shall be found within 60 periods, and of limits from 2 on at
+/// most one request in a hundred shall be refused for trying.
+const LAST_PATIENCE: u32 = 48;
+
+/// The first delay after a refusal that names none, where the bucket knows its window or its
+/// permits, which do most of the waiting; and where it does not. Doubled for each further wave.
+const BACKOFF_KNOWN: Span = Span(SECOND / 20);
+const BACKOFF_UNKNOWN: Span = Span(SECOND / 2);
+/// The longest such delay: the vendor's advice for back-off (20 s).
+const BACKOFF_MAX: Span = Span(20 * SECOND);
+
+/// How much is added at most to a delay that the server named, as a part of it and at all: its
+/// clients shall not all come back in the same instant.
+const JITTER_PART: f64 = 0.05;
+const JITTER_MAX: Span = Span(SECOND / 4);
+
+/// An answer said: too much.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) kind: RefusalKind,
+    pub(crate) retry_after: Option<Span>,
+    /// The window that refused, as far as it was named.
+    pub(crate) rate: Option<u32>,
+    pub(crate) period: Option<Span>,
+    /// The longest pause that a server can impose.
+    pub(crate) ceiling: Span,
+    /// A fresh random number from [0, 1).
+    pub(crate) random: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefusalKind {
+    Rate,
+    /// With the limit, if it was named.
+    Concurrency(Option<u32>),
+    Overload,
+}
+
+/// An answer said nothing of the kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) maximum_concurrency: Option<u32>,
+    /// Nothing is left until then.
+    pub(crate) empty_for: Option<Span>,
+    /// What is left lasts until then if requests keep this distance.
+    pub(crate) pace: Option<(Span, Span)>,
+}
+
+/// Which requests an answer is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    /// The number of the request that was answered.
+    pub(crate) serial: u64,
+    /// The number of the one that was dispatched last.
+    pub(crate) newest: u64,
+    /// How many were dispatched within the learned (or the default) period.
+    pub(crate) in_period: u32,
+    /// How many are in flight, the one that was answered included; `None` if nobody counts.
+    pub(crate) in_flight: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Learned {
+    forgotten_at: Option<Tick>,
+    pub(super) ceiling: Option<Estimate>,
+    pub(super) rate: Option<(Estimate, Span)>,
+    pub(super) margin: Option<Margin>,
+    pace: Option<(Rule, Tick)>,
+    /// Waves in a row without a delay named and without a success in between.
+    setbacks: u32,
+    /// Up to here requests belong to a wave that has been heard of.
+    wave: u64,
+}
+
+/// A limit that is guessed: lowered by refusals, raised by trying.
+#[derive(Clone, Debug)]
+pub(super) struct Estimate {
+    pub(super) value: u32,
+    /// The server said so itself.
+    pub(super) named: bool,
+    /// Requests up to this number belong to the wave that set the value.
+    wave: u64,
+    /// Only the answers to later requests tell about the present value.
+    since: u64,
+    successes: u32,
+    /// How many rounds of successes it takes until more is tried.
+    patience: u32,
+    failures: u32,
+    /// By how much it was last raised; 0 since the last wave.
+    raise: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Margin {
+    /// In thousandths of the period.
+    pub(super) width: u32,
+    /// The width that was last enough.
+    enough: u32,
+    /// Only requests sent after the last raise tell whether it was enough.
+    since: u64,
+    /// Refusals of this wave.
+    refused: u32,
+    successes: u32,
+    failures: u32,
+}
+
+impl Estimate {
+    /// Of a wave's requests one has been refused. `sent` is how many it has.
+    fn new(sent: u32, wave: u64) -> Self {
+        Self {
+            value: sent.saturating_sub(1).max(1),
+            named: false,
+            wave,
+            since: wave,
+            successes: 0,
+            patience: FIRST_PATIENCE,
+            failures: 0,
+            raise: 0,
+        }
+    }
+
+    fn named(value: u32, wave: u64) -> Self {
+        Self {
+            value: value.max(1),
+            named: true,
+            ..Self::new(0, wave)
+        }
+    }
+
+    /// What was accepted of a wave is what was sent without what was refused. That is known only
+    /// once all its answers are there, in whatever order they come; until then it counts down.
+    fn refused(&mut self, sent: Sent, believed: u32) {
+        if sent.serial <= self.wave {
+            if !self.named {
+                self.value = self.value.saturating_sub(1).max(1);
+            }
+            return;
+        }
+        let failures = if self.raise > 0 {
+            self.failures + 1
+        } else {
+            self.failures
+        };
+        *self = Self {
+            failures,
+            patience: LAST_PATIENCE.min(FIRST_PATIENCE.checked_shl(failures).unwrap_or(u32::MAX)),
+            ..Self::new(believed.min(self.value), sent.newest)
+        };
+    }
+
+    /// A round of successes is as many as the value. After enough rounds it is raised by one, then
+    /// by twice as much after each round that was clean too.
+    fn succeeded(&mut self, sent: Sent) {
+        if sent.serial <= self.since {
+            return;
+        }
+        self.successes += 1;
+        if self.successes < self.value.saturating_mul(self.patience) {
+            return;
+        }
+        if self.raise > 0 {
+            // The last raise has held: the limit is somewhere else than it was.
+            self.failures = 0;
+        }
+        self.raise = self.raise.saturating_mul(2).max(1);
+        self.value = self.value.saturating_add(self.raise);
+        self.named = false;
+        self.successes = 0;
+        self.patience = 1;
+        self.since = sent.newest;
+    }
+}
+
+impl Learned {
+    /// Takes in a refusal. Returns until when the bucket is to be paused, if it is.
+    pub(super) fn refused(
+        &mut self,
+        refusal: &Refusal,
+        sent: Sent,
+        rules: &Rules,
+        paused_until: Tick,
+        now: Tick,
+    ) -> Tick {
+        self.forgotten_at = Some(now.after(KEPT));
+        let new_wave = sent.serial > self.wave;
+        if new_wave {
+            self.wave = sent.newest;
+            if refusal.retry_after.is_none() {
+                self.setbacks += 1;
+            }
+        }
+        match refusal.kind {
+            RefusalKind::Concurrency(limit) => self.too_many_at_once(limit, sent, rules),
+            RefusalKind::Rate => self.too_fast(refusal, sent, rules),
+            // Where nothing else would pace those who come back, they come back slowly.
+            RefusalKind::Overload if rules.windows().is_empty() => {
+                self.too_fast(refusal, sent, rules);
+            }
+            RefusalKind::Overload => {}
+        }
+        self.pause(refusal, sent, rules, new_wave, paused_until, now)
+    }
+
+    fn too_many_at_once(&mut self, limit: Option<u32>, sent: Sent, rules: &Rules) {
+        let Some(in_flight) = sent.in_flight.filter(|_| rules.learning().concurrency) else {
+            return;
+        };
+        match (limit, &mut self.ceiling) {
+            (Some(limit), _) => self.ceiling = Some(Estimate::named(limit, sent.newest)),
+            (None, Some(ceiling)) => ceiling.refused(sent, in_flight),
+            (None, None) => self.ceiling = Some(Estimate::new(in_flight, sent.newest)),
+        }
+    }
+
+    fn too_fast(&mut self, refusal: &Refusal, sent: Sent, rules: &Rules) {
+        if let (Some(n), Some(period), true) = (refusal.rate, refusal.period, rules.learning().rate)
+        {
+            let tighter = rules
+                .windows()
+                .iter()
+                .all(|rule| n < rule.n || period > rule.period);
+            if tighter {
+                self.rate = Some((Estimate::named(n, sent.newest), period));
+                return;
+            }
+        }
+        if let Some((rate, _)) = &self.rate {
+            let known = sent.serial <= rate.wave || rate.raise > 0;
+            let unsteady = !known && rules.learning().margin && self.widen(sent);
+            if let Some((rate, _)) = self.rate.as_mut().filter(|_| !unsteady) {
+                rate.refused(sent, sent.in_period);
+                self.margin.take_if(|_| !known);
+            }
+            return;
+        }
+        let period = refusal
+            .period
+            .or(refusal.retry_after)
+            .unwrap_or(DEFAULT_PERIOD)
+            .clamp(DEFAULT_PERIOD, refusal.ceiling.max(DEFAULT_PERIOD));
+        let Some(rule) = rules.windows().iter().min_by_key(|rule| rule.span) else {
+            if rules.learning().rate {
+                self.rate = Some((Estimate::new(sent.in_period, sent.newest), period));
+            }
+            return;
+        };
+        let widened = rules.learning().margin && self.widen(sent);
+        let refused = self.margin.as_ref().map_or(1, |margin| margin.refused);
+        let telling = rule.n >= TELLING_WINDOW && refused >= rule.n / 2;
+        if rules.learning().rate && (telling || !widened) {
+            // Not the way's fault: of what was believed to fit, so many did not.
+            let mut rate = Estimate::new(sent.in_period.min(rule.n), sent.newest);
+            rate.value = rate.value.saturating_sub(refused - 1).max(1);
+            self.rate = Some((rate, rule.period));
+            self.margin = None;
+        }
+    }
+
+    /// Widens the margin, once per wave. False if that has been tried enough.
+    fn widen(&mut self, sent: Sent) -> bool {
+        let margin = self.margin.get_or_insert(Margin {
+            width: 0,
+            enough: 0,
+            since: 0,
+            refused: 0,
+            successes: 0,
+            failures: 0,
+        });
+        margin.successes = 0;
+        if margin.width > 0 && sent.serial <= margin.since {
+            margin.refused += 1;
+            if margin.refused == 2 && margin.width == FIRST_MARGIN {
+                // Two of one wave: whatever it is, it is more than the first guess, and the next
+                // wave need not be spent on finding that out.
+                margin.width = 2 * FIRST_MARGIN;
+                margin.enough = margin.width;
+            }
+            return true;
+        }
+        if margin.width >= LARGEST_MARGIN {
+            return false;
+        }
+        if margin.width < margin.enough {
+            // It was shrunk too far.
+            margin.width = margin.enough;
+            margin.failures = (margin.failures + 1).min(MARGIN_DOUBLINGS);
+        } else {
+            margin.width = (2 * margin.width).clamp(FIRST_MARGIN, LARGEST_MARGIN);
+            margin.enough = margin.width;
+        }
+        margin.since = sent.newest;
+        margin.refused = 1;
+        true
+    }
+
+    /// Until when nothing is sent, as the server asked or, if it did not, by back-off.
+    fn pause(
+        &self,
+        refusal: &Refusal,
+        sent: Sent,
+        rules: &Rules,
+        new_wave: bool,
+        paused_until: Tick,
+        now: Tick,
+    ) -> Tick {
+        if let Some(asked) = refusal.retry_after {
+            let asked = asked.min(refusal.ceiling);
+            let until = now.after(asked);
+            // The pause of a wave has its jitter from its first refusal. Drawing again for each
+            // would make the longest of them near certain.
+            if until <= paused_until {
+                return Tick::NONE;
+            }
+            return until.after(asked.part(JITTER_PART * refusal.random).min(JITTER_MAX));
+        }
+        if !new_wave {
+            return Tick::NONE;
+        }
+        let base = match refusal.kind {
+            // One of our own completions says more than any clock.
+            RefusalKind::Concurrency(_) if sent.in_flight.is_some_and(|n| n > 1) => {
+                return Tick::NONE;
+            }
+            RefusalKind::Rate if self.rate.is_some() || !rules.windows().is_empty() => {
+                BACKOFF_KNOWN
+            }
+            _ => BACKOFF_UNKNOWN,
+        };
+        let doublings = 1u64.checked_shl(self.setbacks - 1).unwrap_or(u64::MAX);
+        let delay = base.times(doublings).min(BACKOFF_MAX).min(refusal.ceiling);
+        // Half of it is certain: what was just refused is not worth asking again at once.
+        now.after(delay.part(0.5 + 0.5 * refusal.random))
+    }
+
+    /// Takes in an answer that was no refusal. Returns until when the bucket is to be paused.
+    pub(super) fn succeeded(
+        &mut self,
+        report: &Report,
+        sent: Sent,
+        rules: &Rules,
+        now: Tick,
+    ) -> Tick {
+        if sent.serial > self.wave {
+            self.setbacks = 0;
+        }
+        if let Some(margin) = &mut self.margin {
+            margin.succeeded(sent);
+            if margin.width == 0 {
+                self.margin = None;
+            }
+        }
+        if let Some((rate, period)) = &mut self.rate {
+            rate.succeeded(sent);
+            let given_back = |rule: &Rule| rule.period >= *period && rate.value >= rule.n;
+            if rules.windows().iter().any(given_back) {
+                self.rate = None;
+            }
+        }
+        if let Some(ceiling) = &mut self.ceiling {
+            ceiling.succeeded(sent);
+        }
+        if let Some(maximum) = report.maximum_concurrency {
+            self.ceiling = Some(Estimate::named(maximum, sent.newest));
+            self.forgotten_at = Some(now.after(KEPT));
+        }
+        let configured = rules.concurrency();
+        self.ceiling
+            .take_if(|ceiling| configured.is_some_and(|limit| ceiling.value as usize >= limit));
+        if let Some((spacing, until)) = report.pace {
+            let rule = Rule {
+                n: 1,
+                span: spacing,
+                period: spacing,
+            };
+            self.pace = Some((rule, now.after(until)));
+            self.forgotten_at = Some(now.after(KEPT));
+        }
+        report.empty_for.map_or(Tick::NONE, |span| now.after(span))
+    }
+
+    pub(super) fn ceiling(&self) -> Option<usize> {
+        self.ceiling.as_ref().map(|ceiling| ceiling.value as usize)
+    }
+
+    /// The windows that a bucket keeps for what it has learned, besides those that are configured.
+    pub(super) fn windows(&self, now: Tick) -> impl Iterator<Item = Rule> + '_ {
+        let rate = self.rate.as_ref().map(|(rate, period)| {
+            self.widened(Rule {
+                n: rate.value,
+                span: *period,
+                period: *period,
+            })
+        });
+        let pace = self
+            .pace
+            .filter(|&(_, until)| now < until)
+            .map(|(rule, _)| rule);
+        rate.into_iter().chain(pace)
+    }
+
+    /// A window with the learned margin.
+    pub(super) fn widened(&self, rule: Rule) -> Rule {
+        let margin = self.margin.as_ref().map_or(0, |margin| margin.width);
+        Rule {
+            span: rule.span.plus(rule.period.thousandths(margin)),
+            ..rule
+        }
+    }
+
+    /// How many stamps the learned windows count.
+    pub(super) fn depth(&self) -> usize {
+        self.rate
+            .as_ref()
+            .map_or(0, |(rate, _)| rate.value as usize)
+    }
+
+    /// In which period the next lesson wants to know what was sent.
+    pub(super) fn period(&self) -> Option<Span> {
+        self.rate.as_ref().map(|(_, period)| *period)
+    }
+
+    pub(super) fn is_forgotten(&self, now: Tick) -> bool {
+        self.forgotten_at.is_none_or(|at| at <= now)
+    }
+}
+
+impl Learned {
+    pub(super) fn lessons(&self) -> Lessons {
+        Lessons {
+            concurrency: self
+                .ceiling
+                .as_ref()
+                .map(|ceiling| (ceiling.value as usize, ceiling.named)),
+            rate: self
+                .rate
+                .as_ref()
+                .map(|(rate, period)| (rate.value, *period, rate.named)),
+            margin: self.margin.as_ref().map(|margin| margin.width),
+        }
+    }
+}
+
+impl Report {
+    /// Without asking for a longer pause than this.
+    pub(crate) fn at_most(self, ceiling: Span) -> Self {
+        Self {
+            empty_for: self.empty_for.map(|span| span.min(ceiling)),
+            pace: self
+                .pace
+                .map(|(spacing, until)| (spacing.min(ceiling), until)),
+            ..self
+        }
+    }
+
+    /// Without what the bucket does not learn.
+    pub(super) fn learned_by(self, learning: Learning) -> Self {
+        Self {
+            maximum_concurrency: self.maximum_concurrency.filter(|_| learning.concurrency),
+            empty_for: self.empty_for.filter(|_| learning.quota_headers),
+            pace: self.pace.filter(|_| learning.quota_headers),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.maximum_concurrency.is_none() && self.empty_for.is_none() && self.pace.is_none()
+    }
+
+    /// Whether it says anything that a bucket without lessons would want to keep.
+    pub(super) fn is_news(&self, rules: &Rules) -> bool {
+        let narrower = |maximum: u32| {
+            rules
+                .concurrency()
+                .is_none_or(|limit| (maximum as usize) < limit)
+        };
+        self.maximum_concurrency.is_some_and(narrower)
+            || self.empty_for.is_some()
+            || self.pace.is_some()
+    }
+}
+
+impl Margin {
+    fn succeeded(&mut self, sent: Sent) {
+        if sent.serial <= self.since {
+            return;
+        }
+        self.successes += 1;
+        if self.successes >= MARGIN_TRIAL << self.failures {
+            self.width = self.width.saturating_sub(MARGIN_STEP);
+            self.since = sent.newest;
+            self.successes = 0;
+        }
+    }
+}
+
+/// The period in which requests are counted for a bucket that has learned no rate yet.
+pub(super) fn default_period(refusal: &Refusal, rules: &Rules) -> Span {
+    rules
+        .windows()
+        .iter()
+        .map(|rule| rule.period)
+        .min()
+        .or(refusal.period)
+        .or(refusal.retry_after)
+        .unwrap_or(DEFAULT_PERIOD)
+        .max(DEFAULT_PERIOD)
+}
