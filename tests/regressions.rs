@@ -1,0 +1,136 @@
+//! What the crate once did wrong, each found by somebody who knew only the contract.
+
+mod support;
+
+use support::*;
+use tower_throttle::{Endpoints, Quota};
+
+/// L1: 1 per 50 ms holds from 10 ms on, yet two requests go out at 100 ms. The first was admitted
+/// while there was no window, and is not counted although it is dispatched under one.
+#[tokio::test(start_paused = true)]
+async fn what_was_admitted_before_there_was_a_window_counts_in_it_when_it_is_sent() {
+    for face in [Face::Rps, Face::Throttle] {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(face, Endpoints::new().route("/a", Quota::unlimited()));
+        let handle = layer.handle();
+        let client = layer.client(&probe);
+        // A pause makes it wait; its clone of the inner service then takes 95 ms.
+        handle.pause("/a", ms(5)).unwrap();
+        probe.log().readiness = [ms(0), ms(95)].into();
+        let first = burst(&client, 1, |_| get("/a")).await;
+        at(&probe, 10).await;
+        handle.set_quota("/a", per(1, 50)).unwrap();
+        at(&probe, 101).await;
+        assert_eq!(probe.times(), [100]);
+        let second = burst(&client, 1, |_| get("/a")).await;
+        for sent in first.into_iter().chain(second) {
+            sent.await.unwrap().unwrap();
+        }
+        assert_eq!(probe.times(), [100, 150], "{face:?}");
+    }
+}
+
+/// L3: "per endpoint, in order of entry". A request that comes at the instant at which an older one's
+/// wait ends is dispatched before it, if there is room for both.
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_does_not_overtake_one_whose_wait_ends_at_the_same_instant() {
+    for face in FACES {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(
+            face,
+            Endpoints::new().route("/a", per(2, 100).concurrency(2)),
+        );
+        let client = layer.client(&probe);
+        let handle = layer.handle();
+        handle.pause("/a", ms(100)).unwrap();
+        let mut late = client.clone();
+        let newcomer = tokio::spawn({
+            let until = probe.start() + ms(100);
+            async move {
+                tokio::time::sleep_until(until).await;
+                let request = Work::head(ms(1)).id(1).of("/a");
+                tower::ServiceExt::ready(&mut late).await.unwrap();
+                tower::Service::call(&mut late, request).await.map(drop)
+            }
+        });
+        settle().await;
+        let older = burst(&client, 1, |_| Work::head(ms(1)).id(0).of("/a")).await;
+        newcomer.await.unwrap().unwrap();
+        for sent in older {
+            sent.await.unwrap().unwrap();
+        }
+        assert_eq!(probe.times(), [100, 100]);
+        assert_eq!(probe.ids(), [0, 1], "{face:?}");
+    }
+}
+
+async fn send_all(sent: Vec<Sent>) {
+    for sent in sent {
+        sent.await.unwrap().unwrap();
+    }
+}
+
+/// L11: "idle keys are forgotten by later calls". Calls to a route forget none, however many and
+/// however late: a client that once saw many paths and now uses its routes only keeps them for ever.
+#[tokio::test(start_paused = true)]
+async fn calls_to_configured_endpoints_forget_idle_keys_too() {
+    for face in FACES {
+        let probe = Probe::new();
+        let endpoints = Endpoints::new()
+            .route("/a", Quota::unlimited())
+            .each_other_path(per(1, 100).concurrency(1));
+        let layer = AnyLayer::new(face, endpoints);
+        let (client, handle) = (layer.client(&probe), layer.handle());
+        let before = handle.snapshot().buckets().count();
+        send_all(burst(&client, 1000, |id| get(&format!("/{id}"))).await).await;
+        at(&probe, 5000).await;
+        send_all(burst(&client, 1000, |_| get("/a")).await).await;
+        let left = handle.snapshot().buckets().count() - before;
+        assert!(
+            left <= 10,
+            "{face:?}: {left} keys are left after as many calls"
+        );
+    }
+}
+
+/// L11: "bounded by the dynamic keys used within the longest window". Keys stay for a second, ten
+/// times as long as this window.
+#[tokio::test(start_paused = true)]
+async fn keys_that_come_and_go_are_bounded_by_those_within_the_longest_window() {
+    for face in FACES {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(
+            face,
+            Endpoints::new().each_other_path(per(1, 100).concurrency(1)),
+        );
+        let (client, handle) = (layer.client(&probe), layer.handle());
+        let mut most = 0;
+        for round in 0..100 {
+            send_all(burst(&client, 20, |id| get(&format!("/{round}/{id}"))).await).await;
+            tokio::time::sleep(ms(10)).await;
+            most = most.max(handle.snapshot().buckets().count());
+        }
+        // 200 are used within a window.
+        assert!(most <= 500, "{face:?}: {most}");
+    }
+}
+
+/// L11 again: where there is no window, calls that need not wait forget nothing at all, also those
+/// to other keys, until something else (a snapshot, a call that waits) comes between.
+#[tokio::test(start_paused = true)]
+async fn keys_without_a_window_are_forgotten_by_later_calls_too() {
+    for face in [Face::Concurrency, Face::Throttle] {
+        let probe = Probe::new();
+        let endpoints = Endpoints::new().each_other_path(Quota::concurrent(1));
+        let layer = AnyLayer::new(face, endpoints);
+        let (client, handle) = (layer.client(&probe), layer.handle());
+        send_all(burst(&client, 1000, |id| get(&format!("/{id}"))).await).await;
+        at(&probe, 60_000).await;
+        send_all(burst(&client, 1000, |_| get("/x")).await).await;
+        let left = handle.snapshot().buckets().count();
+        assert!(
+            left <= 10,
+            "{face:?}: {left} keys are left after as many calls"
+        );
+    }
+}
