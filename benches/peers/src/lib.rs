@@ -1,0 +1,81 @@
+//! What the benches have in common: a bare service, requests, and interleaved timing.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    hint::black_box,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{Empty, Full};
+use tokio::time::Instant;
+use tower::Service;
+
+/// The body of every request.
+pub type Body = Full<Bytes>;
+
+/// Answers at once.
+#[derive(Clone, Debug)]
+pub struct Bare;
+
+impl Service<Request<Body>> for Bare {
+    type Response = Response<Empty<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        black_box(&request);
+        ready(Ok(Response::new(Empty::new())))
+    }
+}
+
+/// A request with five headers.
+pub fn request(path: &str) -> Request<Body> {
+    Request::post(path)
+        .header("xi-api-key", "key")
+        .header("content-type", "application/json")
+        .header("accept", "audio/mpeg")
+        .header("user-agent", "peers")
+        .header("idempotency-key", "1")
+        .body(Full::default())
+        .expect("the path is a URI")
+}
+
+/// Readies the service and calls it; it has to answer at once.
+pub fn call<S: Service<Request<Body>>>(service: &mut S, request: Request<Body>) {
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(&mut cx).is_ready());
+    let mut future = pin!(service.call(request));
+    assert!(future.as_mut().poll(&mut cx).is_ready(), "it had to wait");
+}
+
+/// Somebody who is timed, by name.
+pub type Contestant<'a> = (&'a str, Box<dyn FnMut() + 'a>);
+
+/// How long each contestant takes per round: the median of interleaved rounds, so that the machine's
+/// noise hits all alike.
+pub fn interleaved(rounds: usize, contestants: &mut [Contestant<'_>]) -> Vec<Duration> {
+    let mut times = vec![Vec::with_capacity(rounds); contestants.len()];
+    for _ in 0..rounds {
+        for ((_, run), times) in contestants.iter_mut().zip(&mut times) {
+            let start = Instant::now();
+            run();
+            times.push(start.elapsed());
+        }
+    }
+    times
+        .into_iter()
+        .map(|mut times| {
+            times.sort();
+            times[times.len() / 2]
+        })
+        .collect()
+}
