@@ -141,7 +141,7 @@ fn a_waiting_request_costs_at_most_400_bytes_over_the_bare_service() {
 }
 
 /// Uses that many keys once each, and forgets them; `forget` makes it so once they are idle.
-fn use_keys(keys: usize, forget: impl AsyncFn(&Handle, &mut Throttle<Instant>)) {
+fn use_keys(keys: usize, forget: &impl AsyncFn(&Handle, &mut Throttle<Instant>)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -193,18 +193,23 @@ async fn send(service: &mut Throttle<Instant>, path: &str) {
 #[test]
 fn a_million_idle_keys_cost_at_most_250_bytes_each_and_are_forgotten() {
     let _alone = alone();
-    use_keys(1_000_000, async |handle, _| handle.sweep());
+    use_keys(1_000_000, &async |handle: &Handle, _: &mut _| {
+        handle.sweep()
+    });
 }
 
 #[test]
 fn later_calls_forget_idle_keys_too() {
     let _alone = alone();
-    use_keys(100_000, async |_, service| {
-        for _ in 0..500 {
-            send(service, "/first").await;
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    });
+    use_keys(
+        100_000,
+        &async |_: &Handle, service: &mut Throttle<Instant>| {
+            for _ in 0..500 {
+                send(service, "/first").await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        },
+    );
 }
 
 #[test]
