@@ -194,7 +194,7 @@ async fn send(service: &mut Throttle<Instant>, path: &str) {
 fn a_million_idle_keys_cost_at_most_250_bytes_each_and_are_forgotten() {
     let _alone = alone();
     use_keys(1_000_000, &async |handle: &Handle, _: &mut _| {
-        handle.sweep()
+        handle.sweep();
     });
 }
 
