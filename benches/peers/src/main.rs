@@ -68,7 +68,8 @@ fn main() {
         }),
         "rps" => run!(RpsLayer::new(endpoints).layer(Bare)),
         "concurrency" => run!(ConcurrencyLayer::new(endpoints).layer(Bare)),
-        "throttle" => run!(ThrottleLayer::new(endpoints).layer(Bare)),
+        "throttle" => run!(ThrottleLayer::new(endpoints).without_retry().layer(Bare)),
+        "retry" => run!(ThrottleLayer::new(endpoints).layer(Bare)),
         "tower-concurrency" => run!(tower::limit::ConcurrencyLimitLayer::new(1000).layer(Bare)),
         other => panic!("no contestant is called {other}"),
     }
