@@ -64,6 +64,24 @@ async fn a_newcomer_does_not_overtake_one_whose_wait_ends_at_the_same_instant() 
     }
 }
 
+/// L3 again, without a pause: five at 48 ms, three per 4 ms, and a sixth when the last two can go.
+#[tokio::test(start_paused = true)]
+async fn three_that_can_go_at_one_instant_go_by_age() {
+    for face in [Face::Rps, Face::Throttle] {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(face, Endpoints::new().route("/a", per(3, 4)));
+        let client = layer.client(&probe);
+        let request = |id| Work::head(ms(1)).id(id).of("/a");
+        tokio::time::sleep_until(probe.start() + ms(48)).await;
+        let mut sent = burst(&client, 5, request).await;
+        tokio::time::sleep_until(probe.start() + ms(52)).await;
+        sent.extend(burst(&client, 1, |_| request(5)).await);
+        send_all(sent).await;
+        assert_eq!(probe.times(), [48, 48, 48, 52, 52, 52]);
+        assert_eq!(probe.ids(), [0, 1, 2, 3, 4, 5], "{face:?}");
+    }
+}
+
 async fn send_all(sent: Vec<Sent>) {
     for sent in sent {
         sent.await.unwrap().unwrap();
@@ -133,4 +151,82 @@ async fn keys_without_a_window_are_forgotten_by_later_calls_too() {
             "{face:?}: {left} keys are left after as many calls"
         );
     }
+}
+
+/// `/a` has no window of its own, its group has; every key is a partition.
+fn grouped() -> Endpoints {
+    Endpoints::new()
+        .group("group", per(1, 100), ["/a"])
+        .partition_by_header("x-key")
+}
+
+fn with_key(key: &str) -> Req {
+    let mut request = job("/a", ms(1));
+    request.headers_mut().insert("x-key", key.parse().unwrap());
+    request
+}
+
+/// L5, L11, and no panic: under `RpsLayer` a bucket without a window is forgotten while a request of
+/// it is admitted and its inner service not ready yet. When that request is dispatched the crate
+/// panics in the caller's task ("invalid key"), or, if the memory has a new owner, stamps that one.
+#[tokio::test(start_paused = true)]
+async fn a_bucket_is_not_swept_between_admission_and_dispatch() {
+    for face in FACES {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(face, grouped());
+        let (client, handle) = (layer.client(&probe), layer.handle());
+        probe.log().readiness = [ms(0), ms(0), ms(50)].into();
+        let sent = burst(&client, 2, |_| with_key("one")).await;
+        at(&probe, 120).await;
+        handle.sweep();
+        send_all(sent).await;
+        let expected = if face == Face::Concurrency {
+            vec![0, 0]
+        } else {
+            vec![0, 150]
+        };
+        assert_eq!(probe.times(), expected, "{face:?}");
+        // Its stamp counts.
+        send_all(burst(&client, 1, |_| with_key("one")).await).await;
+        assert_eq!(
+            *probe.times().last().unwrap(),
+            // Without windows nobody had waited, so it is this one that the inner service keeps.
+            if face == Face::Concurrency { 170 } else { 250 }
+        );
+    }
+}
+
+/// The same where nobody sweeps, but later calls do.
+#[tokio::test(start_paused = true)]
+async fn a_bucket_is_not_forgotten_by_later_calls_between_admission_and_dispatch() {
+    let probe = Probe::new();
+    let layer = AnyLayer::new(Face::Rps, grouped());
+    let client = layer.client(&probe);
+    probe.log().readiness = [ms(0), ms(0), ms(5000)].into();
+    let sent = burst(&client, 2, |_| with_key("one")).await;
+    at(&probe, 3000).await;
+    let others = burst(&client, 100, |id| with_key(&format!("other {id}"))).await;
+    send_all(others).await;
+    send_all(sent).await;
+    assert_eq!(*probe.times().last().unwrap(), 5100);
+}
+
+/// The same where new keys have taken the forgotten one's place, and the request is cancelled then.
+#[tokio::test(start_paused = true)]
+async fn what_is_given_back_after_a_sweep_goes_to_its_own_bucket() {
+    let probe = Probe::new();
+    let layer = AnyLayer::new(Face::Rps, grouped());
+    let (client, handle) = (layer.client(&probe), layer.handle());
+    probe.log().readiness = [ms(0), ms(0), ms(500)].into();
+    let sent = burst(&client, 2, |_| with_key("one")).await;
+    at(&probe, 120).await;
+    handle.sweep();
+    let others = burst(&client, 10, |id| with_key(&format!("other {id}"))).await;
+    sent[1].abort();
+    settle().await;
+    let [first, second] = <[_; 2]>::try_from(sent).unwrap();
+    first.await.unwrap().unwrap();
+    assert!(second.await.unwrap_err().is_cancelled(), "it panicked");
+    send_all(others).await;
+    assert_idle(&handle);
 }
