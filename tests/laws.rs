@@ -689,11 +689,15 @@ impl<'a> Record<'a> {
             let mut sent: Vec<_> = self
                 .dispatches(bucket)
                 .iter()
-                .map(|(at, id)| (self.fates[*id].entered.unwrap().0, *at, *id))
+                .map(|(_, id)| {
+                    let fate = &self.fates[*id];
+                    (fate.entered.unwrap().0, fate.dispatched.unwrap(), *id)
+                })
                 .collect();
             sent.sort_unstable();
+            // By place, not only by time: also within one instant.
             assert!(
-                sent.is_sorted_by_key(|(_, at, _)| at),
+                sent.is_sorted_by_key(|(_, (place, _), _)| place),
                 "L3: by age, {bucket:?} was sent at {sent:?}"
             );
         }
