@@ -65,8 +65,13 @@ impl Classifier {
             .quota(&Answer::arriving(response.status(), response.headers()))
     }
 
+    /// The delay that a refusal names in its head.
+    pub(crate) fn delay<B>(&self, response: &Response<B>) -> Option<Duration> {
+        let signal = self.by_head(response)?;
+        signal.retry_after()
+    }
+
     /// What the head of an answer means by itself.
-    #[cfg(feature = "tower-retry")]
     pub(crate) fn by_head<B>(&self, response: &Response<B>) -> Option<Signal> {
         self.0
             .classify(&Answer::arriving(response.status(), response.headers()))
@@ -113,6 +118,11 @@ impl<B: http_body::Body> Peek<B> {
             size: 0,
             timer: None,
         }))
+    }
+
+    /// The head of the answer.
+    pub(crate) fn head(&self) -> Option<&Response<Body<B>>> {
+        self.0.response.as_ref()
     }
 
     /// Ready when enough has been read, with a [`Signal`] among the extensions of a refusal.

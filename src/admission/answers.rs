@@ -32,7 +32,7 @@ impl Engine {
             SignalKind::QuotaExhausted => return None,
         };
         let everything = signal.scope() == SignalScope::Everything;
-        let (opens, learned) = self.with(|state, now, wakes| {
+        let opens = self.with(|state, now, wakes| {
             let refusal = Refusal {
                 kind,
                 retry_after: signal.retry_after().map(Into::into),
@@ -42,10 +42,25 @@ impl Engine {
                 random: fastrand::f64(),
             };
             let opens = state.refused(taken, &refusal, everything, now, wakes);
-            (opens, state.learned)
+            self.note(state.learned);
+            opens
         });
-        self.learned.store(learned, Ordering::Relaxed);
         self.clock.instant(opens)
+    }
+
+    /// The head of an answer names a delay, and what else it says is not known yet.
+    pub(super) fn asked_to_wait(&self, taken: Taken, delay: Duration) {
+        self.with(|state, now, wakes| {
+            let refusal = Refusal {
+                kind: RefusalKind::Rate,
+                retry_after: Some(delay.into()),
+                rate: None,
+                period: None,
+                ceiling: state.max_pause.into(),
+                random: fastrand::f64(),
+            };
+            state.asked_to_wait(taken, &refusal, now, wakes);
+        });
     }
 
     pub(super) fn succeeded(&self, taken: Taken, quota: Option<&QuotaReport>) {
@@ -54,11 +69,15 @@ impl Engine {
         if self.learned.load(Ordering::Relaxed) == 0 && report.is_empty() {
             return;
         }
-        let learned = self.with(|state, now, wakes| {
+        self.with(|state, now, wakes| {
             let report = report.at_most(state.max_pause.into());
             state.succeeded(taken, &report, now, wakes);
-            state.learned
+            self.note(state.learned);
         });
+    }
+
+    /// Under the lock, so that the last to tell is the one who knows.
+    fn note(&self, learned: usize) {
         self.learned.store(learned, Ordering::Relaxed);
     }
 }
@@ -76,6 +95,7 @@ fn report(quota: &QuotaReport) -> Report {
         quota.reset()
     };
     Report {
+        counts: quota.remaining().is_some(),
         maximum_concurrency: quota.maximum_concurrency().map(saturated),
         empty_for: until.filter(|_| empty).map(Into::into),
         pace: quota

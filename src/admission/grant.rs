@@ -1,4 +1,4 @@
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -110,9 +110,14 @@ impl Permit {
         self.engine.succeeded(self.taken, quota);
     }
 
-    /// Ends the permits at once. What is left stands for the request, to report its answer.
-    pub(crate) fn released(mut self) -> Self {
-        self.release(u8::MAX);
+    /// The head of the answer names a delay, and its body is still to be looked at.
+    pub(crate) fn asked_to_wait(&self, delay: Duration) {
+        self.engine.asked_to_wait(self.taken, delay);
+    }
+
+    /// All permits end with the response head.
+    pub(crate) fn until_head(mut self) -> Self {
+        self.taken.at_head = u8::MAX;
         self
     }
 

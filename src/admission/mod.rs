@@ -66,6 +66,12 @@ pub(crate) struct Patience {
     pub(crate) max_wait: Option<Duration>,
 }
 
+impl Patience {
+    pub(crate) fn allows(self, wait: Duration) -> bool {
+        self.max_wait.is_none_or(|most| wait <= most)
+    }
+}
+
 impl Engine {
     pub(crate) fn new(endpoints: &Endpoints, face: Face) -> Self {
         let routes = Arc::new(endpoints.compile());

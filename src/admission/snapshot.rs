@@ -93,8 +93,8 @@ impl BucketSnapshot {
             partition: (state.table.is_partitioned() && spec.kind != SpecKind::AcrossPartitions)
                 .then_some(node.partition),
             quota: spec.quota.clone(),
-            concurrency: node.bucket.concurrency(&spec.rules),
-            learned: Learned::of(node.bucket.lessons()),
+            concurrency: node.bucket.concurrency(&spec.rules, now),
+            learned: Learned::of(node.bucket.lessons(now)),
             waiting: node.waiting(),
             in_flight: if state.face.permits {
                 node.bucket.in_flight()

@@ -10,7 +10,7 @@ use super::{
     wakes::Wakes,
 };
 use crate::{
-    bucket::{Face, Gate, Learning, Refusal, RefusalKind, Report, Rules, Span, Tick},
+    bucket::{Bucket, Face, Gate, Learning, Refusal, RefusalKind, Report, Rules, Span, Tick},
     endpoints::{Routes, SpecId, SpecKind},
     error::{Refused, RefusedReason},
     quota::Quota,
@@ -311,17 +311,19 @@ impl State {
         max_waiting: Option<usize>,
         now: Tick,
     ) -> Option<Refused> {
-        if !limit.is_some() && max_waiting.is_none() {
-            return None;
-        }
-        let rank = self
-            .node(leaf)
-            .contest
-            .as_ref()
-            .map_or(0, |contest| contest.queue.range(..(age.0, 0)).count());
-        let (slot, scope) = self.slot(leaf, rank, now);
         let full = max_waiting
             .and_then(|most| self.path(leaf).find(|&id| self.node(id).waiting() >= most));
+        if full.is_none() && !limit.is_some() {
+            return None;
+        }
+        let contest = self.node(leaf).contest.as_ref();
+        let rank = contest.map_or(0, |contest| match contest.queue.last_key_value() {
+            Some((&(youngest, _), _)) if youngest > age.0 => {
+                contest.queue.range(..(age.0, 0)).count()
+            }
+            _ => contest.queue.len(),
+        });
+        let (slot, scope) = self.slot(leaf, rank, now);
         if let Some(full) = full {
             return Some(self.refuse(leaf, full, RefusedReason::QueueFull, slot, now));
         }
@@ -361,30 +363,56 @@ impl State {
     /// When a request that `rank` others of its endpoint precede can go out at the earliest, and
     /// which scope says so. Permits count as free.
     fn slot(&self, leaf: NodeId, rank: usize, now: Tick) -> (Tick, NodeId) {
-        let mut rank = rank;
-        let mut child: Option<NodeId> = None;
-        let mut slot = (Tick::NONE, leaf);
-        for id in self.path(leaf) {
+        let mut latest = (Tick::NONE, leaf);
+        for (id, ahead) in self.ahead(leaf) {
             let node = self.node(id);
-            if let (Some(child), Some(contest)) = (child, &node.contest) {
-                // Whoever is second below has every other head's turn before its own; the head
-                // itself only those that got here before it.
-                let seat = self.node(child).seat();
-                rank += match seat {
-                    Some(seat) if rank == 0 => contest.queue.range(..(seat.ticket, 0)).count(),
-                    Some(_) => contest.queue.len() - 1,
-                    None => contest.queue.len(),
-                };
-            }
             let spec = self.spec(node.spec);
             let start = now.max(spec.paused_until);
-            let own = node.bucket.slot(&spec.rules, rank, now, start);
-            if own > slot.0 {
-                slot = (own, id);
+            let slot = node.bucket.slot(&spec.rules, ahead.of(rank), now, start);
+            if slot > latest.0 {
+                latest = (slot, id);
+            }
+        }
+        latest
+    }
+
+    /// The same for the first `ranks`, at the cost of one.
+    fn slots(&self, leaf: NodeId, ranks: usize, now: Tick) -> Vec<(Tick, NodeId)> {
+        let mut latest = vec![(Tick::NONE, leaf); ranks];
+        for (id, ahead) in self.ahead(leaf) {
+            let node = self.node(id);
+            let spec = self.spec(node.spec);
+            let start = now.max(spec.paused_until);
+            let most = ahead.of(0).max(ahead.of(ranks)) + 1;
+            let slots = node.bucket.slots(&spec.rules, most, now, start);
+            for (rank, latest) in latest.iter_mut().enumerate() {
+                let slot = slots[ahead.of(rank)];
+                if slot > latest.0 {
+                    *latest = (slot, id);
+                }
+            }
+        }
+        latest
+    }
+
+    /// How many precede the requests of a leaf, at each node up to the root.
+    fn ahead(&self, leaf: NodeId) -> impl Iterator<Item = (NodeId, Ahead)> {
+        let mut ahead = Ahead::default();
+        let mut child: Option<NodeId> = None;
+        self.path(leaf).map(move |id| {
+            if let (Some(child), Some(contest)) = (child, &self.node(id).contest) {
+                let seat = self.node(child).seat();
+                let before = seat.map_or(contest.queue.len(), |seat| {
+                    contest.queue.range(..(seat.ticket, 0)).count()
+                });
+                let others = contest.queue.len() - usize::from(seat.is_some());
+                // A head that is no longer one has every other head's turn before its own.
+                ahead.head += if ahead.head == 0 { before } else { others };
+                ahead.others += others;
             }
             child = Some(id);
-        }
-        slot
+            (id, ahead)
+        })
     }
 
     /// A queued, granted or refused request fetches its news.
@@ -479,8 +507,11 @@ impl State {
         if waiter.is_queued() {
             self.leave(id);
         }
-        if let Stage::Granted(taken) = self.forget(id, wakes).stage {
-            self.give_back(taken);
+        match self.forget(id, wakes).stage {
+            Stage::Granted(taken) => self.give_back(taken),
+            Stage::Queued => {}
+            // It has left its queue already, and its leaf may have been forgotten since.
+            Stage::Refused(_) => return,
         }
         self.settle(leaf, now, wakes);
     }
@@ -630,13 +661,14 @@ impl State {
                 continue;
             };
             let queue: Vec<_> = contest.queue.values().copied().collect();
+            let slots = self.slots(leaf, queue.len(), now);
             let mut rank = 0;
             for entrant in queue {
                 let Entrant::Waiter(id) = entrant else {
                     unreachable!("a leaf has no children")
                 };
                 let limit = self.waiters[id.0 as usize].limit;
-                let (slot, scope) = self.slot(leaf, rank, now);
+                let (slot, scope) = slots[rank];
                 if slot <= limit.until {
                     rank += 1;
                     continue;
@@ -690,15 +722,48 @@ impl State {
                 .find(|&id| self.spec(self.node(id).spec).kind == SpecKind::Overall);
             blamed = overall.unwrap_or(blamed);
         }
-        let node = &mut self.nodes[blamed.index()];
-        let rules = &self.specs[node.spec.0 as usize].rules;
-        let knew = node.bucket.has_learned();
-        node.bucket
-            .refused(refusal, self.face, rules, (taken.serial, self.serial), now);
-        self.learned += usize::from(!knew);
-        self.settle(blamed, now, wakes);
-        self.refuse_the_hopeless(now, wakes);
+        self.teach(blamed, now, wakes, |bucket, face, rules, newest| {
+            bucket.refused(refusal, face, rules, (taken.serial, newest), now);
+        });
         self.slot(taken.leaf, 0, now).0
+    }
+
+    /// Lets a bucket learn, and whoever waits for it hear of the consequences.
+    fn teach(
+        &mut self,
+        id: NodeId,
+        now: Tick,
+        wakes: &mut Wakes,
+        lesson: impl FnOnce(&mut Bucket, Face, &Rules, u64),
+    ) {
+        let node = &mut self.nodes[id.index()];
+        let rules = &self.specs[node.spec.0 as usize].rules;
+        let before = (node.bucket.paused_until(), node.bucket.lessons(now));
+        let knew = node.bucket.has_learned();
+        lesson(&mut node.bucket, self.face, rules, self.serial);
+        let after = (node.bucket.paused_until(), node.bucket.lessons(now));
+        let knows = node.bucket.has_learned();
+        self.learned = self.learned + usize::from(knows) - usize::from(knew);
+        if self.node(id).contest.is_some() {
+            self.settle(id, now, wakes);
+            if before != after {
+                self.refuse_the_hopeless(now, wakes);
+            }
+        }
+    }
+
+    /// The head of an answer names a delay: nothing is sent until then, whatever else it says.
+    pub(super) fn asked_to_wait(
+        &mut self,
+        taken: Taken,
+        refusal: &Refusal,
+        now: Tick,
+        wakes: &mut Wakes,
+    ) {
+        let blamed = self.blamed(taken.leaf, |rules| !rules.windows().is_empty());
+        self.teach(blamed, now, wakes, |bucket, _, _, _| {
+            bucket.asked_to_wait(refusal, now);
+        });
     }
 
     /// The answer to a request was none of the kind.
@@ -711,23 +776,16 @@ impl State {
     ) {
         let mut next = Some(taken.leaf);
         while let Some(id) = next {
-            let node = &mut self.nodes[id.index()];
-            next = node.parent;
-            let rules = &self.specs[node.spec.0 as usize].rules;
-            let knew = node.bucket.has_learned();
+            next = self.node(id).parent;
             // What the headers say is about the endpoint.
             let report = if id == taken.leaf {
                 report
             } else {
                 &Report::default()
             };
-            node.bucket
-                .succeeded(report, rules, (taken.serial, self.serial), now);
-            let knows = node.bucket.has_learned();
-            self.learned = self.learned + usize::from(knows) - usize::from(knew);
-        }
-        if self.is_contested(taken.leaf) {
-            self.settle(taken.leaf, now, wakes);
+            self.teach(id, now, wakes, |bucket, face, rules, newest| {
+                bucket.succeeded(report, face, rules, (taken.serial, newest), now);
+            });
         }
     }
 
@@ -751,13 +809,34 @@ impl State {
         }
     }
 
-    /// For how long any stamp can matter.
+    /// For how long any stamp of a bucket that comes and goes can matter.
     pub(super) fn longest(&self) -> Span {
+        let comes_and_goes =
+            |spec: &&SpecState| self.table.is_partitioned() || spec.kind == SpecKind::EachOther;
         self.specs
             .iter()
+            .filter(comes_and_goes)
             .map(|spec| spec.rules.longest())
             .max()
             .unwrap_or(Span::ZERO)
+    }
+}
+
+/// How many requests precede those of one leaf at a node: its head, and whoever is behind its head,
+/// who has the turn of every other head before its own.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ahead {
+    head: usize,
+    others: usize,
+}
+
+impl Ahead {
+    fn of(self, rank: usize) -> usize {
+        if rank == 0 {
+            self.head
+        } else {
+            rank + self.others
+        }
     }
 }
 

@@ -132,8 +132,11 @@ impl Waiting {
             let max_wait = self.patience.max_wait.map(|wait| now.after(wait.into()));
             let limit = Limit::new(max_wait, deadline);
             let leaf = state.locate(&target, now);
+            // A retry has waited in this queue before, and has gone through it: it comes back to its
+            // place, not as one more.
+            let max_waiting = self.patience.max_waiting.filter(|_| age.is_none());
             let age = age.unwrap_or_else(Age::next);
-            let look = state.enter(leaf, age, limit, self.patience.max_waiting, now, wakes);
+            let look = state.enter(leaf, age, limit, max_waiting, now, wakes);
             if let Look::Wait(id, _) = look {
                 state.register(id, waker);
             } else {

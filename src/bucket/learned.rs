@@ -6,7 +6,7 @@
 //! before the news arrived belongs to it.
 
 use super::{
-    Lessons,
+    Lessons, RECENT,
     rules::{Rule, Rules},
     tick::{Span, Tick},
 };
@@ -151,6 +151,8 @@ pub(crate) struct Report {
     pub(crate) empty_for: Option<Span>,
     /// What is left lasts until then if requests keep this distance.
     pub(crate) pace: Option<(Span, Span)>,
+    /// Whether it says how many are left at all.
+    pub(crate) counts: bool,
 }
 
 /// Which requests an answer is about.
@@ -172,7 +174,7 @@ pub(crate) struct Learned {
     pub(super) ceiling: Option<Estimate>,
     pub(super) rate: Option<(Estimate, Span)>,
     pub(super) margin: Option<Margin>,
-    pace: Option<(Rule, Tick)>,
+    pace: Option<Rule>,
     /// Waves in a row without a delay named and without a success in between.
     setbacks: u32,
     /// Up to here requests belong to a wave that has been heard of.
@@ -187,6 +189,8 @@ pub(super) struct Estimate {
     pub(super) named: bool,
     /// Requests up to this number belong to the wave that set the value.
     wave: u64,
+    /// How many of that wave have not been refused.
+    accepted: u32,
     /// Only the answers to later requests tell about the present value.
     since: u64,
     successes: u32,
@@ -212,53 +216,61 @@ pub(super) struct Margin {
 }
 
 impl Estimate {
-    /// Of a wave's requests one has been refused. `sent` is how many it has.
-    fn new(sent: u32, wave: u64) -> Self {
-        Self {
-            value: sent.saturating_sub(1).max(1),
+    /// Of a wave of `sent` requests one has been refused, and perhaps the limit named.
+    fn new(sent: u32, named: Option<u32>, wave: u64) -> Self {
+        let mut estimate = Self {
+            value: u32::MAX,
             named: false,
             wave,
+            accepted: sent,
             since: wave,
             successes: 0,
             patience: FIRST_PATIENCE,
             failures: 0,
             raise: 0,
-        }
+        };
+        estimate.refused_one(named);
+        estimate
     }
 
-    fn named(value: u32, wave: u64) -> Self {
+    /// As a success named it: what is known needs no trying.
+    fn named(value: u32, newest: u64) -> Self {
         Self {
             value: value.max(1),
             named: true,
-            ..Self::new(0, wave)
+            ..Self::new(0, None, newest)
         }
     }
 
     /// What was accepted of a wave is what was sent without what was refused. That is known only
-    /// once all its answers are there, in whatever order they come; until then it counts down.
-    fn refused(&mut self, sent: Sent, believed: u32) {
-        if sent.serial <= self.wave {
-            if !self.named {
-                self.value = self.value.saturating_sub(1).max(1);
-            }
-            return;
-        }
-        let failures = if self.raise > 0 {
-            self.failures + 1
+    /// once all its answers are there, in whatever order they come; until then it counts down. It
+    /// can be less than the limit that is named: strangers may have the rest.
+    fn refused(&mut self, sent: Sent, believed: u32, named: Option<u32>) {
+        if sent.serial > self.wave {
+            let failures = self.failures + u32::from(self.raise > 0);
+            *self = Self {
+                failures,
+                patience: LAST_PATIENCE
+                    .min(FIRST_PATIENCE.checked_shl(failures).unwrap_or(u32::MAX)),
+                ..Self::new(believed.min(self.value), named, sent.newest)
+            };
         } else {
-            self.failures
-        };
-        *self = Self {
-            failures,
-            patience: LAST_PATIENCE.min(FIRST_PATIENCE.checked_shl(failures).unwrap_or(u32::MAX)),
-            ..Self::new(believed.min(self.value), sent.newest)
-        };
+            self.refused_one(named);
+        }
+    }
+
+    fn refused_one(&mut self, named: Option<u32>) {
+        self.accepted = self.accepted.saturating_sub(1);
+        let named = named.unwrap_or(u32::MAX);
+        self.named = named <= self.accepted;
+        self.value = self.accepted.min(named).max(1);
     }
 
     /// A round of successes is as many as the value. After enough rounds it is raised by one, then
-    /// by twice as much after each round that was clean too.
-    fn succeeded(&mut self, sent: Sent) {
-        if sent.serial <= self.since {
+    /// by twice as much after each round that was clean too. Only those count that were sent while
+    /// the limit was `in_use`: the others would have succeeded under any.
+    fn succeeded(&mut self, sent: Sent, in_use: u32) {
+        if sent.serial <= self.since || in_use < self.value {
             return;
         }
         self.successes += 1;
@@ -301,53 +313,54 @@ impl Learned {
             RefusalKind::Rate => self.too_fast(refusal, sent, rules),
             // Where nothing else would pace those who come back, they come back slowly.
             RefusalKind::Overload if rules.windows().is_empty() => {
-                self.too_fast(refusal, sent, rules);
+                let silent = Refusal {
+                    retry_after: None,
+                    ..*refusal
+                };
+                self.too_fast(&silent, sent, rules);
             }
             RefusalKind::Overload => {}
         }
-        self.pause(refusal, sent, rules, new_wave, paused_until, now)
+        self.pause(refusal, rules, new_wave, paused_until, now)
     }
 
     fn too_many_at_once(&mut self, limit: Option<u32>, sent: Sent, rules: &Rules) {
         let Some(in_flight) = sent.in_flight.filter(|_| rules.learning().concurrency) else {
             return;
         };
-        match (limit, &mut self.ceiling) {
-            (Some(limit), _) => self.ceiling = Some(Estimate::named(limit, sent.newest)),
-            (None, Some(ceiling)) => ceiling.refused(sent, in_flight),
-            (None, None) => self.ceiling = Some(Estimate::new(in_flight, sent.newest)),
+        match &mut self.ceiling {
+            Some(ceiling) => ceiling.refused(sent, in_flight, limit),
+            ceiling => *ceiling = Some(Estimate::new(in_flight, limit, sent.newest)),
         }
     }
 
     fn too_fast(&mut self, refusal: &Refusal, sent: Sent, rules: &Rules) {
-        if let (Some(n), Some(period), true) = (refusal.rate, refusal.period, rules.learning().rate)
-        {
-            let tighter = rules
-                .windows()
-                .iter()
-                .all(|rule| n < rule.n || period > rule.period);
-            if tighter {
-                self.rate = Some((Estimate::named(n, sent.newest), period));
-                return;
-            }
-        }
+        let named = refusal
+            .rate
+            .filter(|_| refusal.period.is_some_and(|period| period <= RECENT));
         if let Some((rate, _)) = &self.rate {
-            let known = sent.serial <= rate.wave || rate.raise > 0;
+            let known = sent.serial <= rate.wave || rate.raise > 0 || named.is_some();
             let unsteady = !known && rules.learning().margin && self.widen(sent);
             if let Some((rate, _)) = self.rate.as_mut().filter(|_| !unsteady) {
-                rate.refused(sent, sent.in_period);
+                rate.refused(sent, sent.in_period, named);
                 self.margin.take_if(|_| !known);
             }
             return;
         }
-        let period = refusal
-            .period
-            .or(refusal.retry_after)
-            .unwrap_or(DEFAULT_PERIOD)
-            .clamp(DEFAULT_PERIOD, refusal.ceiling.max(DEFAULT_PERIOD));
-        let Some(rule) = rules.windows().iter().min_by_key(|rule| rule.span) else {
+        let period = period(refusal, rules);
+        let tighter = |n: u32| {
+            let windows = rules.windows();
+            windows
+                .iter()
+                .all(|rule| n < rule.n || period > rule.period)
+        };
+        if let Some(n) = named.filter(|&n| rules.learning().rate && tighter(n)) {
+            self.rate = Some((Estimate::new(sent.in_period, Some(n), sent.newest), period));
+            return;
+        }
+        let Some(rule) = tightest(rules) else {
             if rules.learning().rate {
-                self.rate = Some((Estimate::new(sent.in_period, sent.newest), period));
+                self.rate = Some((Estimate::new(sent.in_period, None, sent.newest), period));
             }
             return;
         };
@@ -356,8 +369,8 @@ impl Learned {
         let telling = rule.n >= TELLING_WINDOW && refused >= rule.n / 2;
         if rules.learning().rate && (telling || !widened) {
             // Not the way's fault: of what was believed to fit, so many did not.
-            let mut rate = Estimate::new(sent.in_period.min(rule.n), sent.newest);
-            rate.value = rate.value.saturating_sub(refused - 1).max(1);
+            let accepted = sent.in_period.min(rule.n).saturating_sub(refused - 1);
+            let rate = Estimate::new(accepted, None, sent.newest);
             self.rate = Some((rate, rule.period));
             self.margin = None;
         }
@@ -404,39 +417,35 @@ impl Learned {
     fn pause(
         &self,
         refusal: &Refusal,
-        sent: Sent,
         rules: &Rules,
         new_wave: bool,
         paused_until: Tick,
         now: Tick,
     ) -> Tick {
-        if let Some(asked) = refusal.retry_after {
-            let asked = asked.min(refusal.ceiling);
-            let until = now.after(asked);
-            // The pause of a wave has its jitter from its first refusal. Drawing again for each
-            // would make the longest of them near certain.
-            if until <= paused_until {
-                return Tick::NONE;
-            }
-            return until.after(asked.part(JITTER_PART * refusal.random).min(JITTER_MAX));
+        if refusal.retry_after.is_some() {
+            return refusal.asked_until(paused_until, now);
         }
-        if !new_wave {
-            return Tick::NONE;
+        match refusal.kind {
+            // One of our own completions says more than any clock. Where there is none to wait for,
+            // the gate is open, and the bucket sees to that.
+            RefusalKind::Concurrency(_) => Tick::NONE,
+            _ if !new_wave => Tick::NONE,
+            _ => now.after(self.backoff(refusal, rules)),
         }
+    }
+
+    /// How long to back off where no delay was named.
+    pub(super) fn backoff(&self, refusal: &Refusal, rules: &Rules) -> Span {
+        let known = self.rate.is_some() || !rules.windows().is_empty();
         let base = match refusal.kind {
-            // One of our own completions says more than any clock.
-            RefusalKind::Concurrency(_) if sent.in_flight.is_some_and(|n| n > 1) => {
-                return Tick::NONE;
-            }
-            RefusalKind::Rate if self.rate.is_some() || !rules.windows().is_empty() => {
-                BACKOFF_KNOWN
-            }
+            RefusalKind::Rate if known => BACKOFF_KNOWN,
             _ => BACKOFF_UNKNOWN,
         };
-        let doublings = 1u64.checked_shl(self.setbacks - 1).unwrap_or(u64::MAX);
+        let doublings = self.setbacks.saturating_sub(1);
+        let doublings = 1u64.checked_shl(doublings).unwrap_or(u64::MAX);
         let delay = base.times(doublings).min(BACKOFF_MAX).min(refusal.ceiling);
         // Half of it is certain: what was just refused is not worth asking again at once.
-        now.after(delay.part(0.5 + 0.5 * refusal.random))
+        delay.part(0.5 + 0.5 * refusal.random)
     }
 
     /// Takes in an answer that was no refusal. Returns until when the bucket is to be paused.
@@ -457,14 +466,14 @@ impl Learned {
             }
         }
         if let Some((rate, period)) = &mut self.rate {
-            rate.succeeded(sent);
+            rate.succeeded(sent, sent.in_period);
             let given_back = |rule: &Rule| rule.period >= *period && rate.value >= rule.n;
             if rules.windows().iter().any(given_back) {
                 self.rate = None;
             }
         }
         if let Some(ceiling) = &mut self.ceiling {
-            ceiling.succeeded(sent);
+            ceiling.succeeded(sent, sent.in_flight.unwrap_or(0));
         }
         if let Some(maximum) = report.maximum_concurrency {
             self.ceiling = Some(Estimate::named(maximum, sent.newest));
@@ -473,14 +482,15 @@ impl Learned {
         let configured = rules.concurrency();
         self.ceiling
             .take_if(|ceiling| configured.is_some_and(|limit| ceiling.value as usize >= limit));
-        if let Some((spacing, until)) = report.pace {
-            let rule = Rule {
-                n: 1,
-                span: spacing,
-                period: spacing,
-            };
-            self.pace = Some((rule, now.after(until)));
-            self.forgotten_at = Some(now.after(KEPT));
+        if report.counts {
+            self.pace = report.pace.map(|(spacing, ends)| Rule {
+                counts_forgotten: false,
+                until: now.after(ends),
+                ..Rule::new(1, spacing, Span::ZERO)
+            });
+        }
+        if self.pace.is_some() {
+            self.forgotten_at = Some(self.forgotten_at().max(now.after(KEPT)));
         }
         report.empty_for.map_or(Tick::NONE, |span| now.after(span))
     }
@@ -493,15 +503,11 @@ impl Learned {
     pub(super) fn windows(&self, now: Tick) -> impl Iterator<Item = Rule> + '_ {
         let rate = self.rate.as_ref().map(|(rate, period)| {
             self.widened(Rule {
-                n: rate.value,
-                span: *period,
-                period: *period,
+                counts_forgotten: false,
+                ..Rule::new(rate.value, *period, Span::ZERO)
             })
         });
-        let pace = self
-            .pace
-            .filter(|&(_, until)| now < until)
-            .map(|(rule, _)| rule);
+        let pace = self.pace.filter(|rule| now < rule.until);
         rate.into_iter().chain(pace)
     }
 
@@ -526,8 +532,12 @@ impl Learned {
         self.rate.as_ref().map(|(_, period)| *period)
     }
 
+    pub(super) fn forgotten_at(&self) -> Tick {
+        self.forgotten_at.unwrap_or(Tick::NONE)
+    }
+
     pub(super) fn is_forgotten(&self, now: Tick) -> bool {
-        self.forgotten_at.is_none_or(|at| at <= now)
+        self.forgotten_at() <= now
     }
 }
 
@@ -565,6 +575,7 @@ impl Report {
             maximum_concurrency: self.maximum_concurrency.filter(|_| learning.concurrency),
             empty_for: self.empty_for.filter(|_| learning.quota_headers),
             pace: self.pace.filter(|_| learning.quota_headers),
+            counts: self.counts && learning.quota_headers,
         }
     }
 
@@ -599,15 +610,31 @@ impl Margin {
     }
 }
 
-/// The period in which requests are counted for a bucket that has learned no rate yet.
-pub(super) fn default_period(refusal: &Refusal, rules: &Rules) -> Span {
-    rules
-        .windows()
-        .iter()
-        .map(|rule| rule.period)
-        .min()
-        .or(refusal.period)
-        .or(refusal.retry_after)
-        .unwrap_or(DEFAULT_PERIOD)
-        .max(DEFAULT_PERIOD)
+impl Refusal {
+    /// Until when the server asked to be left alone; `NONE` if that is no news.
+    pub(super) fn asked_until(&self, paused_until: Tick, now: Tick) -> Tick {
+        let asked = self.retry_after.unwrap_or(Span::ZERO).min(self.ceiling);
+        let until = now.after(asked);
+        // The pause of a wave has its jitter from its first refusal. Drawing again for each would
+        // make the longest of them near certain.
+        if until <= paused_until {
+            return Tick::NONE;
+        }
+        until.after(asked.part(JITTER_PART * self.random).min(JITTER_MAX))
+    }
+}
+
+/// The period of the window that refused: as configured, as named, or as the delay suggests. A client
+/// that has not kept stamps for as long as a window is cannot keep to it.
+pub(super) fn period(refusal: &Refusal, rules: &Rules) -> Span {
+    let hinted = refusal.period.or(refusal.retry_after);
+    let hinted = hinted.filter(|&period| period <= RECENT);
+    match (refusal.rate, tightest(rules)) {
+        (None, Some(rule)) => rule.period,
+        _ => hinted.unwrap_or(DEFAULT_PERIOD).max(DEFAULT_PERIOD),
+    }
+}
+
+fn tightest(rules: &Rules) -> Option<&Rule> {
+    rules.windows().iter().min_by_key(|rule| rule.span)
 }

@@ -19,13 +19,15 @@ pub(crate) struct Log {
     /// In ascending order; at least as many as the largest window counts, if there were so many.
     stamps: VecDeque<Tick>,
     places: u32,
-    /// The latest stamp that is no longer in `stamps`, or `Tick::NONE`. A window that grows beyond
-    /// what was kept takes it for all the stamps it cannot see: too strict rather than too lax.
+    /// The latest stamp that is no longer in `stamps`. A window that grows beyond what was kept takes
+    /// it for all the stamps it cannot see: too strict rather than too lax.
     forgotten: Option<std::num::NonZeroU64>,
+    /// How many there were of those.
+    forgotten_count: u32,
 }
 
 /// How many stamps are kept at most for no other reason than that they are recent.
-const MOST_RECENT: usize = 4096;
+pub(crate) const MOST_RECENT: usize = 4096;
 
 impl Log {
     pub(crate) fn take(&mut self) {
@@ -52,10 +54,9 @@ impl Log {
         while self.stamps.len() > depth
             && (self.stamps.len() > MOST_RECENT || self.stamps.front() <= Some(&recent))
         {
-            self.forgotten = self
-                .stamps
-                .pop_front()
-                .and_then(|tick| tick.0.try_into().ok());
+            let oldest = self.stamps.pop_front();
+            self.forgotten = oldest.and_then(|tick| tick.0.try_into().ok());
+            self.forgotten_count = self.forgotten_count.saturating_add(1);
         }
     }
 
@@ -65,12 +66,7 @@ impl Log {
 
     /// How many were dispatched after `time`, or are about to be.
     pub(crate) fn count_after(&self, time: Tick) -> u32 {
-        let stamps = self
-            .stamps
-            .iter()
-            .rev()
-            .take_while(|&&stamp| stamp > time)
-            .count();
+        let stamps = self.stamps.len() - self.stamps.partition_point(|&stamp| stamp <= time);
         u32::try_from(stamps)
             .unwrap_or(u32::MAX)
             .saturating_add(self.places)
@@ -85,8 +81,8 @@ impl Log {
         let Some(stamped) = rule.n.checked_sub(self.places).filter(|&n| n > 0) else {
             return Gate::Closed;
         };
-        self.nth_last(stamped as usize)
-            .map_or(Gate::Open, |stamp| Gate::Until(stamp.after(rule.span)))
+        self.nth_last(stamped as usize, rule)
+            .map_or(Gate::Open, |stamp| Gate::Until(rule.opens(stamp)))
     }
 
     /// When the window has room for the request that `rank` others precede, if each of them goes
@@ -99,42 +95,56 @@ impl Log {
         let back = n - rank;
         let places = self.places as usize;
         let earliest = if back > places {
-            self.nth_last(back - places)
-                .map_or(Tick::NONE, |stamp| stamp.after(rule.span))
+            self.nth_last(back - places, rule)
+                .map_or(Tick::NONE, |stamp| rule.opens(stamp))
         } else {
             // It is a place: it will be stamped now at the earliest.
-            now.after(rule.span)
+            rule.opens(now)
         };
         earliest.max(start).after(rule.span.times(rounds as u64))
     }
 
-    /// The same for several windows at once, each of which delays what the others count.
-    pub(crate) fn joint_slot(&self, rules: &[Rule], rank: usize, now: Tick, start: Tick) -> Tick {
-        let mut slots: Vec<Tick> = Vec::with_capacity(rank.saturating_add(1));
+    /// The same for several windows at once, each of which delays what the others count: the slots of
+    /// the first `ranks`.
+    pub(crate) fn joint_slots(
+        &self,
+        rules: &[Rule],
+        ranks: usize,
+        now: Tick,
+        start: Tick,
+    ) -> Vec<Tick> {
+        let mut slots: Vec<Tick> = Vec::with_capacity(ranks);
         let places = self.places as usize;
         // The n-th last dispatch once all slots found so far have been used.
-        let nth_last = |slots: &[Tick], n: usize| match n.checked_sub(slots.len()) {
-            None | Some(0) => Some(slots[slots.len() - n]),
-            Some(back) => match back.checked_sub(places) {
-                None | Some(0) => Some(now),
-                Some(back) => self.nth_last(back),
-            },
+        let nth_last = |slots: &[Tick], rule: Rule| {
+            let n = rule.n as usize;
+            match n.checked_sub(slots.len()) {
+                None | Some(0) => Some(slots[slots.len() - n]),
+                Some(back) => match back.checked_sub(places) {
+                    None | Some(0) => Some(now),
+                    Some(back) => self.nth_last(back, rule),
+                },
+            }
         };
-        for _ in 0..=rank {
+        for _ in 0..ranks {
             let slot = rules
                 .iter()
-                .filter_map(|rule| Some(nth_last(&slots, rule.n as usize)?.after(rule.span)))
+                .filter_map(|&rule| Some(rule.opens(nth_last(&slots, rule)?)))
                 .fold(start.max(slots.last().copied().unwrap_or(start)), Tick::max);
             slots.push(slot);
         }
-        slots[rank]
+        slots
     }
 
-    /// The latest but n-1, where what was forgotten counts as many times as needed.
-    fn nth_last(&self, n: usize) -> Option<Tick> {
+    /// The latest but n-1; `None` if there were not so many.
+    fn nth_last(&self, n: usize, rule: Rule) -> Option<Tick> {
         match self.stamps.len().checked_sub(n) {
             Some(index) => Some(self.stamps[index]),
-            None => self.forgotten.map(|tick| Tick(tick.get())),
+            None => self
+                .forgotten
+                .filter(|_| rule.counts_forgotten)
+                .filter(|_| n - self.stamps.len() <= self.forgotten_count as usize)
+                .map(|tick| Tick(tick.get())),
         }
     }
 

@@ -16,7 +16,7 @@ pub(crate) use self::{
 
 use self::{
     learned::{Learned, Sent},
-    log::Log,
+    log::{Log, MOST_RECENT},
     rules::Rule,
 };
 
@@ -73,21 +73,47 @@ impl Default for Bucket {
 impl Bucket {
     #[inline]
     pub(crate) fn gate(&self, rules: &Rules, now: Tick) -> Gate {
-        if self.learned.is_some() {
-            return self.gate_of(self.concurrency(rules), self.windows(rules, now), now);
+        match self.learned(now) {
+            None => {
+                let windows = rules.windows().iter().copied();
+                self.gate_of(rules.concurrency(), self.in_flight, windows, now)
+            }
+            Some(learned) => self.narrowed_gate(learned, self.in_flight, rules, now),
         }
-        let windows = rules.windows().iter().copied();
-        self.gate_of(rules.concurrency(), windows, now)
+    }
+
+    /// What was learned, while it holds.
+    #[inline]
+    fn learned(&self, now: Tick) -> Option<&Learned> {
+        self.learned
+            .as_deref()
+            .filter(|learned| !learned.is_forgotten(now))
+    }
+
+    fn narrowed_gate(&self, learned: &Learned, in_flight: u32, rules: &Rules, now: Tick) -> Gate {
+        let windows = self.windows(rules, now);
+        let configured = self.gate_of(rules.concurrency(), in_flight, windows, now);
+        let narrowed = learned
+            .ceiling()
+            .is_some_and(|limit| in_flight as usize >= limit);
+        match configured {
+            Gate::Closed => Gate::Closed,
+            // What is in flight may never end; what was learned from it does.
+            Gate::Open if narrowed => Gate::Until(learned.forgotten_at()),
+            Gate::Until(opens) if narrowed => Gate::Until(opens.max(learned.forgotten_at())),
+            gate => gate,
+        }
     }
 
     #[inline]
     fn gate_of(
         &self,
         concurrency: Option<usize>,
+        in_flight: u32,
         windows: impl Iterator<Item = Rule>,
         now: Tick,
     ) -> Gate {
-        if concurrency.is_some_and(|limit| self.in_flight as usize >= limit) {
+        if concurrency.is_some_and(|limit| in_flight as usize >= limit) {
             return Gate::Closed;
         }
         let mut opens = self.paused_until;
@@ -106,8 +132,8 @@ impl Bucket {
     }
 
     /// How many may be in flight, as configured and narrowed by what was learned.
-    pub(crate) fn concurrency(&self, rules: &Rules) -> Option<usize> {
-        let learned = self.learned.as_ref().and_then(|learned| learned.ceiling());
+    pub(crate) fn concurrency(&self, rules: &Rules, now: Tick) -> Option<usize> {
+        let learned = self.learned(now).and_then(Learned::ceiling);
         match (rules.concurrency(), learned) {
             (Some(configured), Some(learned)) => Some(configured.min(learned)),
             (configured, learned) => configured.or(learned),
@@ -115,16 +141,15 @@ impl Bucket {
     }
 
     fn windows<'a>(&'a self, rules: &'a Rules, now: Tick) -> impl Iterator<Item = Rule> + 'a {
-        let learned = self.learned.as_deref();
+        let learned = self.learned(now);
         let configured = rules.windows().iter().map(move |&rule| match learned {
             Some(learned) => learned.widened(rule),
             None => rule,
         });
-        configured.chain(
-            learned
-                .into_iter()
-                .flat_map(move |learned| learned.windows(now)),
-        )
+        let learned = learned
+            .into_iter()
+            .flat_map(move |learned| learned.windows(now));
+        configured.chain(learned)
     }
 
     /// Takes a place in the windows; [`stamp`](Self::stamp) or
@@ -142,7 +167,10 @@ impl Bucket {
         if !rules.keeps_log() {
             return self.log.give_back();
         }
-        let learned = self.learned.as_ref().map_or(0, |learned| learned.depth());
+        let learned = self
+            .learned
+            .as_ref()
+            .map_or(0, |learned| learned.depth().min(MOST_RECENT));
         // Those who may have to learn a window from nothing need to know what they have sent.
         let recent = if rules.windows().is_empty() {
             now.before(RECENT)
@@ -185,18 +213,28 @@ impl Bucket {
     pub(crate) fn slot(&self, rules: &Rules, rank: usize, now: Tick, start: Tick) -> Tick {
         let start = self.paused_until.max(start);
         let mut windows = self.windows(rules, now);
-        let (Some(first), Some(second)) = (windows.next(), windows.next()) else {
-            let mut windows = self.windows(rules, now);
-            return windows
-                .next()
-                .map_or(start, |rule| self.log.slot(rule, rank, now, start));
-        };
-        let all: Vec<_> = [first, second].into_iter().chain(windows).collect();
-        self.log.joint_slot(&all, rank, now, start)
+        match (windows.next(), windows.next()) {
+            (None, _) => start,
+            (Some(rule), None) => self.log.slot(rule, rank, now, start),
+            (Some(_), Some(_)) => self.slots(rules, rank + 1, now, start)[rank],
+        }
+    }
+
+    /// The slots of the first `ranks`.
+    pub(crate) fn slots(&self, rules: &Rules, ranks: usize, now: Tick, start: Tick) -> Vec<Tick> {
+        let start = self.paused_until.max(start);
+        let windows: Vec<_> = self.windows(rules, now).collect();
+        match windows[..] {
+            [] => vec![start; ranks],
+            [rule] => (0..ranks)
+                .map(|rank| self.log.slot(rule, rank, now, start))
+                .collect(),
+            _ => self.log.joint_slots(&windows, ranks, now, start),
+        }
     }
 
     /// The answer to the request numbered `serial` was a refusal, while `newest` was the last one
-    /// dispatched. Returns whether the bucket has learned from it for the first time.
+    /// dispatched.
     pub(crate) fn refused(
         &mut self,
         refusal: &Refusal,
@@ -205,55 +243,73 @@ impl Bucket {
         (serial, newest): (u64, u64),
         now: Tick,
     ) {
-        let in_flight = face.permits.then_some(self.in_flight);
+        self.forget(now);
         let learned = self.learned.get_or_insert_default();
         let period = learned
             .period()
-            .unwrap_or_else(|| learned::default_period(refusal, rules));
+            .unwrap_or_else(|| learned::period(refusal, rules));
         let sent = Sent {
             serial,
             newest,
             in_period: self.log.count_after(now.before(period)),
-            in_flight,
+            in_flight: face.permits.then_some(self.in_flight),
         };
         let until = learned.refused(refusal, sent, rules, self.paused_until, now);
-        self.pause(until);
+        self.paused_until = self.paused_until.max(until);
+        // Whatever was or was not learned: a refusal that left the gate open would be answered by
+        // sending the same again at once.
+        let others = self.in_flight.saturating_sub(u32::from(face.permits));
+        if let Some(learned) = &self.learned {
+            if self.narrowed_gate(learned, others, rules, now) == Gate::Open {
+                self.pause(now.after(learned.backoff(refusal, rules)));
+            }
+        }
+    }
+
+    /// An answer asks for a pause, and what else it says is not known yet.
+    pub(crate) fn asked_to_wait(&mut self, refusal: &Refusal, now: Tick) {
+        self.pause(refusal.asked_until(self.paused_until, now));
     }
 
     /// The answer to the request numbered `serial` was no refusal.
     pub(crate) fn succeeded(
         &mut self,
         report: &Report,
+        face: Face,
         rules: &Rules,
         (serial, newest): (u64, u64),
         now: Tick,
     ) {
         let report = &report.learned_by(rules.learning());
+        self.forget(now);
         if self.learned.is_none() && !report.is_news(rules) {
             return;
         }
         let learned = self.learned.get_or_insert_default();
+        let period = learned.period();
         let sent = Sent {
             serial,
             newest,
-            in_period: 0,
-            in_flight: None,
+            in_period: period.map_or(0, |period| self.log.count_after(now.before(period))),
+            in_flight: face.permits.then_some(self.in_flight),
         };
         let until = learned.succeeded(report, sent, rules, now);
-        if learned.is_forgotten(now) {
-            self.learned = None;
-        }
         self.pause(until);
+        self.forget(now);
+    }
+
+    /// Drops lessons that hold no longer.
+    fn forget(&mut self, now: Tick) {
+        self.learned.take_if(|learned| learned.is_forgotten(now));
     }
 
     pub(crate) fn has_learned(&self) -> bool {
         self.learned.is_some()
     }
 
-    pub(crate) fn lessons(&self) -> Lessons {
-        self.learned
-            .as_ref()
-            .map_or_else(Lessons::default, |learned| learned.lessons())
+    pub(crate) fn lessons(&self, now: Tick) -> Lessons {
+        self.learned(now)
+            .map_or_else(Lessons::default, Learned::lessons)
     }
 
     /// Whether a new bucket would decide exactly as this one from now on.

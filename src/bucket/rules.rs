@@ -1,4 +1,7 @@
-use super::{Learning, tick::Span};
+use super::{
+    Learning,
+    tick::{Span, Tick},
+};
 use crate::quota::Quota;
 
 /// A quota as a bucket applies it: what the engine's face leaves switched on, margins included.
@@ -19,6 +22,28 @@ pub(crate) struct Rule {
     /// The period with the configured margin.
     pub(crate) span: Span,
     pub(crate) period: Span,
+    /// Whether stamps that were not kept count. What was learned begins with what can be seen.
+    pub(crate) counts_forgotten: bool,
+    /// When the rule ends.
+    pub(crate) until: Tick,
+}
+
+impl Rule {
+    /// As configured: for ever.
+    pub(crate) fn new(n: u32, period: Span, margin: Span) -> Self {
+        Self {
+            n,
+            span: period.plus(margin),
+            period,
+            counts_forgotten: true,
+            until: Tick::NEVER,
+        }
+    }
+
+    /// When there is room again after a full window that began with `stamp`.
+    pub(crate) fn opens(self, stamp: Tick) -> Tick {
+        stamp.after(self.span).min(self.until)
+    }
 }
 
 /// Which of a quota's two kinds of limit an engine enforces.
@@ -36,14 +61,7 @@ impl Rules {
             .windows()
             .iter()
             .filter(|_| face.windows)
-            .map(|window| {
-                let period = Span::from(window.period);
-                Rule {
-                    n: window.n,
-                    span: period.plus(margin),
-                    period,
-                }
-            })
+            .map(|window| Rule::new(window.n, window.period.into(), margin))
             .collect();
         // Nobody learns what they do not enforce, or cannot see for want of a log or of permits.
         let learning = Learning {
@@ -55,7 +73,9 @@ impl Rules {
         Self {
             concurrency: quota.concurrency_limit().filter(|_| face.permits),
             release_at_head: quota.releases_at_head(),
-            keeps_log: !windows.is_empty() || learning.rate,
+            keeps_log: !windows.is_empty()
+                || learning.rate
+                || learning.quota_headers && face.windows,
             windows,
             learning,
         }

@@ -148,14 +148,17 @@ where
                     let response = result?;
                     let tunnel = is_connect && response.status().is_success()
                         || response.status() == StatusCode::SWITCHING_PROTOCOLS;
-                    let permit = if tunnel { permit.released() } else { permit };
+                    let permit = if tunnel { permit.until_head() } else { permit };
                     match setup.classifier.look(response.map(Body::new)) {
                         Ok(response) => return Poll::Ready(Ok(setup.answered(response, permit))),
-                        Err(peek) => state.set(State::Peeking {
-                            peek,
-                            permit,
-                            setup,
-                        }),
+                        Err(peek) => {
+                            setup.peeking(&peek, &permit);
+                            state.set(State::Peeking {
+                                peek,
+                                permit,
+                                setup,
+                            });
+                        }
                     }
                 }
                 StateProj::Peeking { peek, setup, .. } => {

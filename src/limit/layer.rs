@@ -1,6 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Response;
+use tokio::time::Instant;
 use tower_layer::Layer;
 
 use super::{Concurrency, Rps, service::Limit};
@@ -9,7 +10,7 @@ use crate::{
     admission::{Engine, Handle, Patience, Permit, ReadyAt},
     bucket::Face,
     endpoints::Endpoints,
-    peek::Classifier,
+    peek::{Classifier, Peek},
     signal::{Classify, Signal},
 };
 
@@ -43,10 +44,13 @@ impl Setup {
     {
         if let Some(signal) = response.extensions().get::<Signal>() {
             if let Some(opens) = permit.refused(signal) {
+                let wait = opens.saturating_duration_since(Instant::now());
+                let mut ready = Some(opens).filter(|_| self.patience.allows(wait));
                 // In a stack, whoever keeps the retry longest is right.
-                let below = response.extensions().get().copied();
-                let opens = below.map_or(opens, |ReadyAt(below)| opens.max(below));
-                response.extensions_mut().insert(ReadyAt(opens));
+                if let Some(&ReadyAt(below)) = response.extensions().get() {
+                    ready = ready.zip(below).map(|(opens, below)| opens.max(below));
+                }
+                response.extensions_mut().insert(ReadyAt(ready));
             }
         } else if !response.status().is_server_error() {
             // A server that has failed says nothing about its limits. One that says that the
@@ -55,6 +59,15 @@ impl Setup {
         }
         let permit = permit.head_arrived();
         response.map(|body| body.holding(permit))
+    }
+
+    /// The head of an answer is there, and what it means will be known when its body has been peeked.
+    /// A delay that it names is news already.
+    pub(super) fn peeking<B: http_body::Body>(&self, peek: &Peek<B>, permit: &Permit) {
+        let delay = peek.head().and_then(|head| self.classifier.delay(head));
+        if let Some(delay) = delay {
+            permit.asked_to_wait(delay);
+        }
     }
 
     pub(super) fn limit<S>(&self, inner: S) -> Limit<S> {

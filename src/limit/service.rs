@@ -56,7 +56,11 @@ where
                 let setup = Arc::clone(&self.setup);
                 ResponseFuture::queued(waiting, self.inner.clone(), request, setup)
             }
-            Err(error) => ResponseFuture::failed(error.into()),
+            Err(error) => {
+                // Here, too, the readied instance is not called.
+                self.inner = self.inner.clone();
+                ResponseFuture::failed(error.into())
+            }
         }
     }
 }

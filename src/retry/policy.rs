@@ -172,8 +172,16 @@ impl Policy {
         let held_for = failure.held_for.unwrap_or_default();
         let wait = match failure.held_for {
             // The time of the answer was read a moment later than by the layer below.
-            Some(held_for) if joint && named.unwrap_or_default() <= held_for + TICK => {
-                Wait::Below(held_for)
+            Some(held_for)
+                if joint && named.unwrap_or_default() <= held_for.saturating_add(TICK) =>
+            {
+                // A busy server that names no delay gets the back-off that was asked for.
+                let own = if charged { own() } else { Duration::ZERO };
+                if own > held_for {
+                    Wait::Own(own)
+                } else {
+                    Wait::Below(held_for)
+                }
             }
             _ => named.map_or_else(|| Wait::Own(own()), Wait::AtLeast),
         };
@@ -243,7 +251,9 @@ impl Failure {
             should_retry: signal
                 .and_then(Signal::should_retry)
                 .or_else(|| answer.should_retry()),
-            held_for: ready.map(|&ReadyAt(ready)| ready.saturating_duration_since(now)),
+            held_for: ready.map(|&ReadyAt(ready)| {
+                ready.map_or(Duration::MAX, |ready| ready.saturating_duration_since(now))
+            }),
         }
     }
 

@@ -70,7 +70,7 @@ impl Client {
         for serial in (1..=self.newest).rev().take(usize::try_from(n).unwrap()) {
             let number = (serial, self.newest);
             self.bucket
-                .succeeded(&Report::default(), &self.rules, number, now);
+                .succeeded(&Report::default(), BOTH, &self.rules, number, now);
         }
     }
 
@@ -148,7 +148,7 @@ fn what_was_accepted_of_a_wave_is_the_rate() {
     client.refuse(180, &refusal(RefusalKind::Rate, Some(1000)), at(20));
     client.end(200);
     assert_eq!(
-        client.bucket.lessons().rate,
+        client.bucket.lessons(at(0)).rate,
         Some((20, Span(1_000_000_000), false))
     );
     // Those who waited are let through at that pace.
@@ -164,7 +164,7 @@ fn the_order_of_a_waves_answers_does_not_matter() {
         client.send(50, at(0));
         client.end(early);
         client.refuse(30, &refusal(RefusalKind::Concurrency(None), None), at(10));
-        let (limit, named) = client.bucket.lessons().concurrency.unwrap();
+        let (limit, named) = client.bucket.lessons(at(0)).concurrency.unwrap();
         // Those that had ended before the news came were not in flight.
         assert_eq!((limit as u64, named), (20 - early.min(19), false));
     }
@@ -175,8 +175,8 @@ fn a_named_limit_is_taken_at_its_word() {
     let mut client = Client::new(&Quota::concurrent(10));
     client.send(10, at(0));
     client.refuse(6, &refusal(RefusalKind::Concurrency(Some(4)), None), at(0));
-    assert_eq!(client.bucket.lessons().concurrency, Some((4, true)));
-    assert_eq!(client.bucket.concurrency(&client.rules), Some(4));
+    assert_eq!(client.bucket.lessons(at(0)).concurrency, Some((4, true)));
+    assert_eq!(client.bucket.concurrency(&client.rules, at(0)), Some(4));
 }
 
 #[test]
@@ -189,9 +189,9 @@ fn a_named_limit_above_the_configured_one_changes_nothing() {
     };
     client
         .bucket
-        .succeeded(&report, &client.rules, (1, 3), at(0));
-    assert_eq!(client.bucket.lessons().concurrency, None);
-    assert_eq!(client.bucket.concurrency(&client.rules), Some(3));
+        .succeeded(&report, BOTH, &client.rules, (1, 3), at(0));
+    assert_eq!(client.bucket.lessons(at(0)).concurrency, None);
+    assert_eq!(client.bucket.concurrency(&client.rules, at(0)), Some(3));
 }
 
 #[test]
@@ -216,12 +216,12 @@ fn a_margin_is_learned_once_per_wave() {
         assert_eq!(client.send(10, now), 5);
         client.refuse(1, &refusal(RefusalKind::Rate, None), now);
         client.end(5);
-        margins.push(client.bucket.lessons().margin.unwrap_or(0));
+        margins.push(client.bucket.lessons(at(0)).margin.unwrap_or(0));
     }
     // Beyond a quarter of the period it is not the way's fault: then the rate is lower.
     assert_eq!(margins, [50, 100, 200, 250, 0]);
     assert_eq!(
-        client.bucket.lessons().rate,
+        client.bucket.lessons(at(0)).rate,
         Some((4, Span(1_000_000_000), false))
     );
 }
@@ -231,7 +231,7 @@ fn half_of_a_large_window_refused_is_no_jitter() {
     let mut client = Client::new(&Quota::per_second(10));
     client.send(10, at(0));
     client.refuse(5, &refusal(RefusalKind::Rate, None), at(0));
-    let lessons = client.bucket.lessons();
+    let lessons = client.bucket.lessons(at(0));
     assert_eq!(lessons.rate, Some((5, Span(1_000_000_000), false)));
     assert_eq!(lessons.margin, None);
 }
@@ -253,7 +253,7 @@ fn a_rate_recovers_faster_and_faster_while_all_goes_well() {
     assert_eq!(sent[..8], [10, 10, 11, 13, 17, 25, 41, 73]);
     // Back at what was configured, the lesson is gone.
     assert_eq!(sent[8], 100);
-    assert_eq!(client.bucket.lessons().rate, None);
+    assert_eq!(client.bucket.lessons(at(0)).rate, None);
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn trying_grows_rarer_while_it_fails() {
             let number = (serial, client.newest);
             client
                 .bucket
-                .succeeded(&Report::default(), &client.rules, number, now);
+                .succeeded(&Report::default(), BOTH, &client.rules, number, now);
         }
         if n > accepted {
             client.refuse(n - accepted, &refusal(RefusalKind::Rate, None), now);
@@ -306,7 +306,7 @@ fn what_is_switched_off_is_not_learned() {
     client.send(5, at(0));
     client.refuse(4, &refusal(RefusalKind::Rate, Some(1000)), at(0));
     client.refuse(4, &refusal(RefusalKind::Concurrency(Some(1)), None), at(0));
-    let lessons = client.bucket.lessons();
+    let lessons = client.bucket.lessons(at(0));
     assert_eq!(
         (lessons.concurrency, lessons.rate, lessons.margin),
         (None, None, None)
@@ -321,11 +321,12 @@ fn headers_slow_a_bucket_before_it_runs_dry() {
     client.send(1, at(0));
     let report = Report {
         pace: Some((Span(500_000_000), Span(2_000_000_000))),
+        counts: true,
         ..Report::default()
     };
     client
         .bucket
-        .succeeded(&report, &client.rules, (1, 1), at(0));
+        .succeeded(&report, BOTH, &client.rules, (1, 1), at(0));
     assert_eq!(
         client.bucket.gate(&client.rules, at(1)),
         Gate::Until(at(500))
@@ -380,7 +381,7 @@ proptest! {
             (0..sent).for_each(|_| plain.release_permit());
             let pause = client.bucket.paused_until().since(time);
             prop_assert!(pause <= Duration::from_millis(60_250), "{:?}", pause);
-            prop_assert!(client.bucket.concurrency(&client.rules).unwrap() >= 1);
+            prop_assert!(client.bucket.concurrency(&client.rules, at(0)).unwrap() >= 1);
         }
         // With nothing in flight it opens by itself.
         let opens = client.bucket.slot(&client.rules, 0, at(now), at(now));
