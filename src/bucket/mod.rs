@@ -196,7 +196,7 @@ impl Bucket {
     }
 
     /// The answer to the request numbered `serial` was a refusal, while `newest` was the last one
-    /// dispatched. Returns whether the bucket has learned from it for the first time.
+    /// admitted.
     pub(crate) fn refused(
         &mut self,
         refusal: &Refusal,
