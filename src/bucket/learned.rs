@@ -23,7 +23,8 @@ use super::{
 /// refusals together count as one.
 ///
 /// No layer learns what it does not enforce: [`RpsLayer`](crate::RpsLayer) no concurrency, and
-/// [`ConcurrencyLayer`](crate::ConcurrencyLayer) neither margin nor rate.
+/// [`ConcurrencyLayer`](crate::ConcurrencyLayer) nothing about windows: of quota headers it only
+/// minds that nothing is left.
 ///
 /// ```
 /// use tower_throttle::{Endpoints, Learning, Quota, ThrottleLayer};
@@ -106,7 +107,8 @@ impl Learning {
     /// What quota headers on successes say is left.
     ///
     /// With nothing left, the bucket pauses until the reset. With a quarter of the limit left or less
-    /// (or ten requests, if no limit is named), what is left is spread evenly until then.
+    /// (or ten requests, if no limit is named), what is left is spread evenly until then, if the bucket
+    /// has a window or learns [rates](Self::rate): others do not know what they have sent.
     pub const fn quota_headers(mut self, on: bool) -> Self {
         self.quota_headers = on;
         self
