@@ -14,12 +14,19 @@ use pin_project_lite::pin_project;
 use crate::admission::Permit;
 
 pin_project! {
-    /// A response body that holds the permit of its request, and what was peeked of an answer.
+    /// The response body of every layer here: it holds the permit of its request, and what was peeked of
+    /// an answer.
     ///
     /// The permit ends when the inner body has ended or failed, or when this is dropped, whichever
-    /// comes first. What was peeked to tell why a server refused is replayed before the rest, frame
-    /// by frame, as it came; so are the end and the error, if that is how far the peeking got.
-    /// Everything else is the inner body's: data, trailers, size hint, end of stream.
+    /// comes first: with the frame after which the inner body says that it has ended, for who knows the
+    /// length may not ask for more. A body that is kept and not read keeps its permit. Of a body that
+    /// had ended from the start, or whose permit ended with the head
+    /// ([`Quota::release_at_head`](crate::Quota::release_at_head), `101`, `CONNECT`), it holds nothing.
+    ///
+    /// What was peeked to tell why a server refused is replayed before the rest, frame by frame, as it
+    /// came; so are the end and the error, if that is how far the peeking got. Everything else is the
+    /// inner body's: data, trailers, errors, size hint, end of stream. It is `Send`, `Sync` and `Unpin`
+    /// whenever the inner body and its frames allow.
     pub struct Body<B>
     where
         B: http_body::Body,

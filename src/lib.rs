@@ -41,6 +41,20 @@
 //! [`Handle`], from `layer.handle()`, shows what each bucket is doing, and changes quotas and pauses
 //! endpoints while requests wait.
 //!
+//! # When the server refuses all the same
+//!
+//! A 429 (or a 503 or 529; [`signal`] says what is understood) is news for everyone at that endpoint:
+//!
+//! - The limiting layer *pauses* the bucket: for as long as the server asked and a little jitter, at most
+//!   `max_pause`; for a back-off if it named no time; or until one of its own requests has ended, if
+//!   there were too many at once.
+//! - It *learns*, as far as [`Learning`] lets it, how many requests the server takes. A lesson only
+//!   narrows what was configured, and is given back while all goes well. [`BucketSnapshot::learned`]
+//!   shows it.
+//! - The retrying layer *sends it again* when the time has come, as old as it was: see [`retry`]. An
+//!   answer that is not retried goes up as it came, with a [`Signal`](signal::Signal) among its
+//!   extensions.
+//!
 //! # How long to wait
 //!
 //! For as long as it takes, by default. `max_waiting(n)` bounds the queue, `max_wait(duration)` the time

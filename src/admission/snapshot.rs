@@ -147,7 +147,8 @@ impl BucketSnapshot {
         self.concurrency
     }
 
-    /// For how long nothing will be admitted, if the bucket is paused.
+    /// For how long nothing will be admitted, if the bucket is paused: by
+    /// [`Handle::pause`](crate::Handle::pause), or because an answer asked for it.
     pub fn paused_for(&self) -> Option<Duration> {
         self.paused_for
     }
@@ -162,13 +163,18 @@ impl BucketSnapshot {
         self.refused
     }
 
-    /// How many answers said that the server was asked for too much.
+    /// How many answers said that the server was asked for too much: those with a
+    /// [`Signal`](crate::signal::Signal), except those about credits.
     pub fn throttled(&self) -> u64 {
         self.throttled
     }
 }
 
-/// What a server's answers have taught about one bucket. See [`Learning`](crate::Learning).
+/// What a server's answers have taught about one bucket, and what is enforced for that.
+///
+/// Each part is `None` where nothing was learned, or where it has been given back.
+/// [`Learning`](crate::Learning) says what is learned from what. Quota headers leave no lesson here:
+/// they pause ([`paused_for`](BucketSnapshot::paused_for)), or slow down until their reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learned {
     lessons: Lessons,
@@ -189,19 +195,20 @@ impl Learned {
         (lessons != Lessons::default()).then_some(Self { lessons })
     }
 
-    /// How many requests the server takes at once.
+    /// How many requests the server seems to take at once; at least 1.
     pub fn concurrency(&self) -> Option<(usize, LearnedFrom)> {
         let (limit, named) = self.lessons.concurrency?;
         Some((limit, LearnedFrom::new(named)))
     }
 
-    /// How many requests the server takes in which time.
+    /// How many requests the server seems to take, at least 1, in any interval of which length. A
+    /// [`margin`](Self::margin) comes on top of the length.
     pub fn rate(&self) -> Option<(u32, Duration, LearnedFrom)> {
         let (n, period, named) = self.lessons.rate?;
         Some((n, Duration::from_nanos(period.0), LearnedFrom::new(named)))
     }
 
-    /// By which part of its period each window is widened, in thousandths.
+    /// By which part of its period each window is widened, in thousandths: 10 to 250.
     pub fn margin(&self) -> Option<u32> {
         self.lessons.margin
     }

@@ -2,8 +2,8 @@
 //!
 //! Each lesson only ever narrows what was configured, and is given back step by step while all goes
 //! well. Refusals come in waves: many requests are on their way when the first of them is refused. A
-//! wave is one piece of news, so requests are numbered as they are dispatched, and whatever was sent
-//! before the news arrived belongs to it.
+//! wave is one piece of news, so requests are numbered as they are admitted, and whatever was on its
+//! way before the news arrived belongs to it.
 
 use super::{
     Lessons, RECENT,
@@ -11,7 +11,30 @@ use super::{
     tick::{Span, Tick},
 };
 
-/// Which lessons a layer learns. All of them by default.
+/// Which lessons a layer learns from its server's answers. All of them by default.
+///
+/// For [`learn`](crate::ThrottleLayer::learn), which all limiting layers have. What was learned of a
+/// bucket shows in its [snapshot](crate::BucketSnapshot::learned).
+///
+/// A lesson narrows what was configured and never widens it, whatever a server says. It concerns the
+/// endpoint, or the group if that is what has the limit; `overall` and the total across partitions
+/// learn nothing. It is given back step by step while requests succeed, and forgotten if nothing has
+/// confirmed it for ten minutes. Many requests may be on their way when the first is refused: their
+/// refusals together count as one.
+///
+/// No layer learns what it does not enforce: [`RpsLayer`](crate::RpsLayer) no concurrency, and
+/// [`ConcurrencyLayer`](crate::ConcurrencyLayer) nothing about windows: of quota headers it only
+/// minds that nothing is left.
+///
+/// ```
+/// use tower_throttle::{Endpoints, Learning, Quota, ThrottleLayer};
+///
+/// // The network's jitter is known here, and configured.
+/// let margin = std::time::Duration::from_millis(100);
+/// let endpoints = Endpoints::new().route("GET /v1/voices", Quota::per_second(5).margin(margin));
+/// let layer = ThrottleLayer::new(endpoints).learn(Learning::all().margin(false));
+/// # let _ = layer;
+/// ```
 #[expect(
     clippy::struct_excessive_bools,
     reason = "four switches are what it is"
@@ -47,28 +70,45 @@ impl Learning {
 
     /// How many requests the server takes at once.
     ///
-    /// From refusals that say so, or else from how many of a wave were accepted; and from
-    /// `maximum-concurrent-requests` on successes.
+    /// From refusals that name the limit, or else from how many were in flight and were not refused;
+    /// and from `maximum-concurrent-requests` on successes. Never fewer than one. After two rounds of
+    /// successes (a round is as many as the limit) one more is tried, and then twice as many more
+    /// after each further round; after a failed try it takes twice as many rounds, up to 48.
     pub const fn concurrency(mut self, on: bool) -> Self {
         self.concurrency = on;
         self
     }
 
-    /// By how much the way there can shorten the time between two requests: widens the windows, by
-    /// at most a quarter of their period.
+    /// By how much the way there can shorten the time between two requests.
+    ///
+    /// A refusal widens the windows by 5 % of their period (10 % if another of the same burst is
+    /// refused, too), each later one doubles that, up to 25 %. After 200 successes it shrinks by 1 %; twice
+    /// as many each time that it was too early. Comes on top of [`Quota::margin`](crate::Quota::margin).
     pub const fn margin(mut self, on: bool) -> Self {
         self.margin = on;
         self
     }
 
-    /// How many requests the server takes in a time, where no window is configured or the configured
-    /// one is refused again and again.
+    /// How many requests the server takes in a time.
+    ///
+    /// Where no window is configured; where refusals go on with the widest margin; where half of a
+    /// window of 8 or more is refused at once; and where a refusal names a limit that is tighter than
+    /// the configured ones. The period is the one that the refusal names, else that of the shortest
+    /// window, else the delay that the refusal asks for, else one second. Never fewer than one request.
+    /// It is given back like concurrency, a round being as many successes as fit into the period.
+    ///
+    /// Switched on, buckets without a window remember what they sent in the last minute, up to 4 096
+    /// requests of eight bytes each.
     pub const fn rate(mut self, on: bool) -> Self {
         self.rate = on;
         self
     }
 
-    /// What quota headers on successes say is left: slows down before nothing is.
+    /// What quota headers on successes say is left.
+    ///
+    /// With nothing left, the bucket pauses until the reset. With a quarter of the limit left or less
+    /// (or ten requests, if no limit is named), what is left is spread evenly until then, if the bucket
+    /// has a window or learns [rates](Self::rate): others do not know what they have sent.
     pub const fn quota_headers(mut self, on: bool) -> Self {
         self.quota_headers = on;
         self
@@ -160,7 +200,7 @@ pub(crate) struct Report {
 pub(crate) struct Sent {
     /// The number of the request that was answered.
     pub(crate) serial: u64,
-    /// The number of the one that was dispatched last.
+    /// The number of the one that was admitted last.
     pub(crate) newest: u64,
     /// How many were dispatched within the learned (or the default) period.
     pub(crate) in_period: u32,

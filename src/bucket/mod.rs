@@ -234,7 +234,7 @@ impl Bucket {
     }
 
     /// The answer to the request numbered `serial` was a refusal, while `newest` was the last one
-    /// dispatched.
+    /// admitted.
     pub(crate) fn refused(
         &mut self,
         refusal: &Refusal,

@@ -114,7 +114,8 @@ macro_rules! builder {
             /// Learns these lessons from answers, and no others.
             ///
             /// All of them by default: each can only narrow what was configured, and is given back
-            /// while all goes well. Applies to the layer's state, and so to all its clones.
+            /// while all goes well. Pauses are none of them, and stay. Applies to the layer's state,
+            /// and so to all its clones.
             pub fn learn(self, learning: crate::Learning) -> Self {
                 self.setup.engine.set_learning(learning);
                 self
@@ -122,9 +123,11 @@ macro_rules! builder {
 
             /// Pauses no bucket for longer than `time` because an answer asks for it.
             ///
-            /// Two minutes by default, as long as openai-python honours. What a refusal asks for
-            /// beyond that is the caller's to see: its answer goes up at once. Applies to the
-            /// layer's state, and so to all its clones.
+            /// Two minutes by default, as long as openai-python honours. Where a server asks for more,
+            /// the bucket opens earlier than it said; whether its answer is waited for is up to
+            /// [`RetryLayer::max_retry_after`](crate::RetryLayer::max_retry_after). Up to a quarter
+            /// of a second of jitter comes on top. Applies to the layer's state, and so to all its
+            /// clones.
             pub fn max_pause(self, time: Duration) -> Self {
                 self.setup.engine.set_max_pause(time);
                 self

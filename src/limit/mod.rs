@@ -3,6 +3,14 @@
 //! [`RpsLayer`], [`ConcurrencyLayer`] and [`ThrottleLayer`] are one engine with windows, permits or
 //! both switched on.
 //!
+//! 1. A request is admitted when every scope that it belongs to has room, and nobody older waits there.
+//!    Otherwise its future waits.
+//! 2. What is counted in the windows is the inner service's `call`. A permit lasts until the response
+//!    body has ended, failed or been dropped.
+//! 3. An answer that is a refusal pauses its bucket, for everybody who waits there, and may teach it
+//!    ([`Learning`](crate::Learning)). To know what it means, up to 4 KiB of its body are read, for at
+//!    most 250 ms, before it is handed up; they are replayed to whoever reads the body.
+//!
 //! # Order
 //!
 //! [`ThrottleLayer`] retries, too, and is the whole stack. By hand, the order is
@@ -19,6 +27,11 @@
 //! Dropping a response future at any point gives back what it holds: a place in a queue, a place in a
 //! window that was granted but not used, a permit. A request that was dispatched has been dispatched:
 //! its stamp in the windows stays. Dropping the response body ends the permit.
+//!
+//! Over a real socket, a request that is dropped in flight is gone for us at once, but its server hears
+//! of it only when the connection or the stream closes. With a concurrency limit that equals the
+//! server's, the next request can get there first, and be refused: where requests are cancelled
+//! often, leave a place free.
 //!
 //! A waiting future has to be polled or dropped. The request at the head of a queue carries the
 //! queue's timer, so a head that is kept without being polled keeps everybody behind it.

@@ -34,6 +34,9 @@ use crate::{
 /// its window holds a permit meanwhile. Here nobody holds anything while waiting, and a request that
 /// the server throttled waits where all requests do, in its old place.
 ///
+/// [`retry`](Self::retry) and [`without_retry`](Self::without_retry) change what is sent again,
+/// [`learn`](Self::learn) what answers teach, [`max_pause`](Self::max_pause) how long they can pause.
+///
 /// ```
 /// use tower::{ServiceBuilder, service_fn};
 /// use tower_throttle::{BoxError, Endpoints, Quota, ThrottleLayer};
@@ -48,6 +51,19 @@ use crate::{
 ///     }));
 /// # let _ = client;
 /// ```
+///
+/// # Limits on waiting
+///
+/// [`max_wait`](Self::max_wait) and [`max_waiting`](Self::max_waiting) apply to each attempt, and a retry
+/// that they refuse ends as [`Refused`](crate::Refused) and not as the answer that was to be retried.
+/// A [`Deadline`](crate::Deadline) holds for all attempts together, and so does the retry layer's
+/// [`max_total`](RetryLayer::max_total): a retry that would pass one of them is not begun, and the answer
+/// goes up.
+///
+/// # Cancellation
+///
+/// Dropping the response future ends the attempt that is under way, and none comes after. What it held
+/// goes to the next in line: see [Cancellation](crate#cancellation).
 #[derive(Clone, Debug)]
 pub struct ThrottleLayer {
     setup: Setup,
@@ -74,12 +90,13 @@ impl ThrottleLayer {
     /// Retries as `retry` says.
     ///
     /// What answers mean is told by this layer's [`classify`](Self::classify), not by that of `retry`.
+    /// The budget is the one of `retry`, and shared with its clones elsewhere.
     pub fn retry(mut self, retry: RetryLayer) -> Self {
         self.retry = Some(retry);
         self
     }
 
-    /// Sends each request once, and hands up whatever comes back.
+    /// Sends each request once, and hands up whatever comes back. Refusals pause and teach all the same.
     pub fn without_retry(mut self) -> Self {
         self.retry = None;
         self

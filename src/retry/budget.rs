@@ -17,7 +17,8 @@ pub(super) const PER_SUCCESS: f64 = 0.1;
 /// that keeps the server down. It belongs to a layer; all services of the layer share it. Throttling
 /// answers take nothing: who is told when to come back may come back.
 ///
-/// The default holds 100 retries and adds 0.1 per success.
+/// The default holds 100 retries (AWS's standard mode has 500 units, and takes 5 for one) and adds 0.1
+/// per success (the example of gRPC's A6).
 #[derive(Debug)]
 pub struct Budget {
     /// In millionths, so that fractions add up exactly.

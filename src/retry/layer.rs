@@ -13,6 +13,10 @@ use crate::{BoxError, peek::Classifier, signal::Classify};
 
 /// Retries what failed, as the [module](crate::retry) says.
 ///
+/// The outermost of a stack by hand; [`ThrottleLayer`](crate::ThrottleLayer) has one inside. Its error is
+/// a [`BoxError`]: the inner service's last one, as it came. The inner service has to be `Clone`, since
+/// each request takes one along for its retries.
+///
 /// The layer is its own builder. Settings apply to the services that this value of the layer makes;
 /// the budget belongs to the layer and its clones.
 ///
@@ -98,17 +102,19 @@ impl RetryLayer {
         self.with(|rules| rules.policy.max_retry_after = delay)
     }
 
-    /// How long to wait where the server does not say.
+    /// How long to wait where the server does not say. By default [`Backoff::full`] from 500 ms (the
+    /// Anthropic, `OpenAI` and Stripe SDKs) to 20 s (AWS's standard mode).
     pub fn backoff(self, backoff: Backoff) -> Self {
         self.with(|rules| rules.backoff = backoff)
     }
 
-    /// How much load retries may add, instead of the default [`Budget`].
+    /// How much load retries may add, instead of the default [`Budget`]: 100 retries, and a tenth of
+    /// one for each success. Throttling answers take nothing from it.
     pub fn budget(self, budget: Budget) -> Self {
         self.with(|rules| rules.budget = Some(Arc::new(budget)))
     }
 
-    /// Retries however many requests fail.
+    /// Retries however many requests fail; attempts and times still limit each of them.
     pub fn without_budget(self) -> Self {
         self.with(|rules| rules.budget = None)
     }
