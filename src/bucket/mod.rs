@@ -286,7 +286,8 @@ impl Bucket {
             return;
         }
         let learned = self.learned.get_or_insert_default();
-        let period = learned.period();
+        // A little more than the period, as the answer comes a little later than the request went.
+        let period = learned.period().map(|period| period.plus(Span(period.0 / 4)));
         let sent = Sent {
             serial,
             newest,
