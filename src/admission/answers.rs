@@ -2,9 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use tokio::time::Instant;
-
-use super::{Engine, state::Taken};
+use super::{Engine, ready::ReadyAt, state::Taken};
 use crate::{
     bucket::{Refusal, RefusalKind, Report},
     signal::{QuotaReport, Signal, SignalKind, SignalScope},
@@ -21,7 +19,7 @@ const LITTLE: u64 = 4;
 const FEW: u64 = 10;
 
 impl Engine {
-    pub(super) fn refused(&self, taken: Taken, signal: &Signal) -> Option<Instant> {
+    pub(super) fn refused(&self, taken: Taken, signal: &Signal) -> Option<ReadyAt> {
         let kind = match signal.kind() {
             SignalKind::Rate => RefusalKind::Rate,
             SignalKind::Concurrency => {
@@ -43,9 +41,11 @@ impl Engine {
             };
             let opens = state.refused(taken, &refusal, everything, now, wakes);
             self.note(state.learned);
-            opens
+            // A retry would come too early if it came after the pause.
+            let too_long = refusal.retry_after > Some(refusal.ceiling);
+            Some(opens).filter(|_| !too_long)
         });
-        self.clock.instant(opens)
+        Some(ReadyAt(opens.and_then(|opens| self.clock.instant(opens))))
     }
 
     /// The head of an answer names a delay, and what else it says is not known yet.

@@ -1,8 +1,6 @@
 use std::{borrow::Borrow, fmt, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
-
-use super::{Engine, state::Taken};
+use super::{Engine, ready::ReadyAt, state::Taken};
 use crate::signal::{QuotaReport, Signal};
 
 /// Places and permits of a request that has been admitted and not yet dispatched.
@@ -22,6 +20,15 @@ impl<E: Borrow<Arc<Engine>>> Grant<E> {
             engine,
             taken: Some(taken),
         }
+    }
+
+    /// Whether a pause has begun since the request was admitted: then it must not go out.
+    pub(crate) fn is_called_back(&self) -> bool {
+        let paused = |taken| {
+            let engine: &Engine = self.engine.borrow();
+            engine.with(|state, now, _| state.is_paused(taken, now))
+        };
+        self.taken.is_some_and(paused)
     }
 
     /// Calls the inner service, and stamps the places with the time at which that has returned.
@@ -101,7 +108,7 @@ pub(crate) struct Permit {
 impl Permit {
     /// The answer was a refusal: its bucket hears of it, and everyone who waits there. Returns when the
     /// endpoint opens again, as far as can be told, unless this is nothing to wait for.
-    pub(crate) fn refused(&self, signal: &Signal) -> Option<Instant> {
+    pub(crate) fn refused(&self, signal: &Signal) -> Option<ReadyAt> {
         self.engine.refused(self.taken, signal)
     }
 

@@ -67,7 +67,8 @@ pub(crate) struct Taken {
 /// What a look at one's place in the queue finds.
 #[derive(Debug)]
 pub(super) enum Look {
-    Granted(Taken),
+    /// Its places, and its age, in case it has to come back.
+    Granted(Taken, Age),
     Refused(Refused),
     /// Look again when woken, and at this time.
     Wait(WaiterId, Tick),
@@ -275,7 +276,7 @@ impl State {
             .then(|| self.admit(leaf, now))
             .flatten();
         if let Some(taken) = taken {
-            return Look::Granted(taken);
+            return Look::Granted(taken, age);
         }
         if let Some(refused) = self.refuse_entry(leaf, age, limit, max_waiting, now) {
             return Look::Refused(refused);
@@ -294,12 +295,9 @@ impl State {
             limit,
         }) as u32);
         self.limited += usize::from(limit.is_some());
-        self.each(leaf, |node, _, _| {
-            node.contest.get_or_insert_default().waiting += 1;
-        });
-        self.queue(leaf).insert((age.0, id.0), Entrant::Waiter(id));
+        self.join(leaf, (age.0, id.0), id);
         self.settle(leaf, now, wakes);
-        self.look(id, wakes)
+        self.look(id, now, wakes)
     }
 
     /// Why a request may not even begin to wait.
@@ -436,7 +434,7 @@ impl State {
                 self.settle(leaf, now, wakes);
             }
         }
-        self.look(id, wakes)
+        self.look(id, now, wakes)
     }
 
     fn rank(&self, id: WaiterId) -> usize {
@@ -447,15 +445,17 @@ impl State {
         })
     }
 
-    fn look(&mut self, id: WaiterId, wakes: &mut Wakes) -> Look {
+    fn look(&mut self, id: WaiterId, now: Tick, wakes: &mut Wakes) -> Look {
+        self.call_back(id, now, wakes);
         let waiter = &self.waiters[id.0 as usize];
         let until = match &waiter.stage {
             Stage::Queued => waiter.alarm.min(waiter.limit.until),
             // Polled before an older one that has its places too: that one is on its way.
             Stage::Granted(taken) if !self.is_first_to_leave(taken.leaf, id) => Tick::NEVER,
             Stage::Granted(_) | Stage::Refused(_) => {
-                return match self.forget(id, wakes).stage {
-                    Stage::Granted(taken) => Look::Granted(taken),
+                let waiter = self.forget(id, wakes);
+                return match waiter.stage {
+                    Stage::Granted(taken) => Look::Granted(taken, waiter.age),
                     Stage::Refused(refused) => Look::Refused(*refused),
                     Stage::Queued => unreachable!("matched above"),
                 };
@@ -463,6 +463,55 @@ impl State {
         };
         self.waiters[id.0 as usize].armed = until;
         Look::Wait(id, until)
+    }
+
+    /// Puts a request that has its places and has not gone out back into its place in the queue, if a
+    /// pause has begun since.
+    fn call_back(&mut self, id: WaiterId, now: Tick, wakes: &mut Wakes) {
+        let waiter = &mut self.waiters[id.0 as usize];
+        let place = (waiter.age.0, id.0);
+        let Stage::Granted(taken) = waiter.stage else {
+            return;
+        };
+        if !self.is_paused(taken, now) {
+            return;
+        }
+        let waiter = &mut self.waiters[id.0 as usize];
+        waiter.stage = Stage::Queued;
+        waiter.alarm = Tick::NEVER;
+        self.give_back(taken);
+        self.has_left(taken.leaf, place, wakes);
+        self.join(taken.leaf, place, id);
+        self.settle(taken.leaf, now, wakes);
+    }
+
+    /// Whether a scope of an admitted request is paused.
+    pub(super) fn is_paused(&self, taken: Taken, now: Tick) -> bool {
+        self.path(taken.leaf).any(|id| {
+            let node = self.node(id);
+            node.bucket
+                .paused_until()
+                .max(self.spec(node.spec).paused_until)
+                > now
+        })
+    }
+
+    /// Takes its place in the queue of its leaf, and is counted all the way up.
+    fn join(&mut self, leaf: NodeId, place: (u64, u32), id: WaiterId) {
+        self.each(leaf, |node, _, _| {
+            node.contest.get_or_insert_default().waiting += 1;
+        });
+        self.queue(leaf).insert(place, Entrant::Waiter(id));
+    }
+
+    /// Is no longer among those that are leaving; the next one can.
+    fn has_left(&mut self, leaf: NodeId, place: (u64, u32), wakes: &mut Wakes) {
+        let contest = self.node_mut(leaf).contest.as_mut();
+        let contest = contest.expect("it has somebody leaving");
+        contest.leaving.remove(&place);
+        if let Some(&(_, next)) = contest.leaving.first() {
+            wakes.wake(self.waiters[next as usize].waker.take());
+        }
     }
 
     fn is_first_to_leave(&self, leaf: NodeId, id: WaiterId) -> bool {
@@ -477,15 +526,7 @@ impl State {
         let waiter = self.waiters.remove(id.0 as usize);
         self.limited -= usize::from(waiter.limit.is_some());
         if let Stage::Granted(Taken { leaf, .. }) = waiter.stage {
-            let contest = self
-                .node_mut(leaf)
-                .contest
-                .as_mut()
-                .expect("it has somebody leaving");
-            contest.leaving.remove(&(waiter.age.0, id.0));
-            if let Some(&(_, next)) = contest.leaving.first() {
-                wakes.wake(self.waiters[next as usize].waker.take());
-            }
+            self.has_left(leaf, (waiter.age.0, id.0), wakes);
             self.tidy(leaf);
         }
         if self.waiters.is_empty() && self.waiters.capacity() > 64 {

@@ -44,6 +44,8 @@ pub struct Deadline(pub Instant);
 pub(crate) struct Waiting {
     engine: Arc<Engine>,
     patience: Patience,
+    /// Once it has been in a queue: where it belongs if it has to come back.
+    age: Option<Age>,
     /// Its entry in the engine, from the first poll until the answer has been fetched.
     waiter: Option<WaiterId>,
     /// Boxed since few of those who wait ever need one.
@@ -55,6 +57,7 @@ impl Waiting {
         Self {
             engine,
             patience,
+            age: None,
             waiter: None,
             timer: None,
         }
@@ -68,8 +71,9 @@ impl Waiting {
     ) -> Poll<Result<Grant<Arc<Engine>>, BoxError>> {
         loop {
             let until = match self.look(cx, request) {
-                Ok(Look::Granted(taken)) => {
+                Ok(Look::Granted(taken, age)) => {
                     self.waiter = None;
+                    self.age = Some(age);
                     return Poll::Ready(Ok(Grant::new(Arc::clone(&self.engine), taken)));
                 }
                 Ok(Look::Refused(refused)) => {
@@ -125,7 +129,7 @@ impl Waiting {
     ) -> Result<Look, BoxError> {
         let engine = &*self.engine;
         let target = engine.routes.resolve(request)?;
-        let age = request.extensions().get::<Age>().copied();
+        let age = self.age.or(request.extensions().get().copied());
         let deadline = request.extensions().get::<Deadline>();
         let deadline = deadline.map(|&Deadline(instant)| engine.clock.tick(instant));
         Ok(engine.with(|state, now, wakes| {

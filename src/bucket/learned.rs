@@ -273,12 +273,12 @@ impl Estimate {
         estimate
     }
 
-    /// As a success named it: what is known needs no trying.
-    fn named(value: u32, newest: u64) -> Self {
+    /// As a success named it, before any refusal.
+    fn named(value: u32) -> Self {
         Self {
-            value: value.max(1),
+            value,
             named: true,
-            ..Self::new(0, None, newest)
+            ..Self::new(0, None, 0)
         }
     }
 
@@ -516,7 +516,7 @@ impl Learned {
             ceiling.succeeded(sent, sent.in_flight.unwrap_or(0));
         }
         if let Some(maximum) = report.maximum_concurrency {
-            self.ceiling = Some(Estimate::named(maximum, sent.newest));
+            self.named_by_success(maximum.max(1), sent);
             self.forgotten_at = Some(now.after(KEPT));
         }
         let configured = rules.concurrency();
@@ -533,6 +533,21 @@ impl Learned {
             self.forgotten_at = Some(self.forgotten_at().max(now.after(KEPT)));
         }
         report.empty_for.map_or(Tick::NONE, |span| now.after(span))
+    }
+
+    fn named_by_success(&mut self, maximum: u32, sent: Sent) {
+        match &mut self.ceiling {
+            // It was sent before the refusals that lowered the limit, and knows no better.
+            Some(ceiling) if sent.serial <= ceiling.wave && maximum > ceiling.value => {}
+            Some(ceiling) => {
+                ceiling.value = maximum;
+                ceiling.named = true;
+                // What is known needs no trying.
+                ceiling.successes = 0;
+                ceiling.raise = 0;
+            }
+            ceiling => *ceiling = Some(Estimate::named(maximum)),
+        }
     }
 
     pub(super) fn ceiling(&self) -> Option<usize> {

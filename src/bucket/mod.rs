@@ -287,7 +287,9 @@ impl Bucket {
         }
         let learned = self.learned.get_or_insert_default();
         // A little more than the period, as the answer comes a little later than the request went.
-        let period = learned.period().map(|period| period.plus(Span(period.0 / 4)));
+        let period = learned
+            .period()
+            .map(|period| period.plus(Span(period.0 / 4)));
         let sent = Sent {
             serial,
             newest,

@@ -36,7 +36,7 @@ pin_project! {
         /// Its turn.
         Queued { waiting: Waiting, service: S, request: R, setup: Arc<Setup> },
         /// The inner service's readiness, with places in every scope.
-        Readying { grant: Grant<Arc<Engine>>, service: S, request: R, setup: Arc<Setup> },
+        Readying { grant: Grant<Arc<Engine>>, waiting: Waiting, service: S, request: R, setup: Arc<Setup> },
         /// The inner service's answer.
         Calling { #[pin] future: F, permit: Permit, is_connect: bool, setup: Arc<Setup> },
         /// The beginning of the answer's body.
@@ -80,7 +80,7 @@ impl<S, R, F, P> ResponseFuture<S, R, F, P> {
 
 impl<S, B, ResB> Future for ResponseFuture<S, Request<B>, S::Future, Peek<ResB>>
 where
-    S: Service<Request<B>, Response = Response<ResB>>,
+    S: Service<Request<B>, Response = Response<ResB>> + Clone,
     S::Error: Into<BoxError>,
     ResB: http_body::Body,
 {
@@ -95,10 +95,10 @@ where
                 } => {
                     let granted = ready!(waiting.poll(cx, request));
                     let StateOwned::Queued {
+                        waiting,
                         service,
                         request,
                         setup,
-                        ..
                     } = state.as_mut().project_replace(State::Done)
                     else {
                         unreachable!("matched above")
@@ -106,6 +106,7 @@ where
                     let grant = granted?;
                     state.set(State::Readying {
                         grant,
+                        waiting,
                         service,
                         request,
                         setup,
@@ -115,6 +116,7 @@ where
                     let readied = ready!(service.poll_ready(cx));
                     let StateOwned::Readying {
                         grant,
+                        waiting,
                         mut service,
                         request,
                         setup,
@@ -124,6 +126,17 @@ where
                     };
                     // On an error the grant is dropped, and the next in line takes its places.
                     readied.map_err(Into::into)?;
+                    if grant.is_called_back() {
+                        // Back into its place, with an instance that has reserved nothing.
+                        drop(grant);
+                        state.set(State::Queued {
+                            waiting,
+                            service: service.clone(),
+                            request,
+                            setup,
+                        });
+                        continue;
+                    }
                     let is_connect = request.method() == Method::CONNECT;
                     let (future, permit) = grant.dispatch(|| service.call(request));
                     state.set(State::Calling {

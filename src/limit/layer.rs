@@ -43,9 +43,13 @@ impl Setup {
         B: http_body::Body,
     {
         if let Some(signal) = response.extensions().get::<Signal>() {
-            if let Some(opens) = permit.refused(signal) {
-                let wait = opens.saturating_duration_since(Instant::now());
-                let mut ready = Some(opens).filter(|_| self.patience.allows(wait));
+            if let Some(ReadyAt(ready)) = permit.refused(signal) {
+                let now = Instant::now();
+                let bearable = |opens: &Instant| {
+                    let wait = opens.saturating_duration_since(now);
+                    self.patience.allows(wait)
+                };
+                let mut ready = ready.filter(bearable);
                 // In a stack, whoever keeps the retry longest is right.
                 if let Some(&ReadyAt(below)) = response.extensions().get() {
                     ready = ready.zip(below).map(|(opens, below)| opens.max(below));

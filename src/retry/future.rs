@@ -102,22 +102,15 @@ pub(crate) struct Again<S, B> {
     service: S,
     head: request::Parts,
     spare: Option<Spare<B>>,
-    joint: bool,
     progress: Progress,
 }
 
 impl<S, B> Again<S, B> {
-    pub(super) fn new(
-        service: S,
-        head: request::Parts,
-        spare: Option<Spare<B>>,
-        joint: bool,
-    ) -> Self {
+    pub(super) fn new(service: S, head: request::Parts, spare: Option<Spare<B>>) -> Self {
         Self {
             service,
             head,
             spare,
-            joint,
             progress: Progress::new(),
         }
     }
@@ -131,8 +124,7 @@ impl<S, B> Again<S, B> {
             &self.head.extensions,
             now,
         );
-        self.progress
-            .decide(failure, request, rules, self.joint, now)
+        self.progress.decide(failure, request, rules, now)
     }
 
     /// The request once more.

@@ -150,13 +150,11 @@ pub(super) enum Wait {
 }
 
 impl Policy {
-    /// `joint`: the limiting layer below is part of the same layer.
     pub(super) fn decide(
         &self,
         failure: &Failure,
         request: Facts,
         state: State,
-        joint: bool,
         own: impl FnOnce() -> Duration,
     ) -> Decision {
         let Some(charged) = self.is_retried(failure, request.repeatable) else {
@@ -172,9 +170,7 @@ impl Policy {
         let held_for = failure.held_for.unwrap_or_default();
         let wait = match failure.held_for {
             // The time of the answer was read a moment later than by the layer below.
-            Some(held_for)
-                if joint && named.unwrap_or_default() <= held_for.saturating_add(TICK) =>
-            {
+            Some(held_for) if named.unwrap_or_default() <= held_for.saturating_add(TICK) => {
                 // A busy server that names no delay gets the back-off that was asked for.
                 let own = if charged { own() } else { Duration::ZERO };
                 if own > held_for {
@@ -365,7 +361,7 @@ mod tests {
     };
 
     fn wait_of(policy: &Policy, failure: Failure, request: Facts, state: State) -> Option<Wait> {
-        match policy.decide(&failure, request, state, false, || OWN) {
+        match policy.decide(&failure, request, state, || OWN) {
             Decision::Return => None,
             Decision::Retry { wait, .. } => Some(wait),
         }
@@ -496,7 +492,7 @@ mod tests {
     #[test]
     fn what_the_other_half_holds_back_does_not_sleep() {
         let policy = Policy::default();
-        let decide = |failure| match policy.decide(&failure, POST, FIRST, true, || OWN) {
+        let decide = |failure| match policy.decide(&failure, POST, FIRST, || OWN) {
             Decision::Retry { wait, .. } => wait,
             Decision::Return => panic!("a 429 is retried"),
         };

@@ -65,7 +65,6 @@ impl Progress {
         failure: &Failure,
         request: Facts,
         rules: &Rules,
-        joint: bool,
         now: Instant,
     ) -> Option<Wakeup> {
         let started = *self.first_failure.get_or_insert(now);
@@ -75,7 +74,7 @@ impl Progress {
         };
         let (attempts, previous) = (self.attempts, self.previous);
         let own = || rules.backoff.wait(attempts, previous);
-        let decision = rules.policy.decide(failure, request, state, joint, own);
+        let decision = rules.policy.decide(failure, request, state, own);
         let Decision::Retry {
             wait,
             charged,

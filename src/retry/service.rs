@@ -81,9 +81,6 @@ pub(crate) struct Core<S, M> {
 
 /// What surrounds a [`Core`].
 pub(crate) trait Mode {
-    /// Whether the inner service belongs to the same layer. Then a throttled request goes straight
-    /// back to its place there, and does not sleep here, wherever that half says that it keeps it.
-    const JOINT: bool;
     /// Where what it takes to send a request again is kept.
     type Kept<T>: From<T> + BorrowMut<T>;
 }
@@ -93,7 +90,6 @@ pub(crate) trait Mode {
 pub(crate) enum Alone {}
 
 impl Mode for Alone {
-    const JOINT: bool = false;
     type Kept<T> = T;
 }
 
@@ -102,7 +98,6 @@ impl Mode for Alone {
 pub(crate) enum Joint {}
 
 impl Mode for Joint {
-    const JOINT: bool = true;
     /// Boxed, so that a request which waits in a layer without retries does not pay for its space.
     type Kept<T> = Box<T>;
 }
@@ -163,14 +158,14 @@ where
                 let unready = self.inner.clone();
                 let mut service = std::mem::replace(&mut self.inner, unready);
                 let future = service.call(Request::from_parts(head.clone(), body));
-                let again = Again::new(service, head, Some(spare), M::JOINT);
+                let again = Again::new(service, head, Some(spare));
                 Attempting::calling(future, Some(again), rules)
             }
             Plan::Collect(collecting) => {
                 // The readied instance may have reserved something, which it must not hold while the
                 // body is read. Only its drop gives that back; a clone has reserved nothing.
                 self.inner = self.inner.clone();
-                let again = Again::new(self.inner.clone(), head, None, M::JOINT);
+                let again = Again::new(self.inner.clone(), head, None);
                 Attempting::collecting(collecting, again, rules)
             }
         }

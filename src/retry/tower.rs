@@ -91,8 +91,7 @@ impl<B: 'static, A> Policy<Request<B>, Response<A>, BoxError> for RetryPolicy {
                 request.extensions(),
                 now,
             );
-            self.progress
-                .decide(&failure, facts, &self.rules, false, now)
+            self.progress.decide(&failure, facts, &self.rules, now)
         });
         match (wakeup, &mut *result) {
             (Some(wakeup), _) => {
