@@ -34,9 +34,9 @@ pin_project! {
     #[project_replace = StateOwned]
     enum State<S, R, F, P> {
         /// Its turn.
-        Queued { waiting: Waiting, service: S, request: R, setup: Arc<Setup> },
+        Queued { turn: Turn<S, R> },
         /// The inner service's readiness, with places in every scope.
-        Readying { grant: Grant<Arc<Engine>>, waiting: Waiting, service: S, request: R, setup: Arc<Setup> },
+        Readying { grant: Grant<Arc<Engine>>, turn: Turn<S, R> },
         /// The inner service's answer.
         Calling { #[pin] future: F, permit: Permit, is_connect: bool, setup: Arc<Setup> },
         /// The beginning of the answer's body.
@@ -48,14 +48,24 @@ pin_project! {
     }
 }
 
+/// What a request needs for as long as it has not gone out.
+struct Turn<S, R> {
+    waiting: Waiting,
+    service: S,
+    request: R,
+    setup: Arc<Setup>,
+}
+
 impl<S, R, F, P> ResponseFuture<S, R, F, P> {
     pub(super) fn queued(waiting: Waiting, service: S, request: R, setup: Arc<Setup>) -> Self {
         Self {
             state: State::Queued {
-                waiting,
-                service,
-                request,
-                setup,
+                turn: Turn {
+                    waiting,
+                    service,
+                    request,
+                    setup,
+                },
             },
         }
     }
@@ -90,37 +100,19 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProj::Queued {
-                    waiting, request, ..
-                } => {
-                    let granted = ready!(waiting.poll(cx, request));
-                    let StateOwned::Queued {
-                        waiting,
-                        service,
-                        request,
-                        setup,
-                    } = state.as_mut().project_replace(State::Done)
+                StateProj::Queued { turn } => {
+                    let granted = ready!(turn.waiting.poll(cx, &turn.request));
+                    let StateOwned::Queued { turn } = state.as_mut().project_replace(State::Done)
                     else {
                         unreachable!("matched above")
                     };
                     let grant = granted?;
-                    state.set(State::Readying {
-                        grant,
-                        waiting,
-                        service,
-                        request,
-                        setup,
-                    });
+                    state.set(State::Readying { grant, turn });
                 }
-                StateProj::Readying { service, .. } => {
-                    let readied = ready!(service.poll_ready(cx));
-                    let StateOwned::Readying {
-                        grant,
-                        waiting,
-                        mut service,
-                        request,
-                        setup,
-                    } = state.as_mut().project_replace(State::Done)
+                StateProj::Readying { turn, .. } => {
+                    let readied = ready!(turn.service.poll_ready(cx));
+                    let StateOwned::Readying { grant, mut turn } =
+                        state.as_mut().project_replace(State::Done)
                     else {
                         unreachable!("matched above")
                     };
@@ -129,21 +121,17 @@ where
                     if grant.is_called_back() {
                         // Back into its place, with an instance that has reserved nothing.
                         drop(grant);
-                        state.set(State::Queued {
-                            waiting,
-                            service: service.clone(),
-                            request,
-                            setup,
-                        });
+                        turn.service = turn.service.clone();
+                        state.set(State::Queued { turn });
                         continue;
                     }
-                    let is_connect = request.method() == Method::CONNECT;
-                    let (future, permit) = grant.dispatch(|| service.call(request));
+                    let is_connect = turn.request.method() == Method::CONNECT;
+                    let (future, permit) = grant.dispatch(|| turn.service.call(turn.request));
                     state.set(State::Calling {
                         future,
                         permit,
                         is_connect,
-                        setup,
+                        setup: turn.setup,
                     });
                 }
                 StateProj::Calling { future, .. } => {
@@ -158,11 +146,13 @@ where
                     else {
                         unreachable!("matched above")
                     };
-                    let response = result?;
-                    let tunnel = is_connect && response.status().is_success()
-                        || response.status() == StatusCode::SWITCHING_PROTOCOLS;
-                    let permit = if tunnel { permit.until_head() } else { permit };
-                    match setup.classifier.look(response.map(Body::new)) {
+                    let response = result?.map(Body::new);
+                    let permit = if opens_a_tunnel(is_connect, response.status()) {
+                        permit.until_head()
+                    } else {
+                        permit
+                    };
+                    match setup.classifier.look(response) {
                         Ok(response) => return Poll::Ready(Ok(setup.answered(response, permit))),
                         Err(peek) => {
                             setup.peeking(&peek, &permit);
@@ -194,6 +184,11 @@ where
             }
         }
     }
+}
+
+/// Whether what follows the head is no answer any more, and may never end.
+fn opens_a_tunnel(is_connect: bool, status: StatusCode) -> bool {
+    is_connect && status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 impl<S, R, F, P> fmt::Debug for ResponseFuture<S, R, F, P> {
