@@ -4,7 +4,11 @@
 //! lock (DESIGN.md says what was measured), and admits a request in all of its scopes in one step,
 //! or not at all: nobody holds a place in one scope while waiting for another.
 //!
-//! - [`state`]: the decisions, as data; time is a parameter.
+//! - [`state`]: what there is; taking and giving back. Time is a parameter.
+//! - [`contest`]: who is next, from the leaves to the root.
+//! - [`queue`]: a request's way through the queue of its endpoint.
+//! - [`slots`]: when its turn comes, and who need not wait for it.
+//! - [`lessons`], [`answers`]: what answers mean, and to whom.
 //! - [`table`]: buckets that come and go with the keys in use.
 //! - [`wait`]: the future's half of waiting, with the timers.
 //! - [`grant`]: what an admitted request holds, returned on drop.
@@ -12,10 +16,14 @@
 mod age;
 mod answers;
 mod clock;
+mod contest;
 mod grant;
 mod handle;
+mod lessons;
 mod node;
+mod queue;
 mod ready;
+mod slots;
 mod snapshot;
 mod state;
 mod table;
