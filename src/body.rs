@@ -25,8 +25,8 @@ pin_project! {
     ///
     /// What was peeked to tell why a server refused is replayed before the rest, frame by frame, as it
     /// came; so are the end and the error, if that is how far the peeking got. Everything else is the
-    /// inner body's: data, trailers, errors, size hint, end of stream. It is `Send`, `Sync` and `Unpin`
-    /// whenever the inner body and its frames allow.
+    /// inner body's: data, trailers, errors, size hint, end of stream. It is `Send` and `Sync` if the
+    /// inner body, its data and its error are, and `Unpin` if the inner body is.
     pub struct Body<B>
     where
         B: http_body::Body,

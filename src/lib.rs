@@ -47,13 +47,13 @@
 //!
 //! - The limiting layer *pauses* the bucket: for as long as the server asked and a little jitter, at most
 //!   `max_pause`; for a back-off if it named no time; or until one of its own requests has ended, if
-//!   there were too many at once.
+//!   there were too many at once. Who has been admitted and not sent waits again.
 //! - It *learns*, as far as [`Learning`] lets it, how many requests the server takes. A lesson only
-//!   narrows what was configured, and is given back while all goes well. [`BucketSnapshot::learned`]
-//!   shows it.
-//! - The retrying layer *sends it again* when the time has come, as old as it was: see [`retry`]. An
-//!   answer that is not retried goes up as it came, with a [`Signal`](signal::Signal) among its
-//!   extensions.
+//!   narrows what was configured, is given back while all goes well, and ends by itself.
+//!   [`BucketSnapshot::learned`] shows it.
+//! - The retrying layer *sends it again* when the time has come, as old as it was; above a limiting
+//!   layer it waits in its old place. See [`retry`]. An answer that is not retried goes up as it came,
+//!   with a [`Signal`](signal::Signal) among its extensions.
 //!
 //! # How long to wait
 //!

@@ -48,8 +48,8 @@ impl Handle {
     /// Takes effect at once, for all partitions and for keys not seen yet, and wakes those it admits.
     /// What has been dispatched already still counts: a window that is longer than the one before
     /// takes the requests it cannot see for as recent as they can have been. A bucket that had no
-    /// window at all knows what it has sent in the last minute, as far as its layer
-    /// [learns](crate::Learning::rate) rates.
+    /// window at all knows what it has sent in the last minute, as far as its layer learns
+    /// [rates](crate::Learning::rate) or from [quota headers](crate::Learning::quota_headers).
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Handle {
     /// Admits nothing more to an endpoint for `time`, from now on.
     ///
     /// Applies to all partitions, and to keys not seen yet. A pause that ends later already stays as
-    /// it is. What is in flight is not touched.
+    /// it is. What is in flight is not touched; who has been admitted and not sent returns to the queue.
     ///
     /// # Errors
     ///
@@ -97,7 +97,8 @@ impl Handle {
     /// Forgets all keys that are idle, and gives their memory back.
     ///
     /// Later calls do so anyway, a few keys each. A key is idle when nobody waits for it, nothing is
-    /// in flight, it is not paused, and no window still counts a request of it.
+    /// in flight, it is not paused, no window still counts a request of it, and no
+    /// [lesson](crate::Learning) about it is kept.
     pub fn sweep(&self) {
         self.engine.with(|state, now, _| state.sweep(now));
     }

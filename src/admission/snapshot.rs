@@ -172,7 +172,7 @@ impl BucketSnapshot {
 
 /// What a server's answers have taught about one bucket, and what is enforced for that.
 ///
-/// Each part is `None` where nothing was learned, or where it has been given back.
+/// Each part is `None` where nothing was learned, or where it has been given back or has ended.
 /// [`Learning`](crate::Learning) says what is learned from what. Quota headers leave no lesson here:
 /// they pause ([`paused_for`](BucketSnapshot::paused_for)), or slow down until their reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +186,8 @@ pub struct Learned {
 pub enum LearnedFrom {
     /// The server named the limit, in a refusal or in the headers of a success.
     Named,
-    /// From which requests were refused and which were not.
+    /// From which requests were refused and which were not: no limit was named, or fewer than that were
+    /// accepted.
     Refusals,
 }
 

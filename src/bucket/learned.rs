@@ -18,9 +18,9 @@ use super::{
 ///
 /// A lesson narrows what was configured and never widens it, whatever a server says. It concerns the
 /// endpoint, or the group if that is what has the limit; `overall` and the total across partitions
-/// learn nothing. It is given back step by step while requests succeed, and forgotten if nothing has
-/// confirmed it for ten minutes. Many requests may be on their way when the first is refused: their
-/// refusals together count as one.
+/// learn nothing. It is given back step by step while requests succeed, and ends if nothing has
+/// confirmed it for ten minutes, whether anything succeeds meanwhile or not. Many requests may be on
+/// their way when the first is refused: their refusals together count as one.
 ///
 /// No layer learns what it does not enforce: [`RpsLayer`](crate::RpsLayer) no concurrency, and
 /// [`ConcurrencyLayer`](crate::ConcurrencyLayer) nothing about windows: of quota headers it only
@@ -70,10 +70,15 @@ impl Learning {
 
     /// How many requests the server takes at once.
     ///
-    /// From refusals that name the limit, or else from how many were in flight and were not refused;
-    /// and from `maximum-concurrent-requests` on successes. Never fewer than one. After two rounds of
-    /// successes (a round is as many as the limit) one more is tried, and then twice as many more
-    /// after each further round; after a failed try it takes twice as many rounds, up to 48.
+    /// From how many were in flight and were not refused, even if the refusal names a higher limit,
+    /// since others may have the rest; if it names a lower one, that counts. And from
+    /// `maximum-concurrent-requests` on successes, except those of requests that were sent before a
+    /// refusal: they raise nothing. Never fewer than one.
+    ///
+    /// After two rounds of successes (a round is as many as the limit) one more is tried, and then
+    /// twice as many more after each further round; after a failed try it takes twice as many rounds,
+    /// up to 48, for limits that were named as well. Only successes count that came while as many
+    /// were in flight as the limit allows.
     pub const fn concurrency(mut self, on: bool) -> Self {
         self.concurrency = on;
         self
@@ -93,12 +98,14 @@ impl Learning {
     ///
     /// Where no window is configured; where refusals go on with the widest margin; where half of a
     /// window of 8 or more is refused at once; and where a refusal names a limit that is tighter than
-    /// the configured ones. The period is the one that the refusal names, else that of the shortest
-    /// window, else the delay that the refusal asks for, else one second. Never fewer than one request.
-    /// It is given back like concurrency, a round being as many successes as fit into the period.
+    /// the configured ones. The period is the one that the refusal names with its limit, else that of
+    /// the shortest window, else the period or the delay that the refusal names, else one second: a
+    /// second at least, and nothing that is longer than a minute. An overload teaches only buckets
+    /// without a window, and never its delay. Never fewer than one request. It is given back like
+    /// concurrency, a round being as many successes as fit into the period.
     ///
-    /// Switched on, buckets without a window remember what they sent in the last minute, up to 4 096
-    /// requests of eight bytes each.
+    /// Switched on, as with [`quota_headers`](Self::quota_headers), buckets without a window remember
+    /// what they sent in the last minute, up to 4 096 requests of eight bytes each.
     pub const fn rate(mut self, on: bool) -> Self {
         self.rate = on;
         self
@@ -106,9 +113,9 @@ impl Learning {
 
     /// What quota headers on successes say is left.
     ///
-    /// With nothing left, the bucket pauses until the reset. With a quarter of the limit left or less
-    /// (or ten requests, if no limit is named), what is left is spread evenly until then, if the bucket
-    /// has a window or learns [rates](Self::rate): others do not know what they have sent.
+    /// With nothing left, the bucket pauses until the reset, for `max_pause` at most. With a quarter of
+    /// the limit left or less (or ten requests, if no limit is named), what is left is spread evenly
+    /// until then, or until a later answer says that more are left.
     pub const fn quota_headers(mut self, on: bool) -> Self {
         self.quota_headers = on;
         self
@@ -149,8 +156,8 @@ const FIRST_PATIENCE: u32 = 2;
 /// most one request in a hundred shall be refused for trying.
 const LAST_PATIENCE: u32 = 48;
 
-/// The first delay after a refusal that names none, where the bucket knows its window or its
-/// permits, which do most of the waiting; and where it does not. Doubled for each further wave.
+/// The first delay after a refusal by rate that names none, where the bucket knows its window, which
+/// does most of the waiting; and after all others. Doubled for each further wave.
 const BACKOFF_KNOWN: Span = Span(SECOND / 20);
 const BACKOFF_UNKNOWN: Span = Span(SECOND / 2);
 /// The longest such delay: the vendor's advice for back-off (20 s).

@@ -88,7 +88,7 @@ macro_rules! builder {
             ///
             /// Off by default. 0 means: admit now or refuse. Applies to the services that this value
             /// of the layer makes. The refusal is a [`Refused`](crate::Refused) from the response
-            /// future.
+            /// future. A retry is not refused for this: it has waited before, and returns to its place.
             pub fn max_waiting(mut self, n: usize) -> Self {
                 self.setup.patience.max_waiting = Some(n);
                 self
@@ -99,7 +99,8 @@ macro_rules! builder {
             /// Off by default. Where windows and pauses tell when its turn comes, it is refused at
             /// once; where it waits for other requests to end, when the time has passed. 0 means:
             /// admit now or refuse. Applies to the services that this value of the layer makes. The
-            /// refusal is a [`Refused`](crate::Refused) from the response future.
+            /// refusal is a [`Refused`](crate::Refused) from the response future. Each attempt may wait
+            /// as long; an answer after which the bucket stays closed for longer is not retried.
             pub fn max_wait(mut self, wait: Duration) -> Self {
                 self.setup.patience.max_wait = Some(wait);
                 self
@@ -128,10 +129,10 @@ macro_rules! builder {
             /// Pauses no bucket for longer than `time` because an answer asks for it.
             ///
             /// Two minutes by default, as long as openai-python honours. Where a server asks for more,
-            /// the bucket opens earlier than it said; whether its answer is waited for is up to
-            /// [`RetryLayer::max_retry_after`](crate::RetryLayer::max_retry_after). Up to a quarter
-            /// of a second of jitter comes on top. Applies to the layer's state, and so to all its
-            /// clones.
+            /// the bucket opens earlier than it said, and its answer is handed up and not retried, even
+            /// if [`RetryLayer::max_retry_after`](crate::RetryLayer::max_retry_after) is longer. Up to
+            /// a quarter of a second of jitter comes on top. Applies to the layer's state, and so to
+            /// all its clones.
             pub fn max_pause(self, time: Duration) -> Self {
                 self.setup.engine.set_max_pause(time);
                 self

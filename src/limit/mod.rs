@@ -9,7 +9,9 @@
 //!    body has ended, failed or been dropped.
 //! 3. An answer that is a refusal pauses its bucket, for everybody who waits there, and may teach it
 //!    ([`Learning`](crate::Learning)). To know what it means, up to 4 KiB of its body are read, for at
-//!    most 250 ms, before it is handed up; they are replayed to whoever reads the body.
+//!    most 250 ms, before it is handed up; they are replayed to whoever reads the body. A delay that is
+//!    named in the head pauses before that.
+//! 4. Who has been admitted when a pause begins, and has not been sent, returns to its place in the queue.
 //!
 //! # Order
 //!

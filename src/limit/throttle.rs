@@ -54,11 +54,12 @@ use crate::{
 ///
 /// # Limits on waiting
 ///
-/// [`max_wait`](Self::max_wait) and [`max_waiting`](Self::max_waiting) apply to each attempt, and a retry
-/// that they refuse ends as [`Refused`](crate::Refused) and not as the answer that was to be retried.
-/// A [`Deadline`](crate::Deadline) holds for all attempts together, and so does the retry layer's
-/// [`max_total`](RetryLayer::max_total): a retry that would pass one of them is not begun, and the answer
-/// goes up.
+/// [`max_waiting`](Self::max_waiting) is for those who enter: a retry returns to its place in a full queue
+/// as well. [`max_wait`](Self::max_wait) applies to each attempt. A [`Deadline`](crate::Deadline) holds
+/// for all attempts together, and so does the retry layer's [`max_total`](RetryLayer::max_total). If the
+/// endpoint is known to open too late for one of these three, or the server asks for more than
+/// [`max_pause`](Self::max_pause), no retry is begun, and the answer goes up. A retry that turns out
+/// later to come too late for `max_wait` or the deadline ends as [`Refused`](crate::Refused).
 ///
 /// # Cancellation
 ///

@@ -97,13 +97,15 @@ impl RetryLayer {
     }
 
     /// Waits for no server that asks for a longer delay than this. Two minutes by default, as in the
-    /// `OpenAI` SDK.
+    /// `OpenAI` SDK. Above a limiting layer, its `max_pause` bounds the delay as well.
     pub fn max_retry_after(self, delay: Duration) -> Self {
         self.with(|rules| rules.policy.max_retry_after = delay)
     }
 
     /// How long to wait where the server does not say. By default [`Backoff::full`] from 500 ms (the
     /// Anthropic, `OpenAI` and Stripe SDKs) to 20 s (AWS's standard mode).
+    ///
+    /// Above a limiting layer, 429s wait in its queue instead, and overloads for the longer of the two.
     pub fn backoff(self, backoff: Backoff) -> Self {
         self.with(|rules| rules.backoff = backoff)
     }

@@ -31,10 +31,15 @@
 //! 1. Never before the time that the server asked for. Jitter only adds to it: up to 10 %, at most one
 //!    second. A delay beyond [`max_retry_after`](RetryLayer::max_retry_after) is not waited for.
 //! 2. Where the server named no delay, after a [`Backoff`].
-//! 3. A retry that would come after [`max_total`](RetryLayer::max_total), counted from the first
+//! 3. Above a limiting layer of ours, what was throttled is not waited for here: that layer holds it
+//!    back, by its pause, with the pause's jitter, or until its limits have room. Only after an overload
+//!    that names no delay comes the back-off, if it is longer than that. A retry that such a layer would
+//!    not hold for long enough (because of its `max_pause`), or would refuse (because of its
+//!    `max_wait`), is not begun.
+//! 4. A retry that would come after [`max_total`](RetryLayer::max_total), counted from the first
 //!    failure, or after the request's [`Deadline`](crate::Deadline), is not waited for. The time before
 //!    the first answer does not count: a long queue below takes nothing from the retries.
-//! 4. Throttling answers (limits, and 503 or 529 with a delay) are retried for as long as there is
+//! 5. Throttling answers (limits, and 503 or 529 with a delay) are retried for as long as there is
 //!    time. All other failures take one of [`max_attempts`](RetryLayer::max_attempts), and a retry from
 //!    the [`Budget`].
 //!
@@ -50,9 +55,9 @@
 //! Clients that retry by themselves do it below the limits, where nobody counts: switch that off
 //! (`reqwest`: `.retry(reqwest::retry::never())`).
 //!
-//! [`ThrottleLayer`](crate::ThrottleLayer) is better than the stack by hand: a throttled request goes
-//! back into the queue, in its old place, and the bucket's pause holds it there. Above other layers,
-//! it sleeps.
+//! Above any limiting layer of ours, by hand as within [`ThrottleLayer`](crate::ThrottleLayer), a throttled
+//! request goes straight back into the queue, in its old place, and the bucket's pause holds it there; it
+//! finds its place even if `max_waiting` keeps newcomers out. Without a limiting layer below, it sleeps.
 //!
 //! # Cancellation
 //!
