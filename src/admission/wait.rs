@@ -12,7 +12,7 @@ use super::{
     state::Look,
     waiter::{Limit, WaiterId},
 };
-use crate::BoxError;
+use crate::{BoxError, bucket::Tick};
 
 /// A request extension: the instant after which an answer is of no use.
 ///
@@ -46,6 +46,8 @@ pub(crate) struct Waiting {
     patience: Patience,
     /// Once it has been in a queue: where it belongs if it has to come back.
     age: Option<Age>,
+    /// When it began to wait.
+    since: Option<Tick>,
     /// Its entry in the engine, from the first poll until the answer has been fetched.
     waiter: Option<WaiterId>,
     /// Boxed since few of those who wait ever need one.
@@ -58,6 +60,7 @@ impl Waiting {
             engine,
             patience,
             age: None,
+            since: None,
             waiter: None,
             timer: None,
         }
@@ -133,7 +136,8 @@ impl Waiting {
         let deadline = request.extensions().get::<Deadline>();
         let deadline = deadline.map(|&Deadline(instant)| engine.clock.tick(instant));
         Ok(engine.with(|state, now, wakes| {
-            let max_wait = self.patience.max_wait.map(|wait| now.after(wait.into()));
+            let since = *self.since.get_or_insert(now);
+            let max_wait = self.patience.max_wait.map(|wait| since.after(wait.into()));
             let limit = Limit::new(max_wait, deadline);
             let leaf = state.locate(&target, now);
             // A retry has waited in this queue before, and has gone through it: it comes back to its

@@ -224,8 +224,10 @@ pub(crate) struct Learned {
     pace: Option<Rule>,
     /// Waves in a row without a delay named and without a success in between.
     setbacks: u32,
-    /// Up to here requests belong to a wave that has been heard of.
+    /// Up to here requests belong to a wave that has been heard of ...
     wave: u64,
+    /// ... and up to here to the one before.
+    wave_before: u64,
 }
 
 /// A limit that is guessed: lowered by refusals, raised by trying.
@@ -350,6 +352,7 @@ impl Learned {
         self.forgotten_at = Some(now.after(KEPT));
         let new_wave = sent.serial > self.wave;
         if new_wave {
+            self.wave_before = self.wave;
             self.wave = sent.newest;
             if refusal.retry_after.is_none() {
                 self.setbacks += 1;
@@ -360,11 +363,7 @@ impl Learned {
             RefusalKind::Rate => self.too_fast(refusal, sent, rules),
             // Where nothing else would pace those who come back, they come back slowly.
             RefusalKind::Overload if rules.windows().is_empty() => {
-                let silent = Refusal {
-                    retry_after: None,
-                    ..*refusal
-                };
-                self.too_fast(&silent, sent, rules);
+                self.too_fast(refusal, sent, rules);
             }
             RefusalKind::Overload => {}
         }
@@ -503,7 +502,8 @@ impl Learned {
         rules: &Rules,
         now: Tick,
     ) -> Tick {
-        if sent.serial > self.wave {
+        // Also if it belongs to the wave that is being refused: the server takes some of it.
+        if sent.serial > self.wave_before {
             self.setbacks = 0;
         }
         if let Some(margin) = &mut self.margin {
@@ -689,7 +689,11 @@ impl Refusal {
 /// The period of the window that refused: as configured, as named, or as the delay suggests. A client
 /// that has not kept stamps for as long as a window is cannot keep to it.
 pub(super) fn period(refusal: &Refusal, rules: &Rules) -> Span {
-    let hinted = refusal.period.or(refusal.retry_after);
+    // For how long a server is busy says nothing about a window.
+    let suggested = refusal
+        .retry_after
+        .filter(|_| refusal.kind == RefusalKind::Rate);
+    let hinted = refusal.period.or(suggested);
     let hinted = hinted.filter(|&period| period <= RECENT);
     match (refusal.rate, tightest(rules)) {
         (None, Some(rule)) => rule.period,

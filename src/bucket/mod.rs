@@ -248,10 +248,12 @@ impl Bucket {
         let period = learned
             .period()
             .unwrap_or_else(|| learned::period(refusal, rules));
+        // Whoever has a place and has not gone out is called back by the pause, and is no part of it.
+        let placed = self.log.count_after(now.before(period));
         let sent = Sent {
             serial,
             newest,
-            in_period: self.log.count_after(now.before(period)),
+            in_period: placed - self.log.places(),
             in_flight: face.permits.then_some(self.in_flight),
         };
         let until = learned.refused(refusal, sent, rules, self.paused_until, now);
