@@ -149,7 +149,9 @@ proptest! {
             check(&server, &steps, cap);
             drop(response);
 
-            // No permit is held meanwhile, and no place. The limits leave room at each retry.
+            // No permit is held meanwhile, and no place. The limits leave room at each retry. Where the
+            // server is silent the layer below pauses, for at most twenty seconds.
+            let cap = 20 * SECOND;
             let server = Server::answering(steps.iter().map(|step| step.answer()));
             let layer = ConcurrencyLayer::new(endpoints.clone());
             let handle = layer.handle();

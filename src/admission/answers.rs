@@ -43,9 +43,11 @@ impl Engine {
             self.note(state.learned);
             // A retry would come too early if it came after the pause.
             let too_long = refusal.retry_after > Some(refusal.ceiling);
-            Some(opens).filter(|_| !too_long)
+            refusal.concerns(state.face).then_some((opens, too_long))
         });
-        Some(ReadyAt(opens.and_then(|opens| self.clock.instant(opens))))
+        let (opens, too_long) = opens?;
+        let ready = self.clock.instant(opens);
+        Some(ReadyAt(ready.filter(|_| !too_long)))
     }
 
     /// The head of an answer names a delay, and what else it says is not known yet.

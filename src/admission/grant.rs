@@ -139,7 +139,8 @@ impl Permit {
     /// Ends those permits that last until the response head only. `None` if none is left.
     pub(crate) fn head_arrived(mut self) -> Option<Self> {
         self.release(self.taken.at_head);
-        (self.taken.permits != 0).then_some(self)
+        // With no permit left there is nothing to come back for.
+        (self.taken.permits & !Taken::PIN != 0).then_some(self)
     }
 }
 

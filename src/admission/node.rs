@@ -13,6 +13,9 @@ pub(super) struct Node {
     pub(super) parent: Option<NodeId>,
     /// How many nodes have this one as their parent, and so need it to stay.
     pub(super) children: u32,
+    /// How many requests have been admitted here that know this node by its index, if it is one that
+    /// comes and goes. Each counts until its last permit, in whatever scope, has ended.
+    pub(super) pins: u32,
     /// Of the key, as the table of dynamic nodes keeps it.
     pub(super) hash: u32,
     pub(super) partition: u64,
@@ -87,6 +90,7 @@ impl Node {
             spec,
             parent,
             children: 0,
+            pins: 0,
             hash: 0,
             partition: 0,
             text: Box::default(),

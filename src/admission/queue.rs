@@ -116,6 +116,17 @@ impl State {
         self.has_left(taken.leaf, place, wakes);
         self.join(taken.leaf, place, id);
         self.settle(taken.leaf, now, wakes);
+        let waiter = &self.waiters[id.0 as usize];
+        let limit = waiter.limit;
+        if waiter.is_queued() && limit.is_some() {
+            let (slot, scope) = self.slot(taken.leaf, self.rank(id), now);
+            if slot > limit.until {
+                let refused = self.refuse(taken.leaf, scope, limit.reason, slot, now);
+                self.waiters[id.0 as usize].stage = Stage::Refused(Box::new(refused));
+                self.leave(id);
+                self.settle(taken.leaf, now, wakes);
+            }
+        }
     }
 
     /// Removes a waiter whose queue it has left already, and lets the next one out.

@@ -65,6 +65,11 @@ pub(crate) struct Taken {
     pub(super) serial: u64,
 }
 
+impl Taken {
+    /// Among the permits: the leaf's place in memory. The path to the root has fewer nodes than bits.
+    pub(super) const PIN: u8 = 1 << 7;
+}
+
 /// What a look at one's place in the queue finds.
 #[derive(Debug)]
 pub(super) enum Look {
@@ -186,6 +191,11 @@ impl State {
             at_head: 0,
             serial: self.serial,
         };
+        if leaf.index() >= self.specs.len() {
+            // It has to stay for as long as the request can come back to it.
+            self.node_mut(leaf).pins += 1;
+            taken.permits |= Taken::PIN;
+        }
         let mut next = Some(leaf);
         let mut bit = 1;
         while let Some(id) = next {
@@ -196,11 +206,10 @@ impl State {
                 node.bucket.take_place();
                 taken.places |= bit;
             }
-            // Without permits to enforce, a bucket that comes and goes has to stay for its answer.
-            if self.face.permits || id.index() >= self.specs.len() {
+            if self.face.permits {
                 node.bucket.take_permit();
                 taken.permits |= bit;
-                if rules.releases_at_head() || !self.face.permits {
+                if rules.releases_at_head() {
                     taken.at_head |= bit;
                 }
             }
@@ -233,6 +242,13 @@ impl State {
                 node.bucket.release_permit();
             }
         });
+        self.unpin(leaf, mask);
+    }
+
+    fn unpin(&mut self, leaf: NodeId, mask: u8) {
+        if mask & Taken::PIN != 0 {
+            self.node_mut(leaf).pins -= 1;
+        }
     }
 
     /// The request was never dispatched: everything is as if it had not been admitted.
@@ -246,6 +262,7 @@ impl State {
             }
             node.counters.admitted -= 1;
         });
+        self.unpin(taken.leaf, taken.permits);
     }
 
     pub(super) fn each(&mut self, leaf: NodeId, mut f: impl FnMut(&mut Node, &[SpecState], u8)) {

@@ -272,8 +272,8 @@ impl Table {
 }
 
 impl Node {
-    /// Whether other nodes or waiting requests know this one by its index.
+    /// Whether other nodes, or requests that wait or are under way, know this one by its index.
     fn is_pinned(&self) -> bool {
-        self.children > 0 || self.contest.is_some()
+        self.children > 0 || self.pins > 0 || self.contest.is_some()
     }
 }

@@ -43,7 +43,6 @@ pub struct Deadline(pub Instant);
 #[derive(Debug)]
 pub(crate) struct Waiting {
     engine: Arc<Engine>,
-    patience: Patience,
     /// Once it has been in a queue: where it belongs if it has to come back.
     age: Option<Age>,
     /// When it began to wait.
@@ -55,10 +54,9 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    pub(crate) fn new(engine: Arc<Engine>, patience: Patience) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
         Self {
             engine,
-            patience,
             age: None,
             since: None,
             waiter: None,
@@ -71,9 +69,10 @@ impl Waiting {
         &mut self,
         cx: &mut Context<'_>,
         request: &http::Request<B>,
+        patience: Patience,
     ) -> Poll<Result<Grant<Arc<Engine>>, BoxError>> {
         loop {
-            let until = match self.look(cx, request) {
+            let until = match self.look(cx, request, patience) {
                 Ok(Look::Granted(taken, age)) => {
                     self.waiter = None;
                     self.age = Some(age);
@@ -108,11 +107,12 @@ impl Waiting {
         &mut self,
         cx: &mut Context<'_>,
         request: &http::Request<B>,
+        patience: Patience,
     ) -> Result<Look, BoxError> {
         // Cloned before the lock is taken, as cloning is foreign code.
         let waker = cx.waker().clone();
         let Some(id) = self.waiter else {
-            return self.enter(waker, request);
+            return self.enter(waker, request, patience);
         };
         Ok(self.engine.with(|state, now, wakes| {
             let look = state.check(id, now, wakes);
@@ -129,6 +129,7 @@ impl Waiting {
         &mut self,
         waker: std::task::Waker,
         request: &http::Request<B>,
+        patience: Patience,
     ) -> Result<Look, BoxError> {
         let engine = &*self.engine;
         let target = engine.routes.resolve(request)?;
@@ -137,12 +138,12 @@ impl Waiting {
         let deadline = deadline.map(|&Deadline(instant)| engine.clock.tick(instant));
         Ok(engine.with(|state, now, wakes| {
             let since = *self.since.get_or_insert(now);
-            let max_wait = self.patience.max_wait.map(|wait| since.after(wait.into()));
+            let max_wait = patience.max_wait.map(|wait| since.after(wait.into()));
             let limit = Limit::new(max_wait, deadline);
             let leaf = state.locate(&target, now);
             // A retry has waited in this queue before, and has gone through it: it comes back to its
             // place, not as one more.
-            let max_waiting = self.patience.max_waiting.filter(|_| age.is_none());
+            let max_waiting = patience.max_waiting.filter(|_| age.is_none());
             let age = age.unwrap_or_else(Age::next);
             let look = state.enter(leaf, age, limit, max_waiting, now, wakes);
             if let Look::Wait(id, _) = look {

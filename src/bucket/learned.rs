@@ -7,7 +7,7 @@
 
 use super::{
     Lessons, RECENT,
-    rules::{Rule, Rules},
+    rules::{Face, Rule, Rules},
     tick::{Span, Tick},
 };
 
@@ -299,8 +299,7 @@ impl Estimate {
             let failures = self.failures + u32::from(self.raise > 0);
             *self = Self {
                 failures,
-                patience: LAST_PATIENCE
-                    .min(FIRST_PATIENCE.checked_shl(failures).unwrap_or(u32::MAX)),
+                patience: LAST_PATIENCE.min(FIRST_PATIENCE << failures.min(LAST_PATIENCE.ilog2())),
                 ..Self::new(believed.min(self.value), named, sent.newest)
             };
         } else {
@@ -673,6 +672,13 @@ impl Margin {
 }
 
 impl Refusal {
+    /// Whether those who enforce this can do anything about it. Too many at once is for those who count
+    /// how many there are, unless the server asks for a pause.
+    pub(crate) fn concerns(&self, face: Face) -> bool {
+        let counted = matches!(self.kind, RefusalKind::Concurrency(_));
+        face.permits || !counted || self.retry_after.is_some()
+    }
+
     /// Until when the server asked to be left alone; `NONE` if that is no news.
     pub(super) fn asked_until(&self, paused_until: Tick, now: Tick) -> Tick {
         let asked = self.retry_after.unwrap_or(Span::ZERO).min(self.ceiling);

@@ -101,7 +101,8 @@ impl Log {
             // It is a place: it will be stamped now at the earliest.
             rule.opens(now)
         };
-        earliest.max(start).after(rule.span.times(rounds as u64))
+        let slot = earliest.max(start).after(rule.span.times(rounds as u64));
+        slot.min(rule.until.max(start))
     }
 
     /// The same for several windows at once, each of which delays what the others count: the slots of

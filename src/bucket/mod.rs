@@ -244,6 +244,9 @@ impl Bucket {
         now: Tick,
     ) {
         self.forget(now);
+        if !refusal.concerns(face) {
+            return;
+        }
         let learned = self.learned.get_or_insert_default();
         let period = learned
             .period()

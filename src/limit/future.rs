@@ -101,7 +101,8 @@ where
         loop {
             match state.as_mut().project() {
                 StateProj::Queued { turn } => {
-                    let granted = ready!(turn.waiting.poll(cx, &turn.request));
+                    let patience = turn.setup.patience;
+                    let granted = ready!(turn.waiting.poll(cx, &turn.request, patience));
                     let StateOwned::Queued { turn } = state.as_mut().project_replace(State::Done)
                     else {
                         unreachable!("matched above")

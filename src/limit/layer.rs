@@ -43,15 +43,25 @@ impl Setup {
         B: http_body::Body,
     {
         if let Some(signal) = response.extensions().get::<Signal>() {
+            let now = Instant::now();
+            let below = response.extensions().get::<ReadyAt>().copied();
+            let asked = signal.retry_after().and(below);
+            if let Some(ReadyAt(Some(below))) = asked {
+                // Pauses of one delay have a jitter each. What is let through here while the layer
+                // below still pauses would hold a permit there.
+                let delay = below.saturating_duration_since(now);
+                if !delay.is_zero() {
+                    permit.asked_to_wait(delay);
+                }
+            }
             if let Some(ReadyAt(ready)) = permit.refused(signal) {
-                let now = Instant::now();
                 let bearable = |opens: &Instant| {
                     let wait = opens.saturating_duration_since(now);
                     self.patience.allows(wait)
                 };
                 let mut ready = ready.filter(bearable);
                 // In a stack, whoever keeps the retry longest is right.
-                if let Some(&ReadyAt(below)) = response.extensions().get() {
+                if let Some(ReadyAt(below)) = below {
                     ready = ready.zip(below).map(|(opens, below)| opens.max(below));
                 }
                 response.extensions_mut().insert(ReadyAt(ready));

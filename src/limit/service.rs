@@ -48,10 +48,7 @@ where
             Ok(None) => {
                 // The readied instance may have reserved something below. It must not be held while
                 // waiting, and only a call or its drop gives that back; a clone has reserved nothing.
-                let Setup {
-                    engine, patience, ..
-                } = &*self.setup;
-                let waiting = Waiting::new(Arc::clone(engine), *patience);
+                let waiting = Waiting::new(Arc::clone(&self.setup.engine));
                 self.inner = self.inner.clone();
                 let setup = Arc::clone(&self.setup);
                 ResponseFuture::queued(waiting, self.inner.clone(), request, setup)
