@@ -689,8 +689,16 @@ async fn a_pace_ends_when_its_window_does() {
             .header("x-ratelimit-reset", "5"),
         _ => ok(30_000),
     });
-    let client = boxed(&ThrottleLayer::new(Endpoints::new()), service);
+    let layer = ThrottleLayer::new(Endpoints::new());
+    let client = boxed(&layer, service);
     client.clone().oneshot(post("/a")).await.unwrap();
+    let pace = || {
+        let snapshot = layer.handle().snapshot();
+        snapshot
+            .buckets()
+            .find_map(|bucket| bucket.learned()?.pace())
+    };
+    assert_eq!(pace(), Some(Duration::from_secs(5)));
     let rest: Vec<_> = (0..2)
         .map(|_| tokio::spawn(client.clone().oneshot(post("/a"))))
         .collect();
@@ -699,6 +707,7 @@ async fn a_pace_ends_when_its_window_does() {
     }
     // The window is whole again 5 s after the answer of 1 s.
     assert!(sent.times()[2] <= 6_001, "{:?}", sent.times());
+    assert_eq!(pace(), None);
 }
 
 /// By hand as joint: a concurrency answer waits for a completion (L7). `RpsLayer`, which counts none,

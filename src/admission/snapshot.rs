@@ -213,6 +213,12 @@ impl Learned {
     pub fn margin(&self) -> Option<u32> {
         self.lessons.margin
     }
+
+    /// The distance between requests at which what is left lasts, from the quota headers of successes.
+    /// It ends with the window that they are about.
+    pub fn pace(&self) -> Option<Duration> {
+        self.lessons.pace.map(|span| Duration::from_nanos(span.0))
+    }
 }
 
 impl LearnedFrom {

@@ -603,7 +603,7 @@ impl Learned {
 }
 
 impl Learned {
-    pub(super) fn lessons(&self) -> Lessons {
+    pub(super) fn lessons(&self, now: Tick) -> Lessons {
         Lessons {
             concurrency: self
                 .ceiling
@@ -614,6 +614,10 @@ impl Learned {
                 .as_ref()
                 .map(|(rate, period)| (rate.value, *period, rate.named)),
             margin: self.margin.as_ref().map(|margin| margin.width),
+            pace: self
+                .pace
+                .filter(|rule| now < rule.until)
+                .map(|rule| rule.span),
         }
     }
 }

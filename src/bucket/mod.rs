@@ -57,6 +57,8 @@ pub(crate) struct Lessons {
     pub(crate) rate: Option<(u32, Span, bool)>,
     /// In thousandths of the period.
     pub(crate) margin: Option<u32>,
+    /// The distance between requests that quota headers suggest.
+    pub(crate) pace: Option<Span>,
 }
 
 impl Default for Bucket {
@@ -317,7 +319,7 @@ impl Bucket {
 
     pub(crate) fn lessons(&self, now: Tick) -> Lessons {
         self.learned(now)
-            .map_or_else(Lessons::default, Learned::lessons)
+            .map_or_else(Lessons::default, |learned| learned.lessons(now))
     }
 
     /// Whether a new bucket would decide exactly as this one from now on.
