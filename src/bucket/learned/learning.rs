@@ -1,0 +1,116 @@
+/// Which lessons a layer learns from its server's answers. All of them by default.
+///
+/// For [`learn`](crate::ThrottleLayer::learn), which all limiting layers have. What was learned of a
+/// bucket shows in its [snapshot](crate::BucketSnapshot::learned).
+///
+/// A lesson narrows what was configured and never widens it, whatever a server says. It concerns the
+/// endpoint, or the group if that is what has the limit; `overall` and the total across partitions
+/// learn nothing. It is given back step by step while requests succeed, and ends if nothing has
+/// confirmed it for ten minutes, whether anything succeeds meanwhile or not. Many requests may be on
+/// their way when the first is refused: their refusals together count as one.
+///
+/// No layer learns what it does not enforce: [`RpsLayer`](crate::RpsLayer) no concurrency, and
+/// [`ConcurrencyLayer`](crate::ConcurrencyLayer) nothing about windows: of quota headers it only
+/// minds that nothing is left.
+///
+/// ```
+/// use tower_throttle::{Endpoints, Learning, Quota, ThrottleLayer};
+///
+/// // The network's jitter is known here, and configured.
+/// let margin = std::time::Duration::from_millis(100);
+/// let endpoints = Endpoints::new().route("GET /v1/voices", Quota::per_second(5).margin(margin));
+/// let layer = ThrottleLayer::new(endpoints).learn(Learning::all().margin(false));
+/// # let _ = layer;
+/// ```
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four switches are what it is"
+)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learning {
+    pub(crate) concurrency: bool,
+    pub(crate) margin: bool,
+    pub(crate) rate: bool,
+    pub(crate) quota_headers: bool,
+}
+
+impl Learning {
+    /// Everything below: the default.
+    pub const fn all() -> Self {
+        Self {
+            concurrency: true,
+            margin: true,
+            rate: true,
+            quota_headers: true,
+        }
+    }
+
+    /// Nothing: the quotas are what was configured. Pauses are no lesson, and stay.
+    pub const fn none() -> Self {
+        Self {
+            concurrency: false,
+            margin: false,
+            rate: false,
+            quota_headers: false,
+        }
+    }
+
+    /// How many requests the server takes at once.
+    ///
+    /// From how many were in flight and were not refused, even if the refusal names a higher limit,
+    /// since others may have the rest; if it names a lower one, that counts. And from
+    /// `maximum-concurrent-requests` on successes, except those of requests that were sent before a
+    /// refusal: they raise nothing. Never fewer than one.
+    ///
+    /// After two rounds of successes (a round is as many as the limit) one more is tried, and then
+    /// twice as many more after each further round; after a failed try it takes twice as many rounds,
+    /// up to 48, for limits that were named as well. Only successes count that came while as many
+    /// were in flight as the limit allows.
+    pub const fn concurrency(mut self, on: bool) -> Self {
+        self.concurrency = on;
+        self
+    }
+
+    /// By how much the way there can shorten the time between two requests.
+    ///
+    /// A refusal widens the windows by 5 % of their period (10 % if another of the same burst is
+    /// refused, too), each later one doubles that, up to 25 %. After 200 successes it shrinks by 1 %; twice
+    /// as many each time that it was too early. Comes on top of [`Quota::margin`](crate::Quota::margin).
+    pub const fn margin(mut self, on: bool) -> Self {
+        self.margin = on;
+        self
+    }
+
+    /// How many requests the server takes in a time.
+    ///
+    /// Where no window is configured; where refusals go on with the widest margin; where half of a
+    /// window of 8 or more is refused at once; and where a refusal names a limit that is tighter than
+    /// the configured ones. The period is the one that the refusal names with its limit, else that of
+    /// the shortest window, else the period or the delay that the refusal names, else one second: a
+    /// second at least, and nothing that is longer than a minute. An overload teaches only buckets
+    /// without a window, and never its delay. Never fewer than one request. It is given back like
+    /// concurrency, a round being as many successes as fit into the period.
+    ///
+    /// Switched on, as with [`quota_headers`](Self::quota_headers), buckets without a window remember
+    /// what they sent in the last minute, up to 4 096 requests of eight bytes each.
+    pub const fn rate(mut self, on: bool) -> Self {
+        self.rate = on;
+        self
+    }
+
+    /// What quota headers on successes say is left.
+    ///
+    /// With nothing left, the bucket pauses until the reset, for `max_pause` at most. With a quarter of
+    /// the limit left or less (or ten requests, if no limit is named), what is left is spread evenly
+    /// until then, or until a later answer says that more are left.
+    pub const fn quota_headers(mut self, on: bool) -> Self {
+        self.quota_headers = on;
+        self
+    }
+}
+
+impl Default for Learning {
+    fn default() -> Self {
+        Self::all()
+    }
+}

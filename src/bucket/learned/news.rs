@@ -1,0 +1,119 @@
+//! What answers say, in a bucket's terms.
+
+use super::{Learning, SECOND};
+use crate::bucket::{
+    rules::{Face, Rules},
+    tick::{Span, Tick},
+};
+
+/// How much is added at most to a delay that the server named, as a part of it and at all: its
+/// clients shall not all come back in the same instant.
+const JITTER_PART: f64 = 0.05;
+const JITTER_MAX: Span = Span(SECOND / 4);
+
+/// An answer said: too much.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) kind: RefusalKind,
+    pub(crate) retry_after: Option<Span>,
+    /// The window that refused, as far as it was named.
+    pub(crate) rate: Option<u32>,
+    pub(crate) period: Option<Span>,
+    /// The longest pause that a server can impose.
+    pub(crate) ceiling: Span,
+    /// A fresh random number from [0, 1).
+    pub(crate) random: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefusalKind {
+    Rate,
+    /// With the limit, if it was named.
+    Concurrency(Option<u32>),
+    Overload,
+}
+
+/// An answer said nothing of the kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) maximum_concurrency: Option<u32>,
+    /// Nothing is left until then.
+    pub(crate) empty_for: Option<Span>,
+    /// What is left lasts until then if requests keep this distance.
+    pub(crate) pace: Option<(Span, Span)>,
+    /// Whether it says how many are left at all.
+    pub(crate) counts: bool,
+}
+
+/// Which requests an answer is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    /// The number of the request that was answered.
+    pub(crate) serial: u64,
+    /// The number of the one that was admitted last.
+    pub(crate) newest: u64,
+    /// How many were dispatched within the learned (or the default) period.
+    pub(crate) in_period: u32,
+    /// How many are in flight, the one that was answered included; `None` if nobody counts.
+    pub(crate) in_flight: Option<u32>,
+}
+
+impl Refusal {
+    /// Whether those who enforce this can do anything about it. Too many at once is for those who count
+    /// how many there are, unless the server asks for a pause.
+    pub(crate) fn concerns(&self, face: Face) -> bool {
+        let counted = matches!(self.kind, RefusalKind::Concurrency(_));
+        face.permits || !counted || self.retry_after.is_some()
+    }
+
+    /// Until when the server asked to be left alone; `NONE` if that is no news.
+    pub(in crate::bucket) fn asked_until(&self, paused_until: Tick, now: Tick) -> Tick {
+        let asked = self.retry_after.unwrap_or(Span::ZERO).min(self.ceiling);
+        let until = now.after(asked);
+        // The pause of a wave has its jitter from its first refusal. Drawing again for each would
+        // make the longest of them near certain.
+        if until <= paused_until {
+            return Tick::NONE;
+        }
+        until.after(asked.part(JITTER_PART * self.random).min(JITTER_MAX))
+    }
+}
+
+impl Report {
+    /// Without asking for a longer pause than this.
+    pub(crate) fn at_most(self, ceiling: Span) -> Self {
+        Self {
+            empty_for: self.empty_for.map(|span| span.min(ceiling)),
+            pace: self
+                .pace
+                .map(|(spacing, until)| (spacing.min(ceiling), until)),
+            ..self
+        }
+    }
+
+    /// Without what the bucket does not learn.
+    pub(in crate::bucket) fn learned_by(self, learning: Learning) -> Self {
+        Self {
+            maximum_concurrency: self.maximum_concurrency.filter(|_| learning.concurrency),
+            empty_for: self.empty_for.filter(|_| learning.quota_headers),
+            pace: self.pace.filter(|_| learning.quota_headers),
+            counts: self.counts && learning.quota_headers,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.maximum_concurrency.is_none() && self.empty_for.is_none() && self.pace.is_none()
+    }
+
+    /// Whether it says anything that a bucket without lessons would want to keep.
+    pub(in crate::bucket) fn is_news(&self, rules: &Rules) -> bool {
+        let narrower = |maximum: u32| {
+            rules
+                .concurrency()
+                .is_none_or(|limit| (maximum as usize) < limit)
+        };
+        self.maximum_concurrency.is_some_and(narrower)
+            || self.empty_for.is_some()
+            || self.pace.is_some()
+    }
+}
