@@ -1,37 +1,11 @@
 //! What one uncontended call costs over the bare service: ours beside the peers, interleaved.
 
-use std::{
-    num::NonZeroU32,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{num::NonZeroU32, time::Duration};
 
-use governor::{DefaultKeyedRateLimiter, Quota as Cells, RateLimiter};
 use http::Request;
-use peers::{Bare, Body, Contestant, call, interleaved, request};
+use peers::{Bare, Body, Contestant, Governed, call, interleaved, request};
 use tower::{Layer, Service, ServiceBuilder};
 use tower_throttle::{ConcurrencyLayer, Endpoints, Quota, RpsLayer, ThrottleLayer};
-
-#[derive(Clone)]
-struct Governed<S> {
-    inner: S,
-    limiter: Arc<DefaultKeyedRateLimiter<String>>,
-}
-
-impl<S: Service<Request<Body>>> Service<Request<Body>> for Governed<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let path = request.uri().path().to_owned();
-        assert!(self.limiter.check_key(&path).is_ok());
-        self.inner.call(request)
-    }
-}
 
 const CALLS: usize = 20_000;
 
@@ -48,22 +22,12 @@ fn main() {
         "POST /v1/text-to-speech/{voice_id}",
         Quota::per(n, Duration::from_millis(100)).concurrency(1000),
     );
-    let limiter = || {
-        Arc::new(RateLimiter::keyed(Cells::per_second(
-            NonZeroU32::new(n * 1000).expect("positive"),
-        )))
-    };
+    let plenty = NonZeroU32::new(n * 1000).expect("positive");
     let mut bare = Bare;
-    let mut governor = Governed {
-        inner: Bare,
-        limiter: limiter(),
-    };
+    let mut governor = Governed::new(Bare, plenty);
     let mut both = ServiceBuilder::new()
         .layer(tower::limit::ConcurrencyLimitLayer::new(1000))
-        .service(Governed {
-            inner: Bare,
-            limiter: limiter(),
-        });
+        .service(Governed::new(Bare, plenty));
     let mut tower_concurrency = tower::limit::ConcurrencyLimitLayer::new(1000).layer(Bare);
     let mut rps = RpsLayer::new(endpoints.clone()).layer(Bare);
     let mut concurrency = ConcurrencyLayer::new(endpoints.clone()).layer(Bare);

@@ -4,12 +4,15 @@ use std::{
     convert::Infallible,
     future::{Ready, ready},
     hint::black_box,
+    num::NonZeroU32,
     pin::pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
 use tokio::time::Instant;
@@ -34,6 +37,39 @@ impl Service<Request<Body>> for Bare {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         black_box(&request);
         ready(Ok(Response::new(Empty::new())))
+    }
+}
+
+/// governor, keyed by path: refuses what does not fit, and nothing here does not.
+#[derive(Clone, Debug)]
+pub struct Governed<S> {
+    inner: S,
+    limiter: Arc<DefaultKeyedRateLimiter<String>>,
+}
+
+impl<S> Governed<S> {
+    /// At most so many per second.
+    pub fn new(inner: S, per_second: NonZeroU32) -> Self {
+        Self {
+            inner,
+            limiter: Arc::new(RateLimiter::keyed(Quota::per_second(per_second))),
+        }
+    }
+}
+
+impl<S: Service<Request<Body>>> Service<Request<Body>> for Governed<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let path = request.uri().path().to_owned();
+        assert!(self.limiter.check_key(&path).is_ok(), "it had to wait");
+        self.inner.call(request)
     }
 }
 
