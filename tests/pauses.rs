@@ -1,4 +1,4 @@
-//! L7: a 429 is everybody's news. Written from the contract alone.
+//! L7: a 429 is everybody's news. Written from the laws alone.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! What the crate once did wrong, each found by somebody who knew only the contract.
+//! What the crate once did wrong, each found by somebody who knew only the laws (CONTRIBUTING.md).
 
 mod support;
 

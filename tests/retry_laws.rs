@@ -1,4 +1,4 @@
-//! L8 and L9: retries are never early, and pay. And what they leave behind. Written from the contract
+//! L8 and L9: retries are never early, and pay. And what they leave behind. Written from the laws
 //! alone.
 
 use std::{collections::HashMap, io, sync::Mutex, time::Duration};

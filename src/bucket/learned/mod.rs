@@ -21,7 +21,7 @@ use super::{
     tick::{Span, Tick},
 };
 
-/// For how long a lesson is kept without being confirmed (contract L11: ten minutes).
+/// For how long a lesson is kept without being confirmed (law L11: ten minutes).
 const KEPT: Span = Span(600 * SECOND);
 const SECOND: u64 = 1_000_000_000;
 
