@@ -67,11 +67,8 @@ impl State {
             // What can go at this very instant goes; only then has it waited too long.
             let waiter = &self.waiters[id.0 as usize];
             if waiter.is_queued() && waiter.limit.until <= now {
-                let (slot, scope) = self.slot(leaf, self.rank(id), now);
-                let reason = RefusedReason::WaitedTooLong;
-                let refused = self.refuse(leaf, scope, reason, slot, now);
-                self.waiters[id.0 as usize].stage = Stage::Refused(Box::new(refused));
-                self.leave(id);
+                let slot = self.slot(leaf, self.rank(id), now);
+                self.turn_away(id, RefusedReason::WaitedTooLong, slot, now, wakes);
                 self.settle(leaf, now, wakes);
             }
         }
@@ -119,11 +116,9 @@ impl State {
         let waiter = &self.waiters[id.0 as usize];
         let limit = waiter.limit;
         if waiter.is_queued() && limit.is_some() {
-            let (slot, scope) = self.slot(taken.leaf, self.rank(id), now);
-            if slot > limit.until {
-                let refused = self.refuse(taken.leaf, scope, limit.reason, slot, now);
-                self.waiters[id.0 as usize].stage = Stage::Refused(Box::new(refused));
-                self.leave(id);
+            let slot = self.slot(taken.leaf, self.rank(id), now);
+            if slot.0 > limit.until {
+                self.turn_away(id, limit.reason, slot, now, wakes);
                 self.settle(taken.leaf, now, wakes);
             }
         }

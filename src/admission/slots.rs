@@ -4,7 +4,7 @@ use super::{
     age::Age,
     node::{Entrant, NodeId},
     state::State,
-    waiter::{Limit, Stage},
+    waiter::{Limit, Stage, WaiterId},
     wakes::Wakes,
 };
 use crate::{
@@ -60,6 +60,24 @@ impl State {
             reason,
             (!wait.is_zero() && slot != Tick::NEVER).then_some(wait),
         )
+    }
+
+    /// Refuses a request that waits, and takes it out of its queue; its future is told. `slot` is its
+    /// turn, and the scope that says so.
+    pub(super) fn turn_away(
+        &mut self,
+        id: WaiterId,
+        reason: RefusedReason,
+        (slot, scope): (Tick, NodeId),
+        now: Tick,
+        wakes: &mut Wakes,
+    ) {
+        self.leave(id);
+        let leaf = self.waiters[id.0 as usize].leaf;
+        let refused = self.refuse(leaf, scope, reason, slot, now);
+        let waiter = &mut self.waiters[id.0 as usize];
+        waiter.stage = Stage::Refused(Box::new(refused));
+        wakes.wake(waiter.waker.take());
     }
 
     /// When a request that `rank` others of its endpoint precede can go out at the earliest, and
@@ -156,16 +174,12 @@ impl State {
                     unreachable!("a leaf has no children")
                 };
                 let limit = self.waiters[id.0 as usize].limit;
-                let (slot, scope) = slots[rank];
-                if slot <= limit.until {
+                let slot = slots[rank];
+                if slot.0 <= limit.until {
                     rank += 1;
-                    continue;
+                } else {
+                    self.turn_away(id, limit.reason, slot, now, wakes);
                 }
-                let refused = self.refuse(leaf, scope, limit.reason, slot, now);
-                self.leave(id);
-                let waiter = &mut self.waiters[id.0 as usize];
-                waiter.stage = Stage::Refused(Box::new(refused));
-                wakes.wake(waiter.waker.take());
             }
             self.settle(leaf, now, wakes);
         }
