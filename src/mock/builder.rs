@@ -6,10 +6,12 @@ use bytes::Bytes;
 use http::Response;
 
 use super::{
-    answers::{self, Received, Refusal, RetryAfter},
+    answer,
+    hooks::{Received, Refusal},
     judge::Judge,
     limit::Limit,
     path::Template,
+    retry_after::RetryAfter,
     work::{Work, check},
 };
 
@@ -62,7 +64,7 @@ impl JudgeBuilder {
             routes: Vec::new(),
             hooks: Vec::new(),
             settings: Settings {
-                refusal: Box::new(answers::refusal),
+                refusal: Box::new(answer::refusal),
                 refusal_after: Duration::ZERO,
                 retry_after: None,
                 latency: Duration::ZERO,
@@ -99,7 +101,7 @@ impl JudgeBuilder {
             template: parsed,
             limit,
             work,
-            answer: Box::new(answers::success),
+            answer: Box::new(answer::success),
             check: None,
         });
         self

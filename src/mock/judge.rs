@@ -10,12 +10,12 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use tokio::time::Instant;
 
 use super::{
-    answers,
     builder::{JudgeBuilder, Route, Settings},
     ledger::{Arrival, Ledger},
     limit::Limit,
     path::Params,
     report::Report,
+    retry_after::retry_after,
     work::Draws,
 };
 
@@ -201,7 +201,7 @@ impl Shared {
     pub(crate) fn hand_out(&self, route: usize, notice: Duration, headers: &mut HeaderMap) {
         let now = Instant::now();
         self.date(now, headers);
-        let Some(wait) = answers::retry_after(headers, self.wall_clock(now)) else {
+        let Some(wait) = retry_after(headers, self.wall_clock(now)) else {
             return;
         };
         if let Some(until) = now.checked_add(wait) {

@@ -63,21 +63,23 @@
 //! And for a client that has to keep to the rules, the last line of its test:
 //! [`api.report().assert_compliant()`](Report::assert_compliant), which says what was done wrong, and when.
 
-mod answers;
+mod answer;
 mod builder;
 pub mod elevenlabs;
+mod hooks;
 mod judge;
 mod ledger;
 mod limit;
 mod path;
 mod report;
+mod retry_after;
 mod server;
 mod service;
 mod work;
 
 pub use self::{
-    answers::{Received, Refusal},
     builder::JudgeBuilder,
+    hooks::{Received, Refusal},
     judge::Judge,
     limit::Limit,
     report::{EndpointReport, Record, RefusedBy, Report, Verdict, Violation},

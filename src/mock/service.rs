@@ -18,7 +18,8 @@ use tower::BoxError;
 use tower_service::Service;
 
 use super::{
-    answers::{self, Received, Refusal},
+    answer,
+    hooks::{Received, Refusal},
     judge::{Departure, Found, Judge, Shared},
     ledger::Decision,
     path::Params,
@@ -47,8 +48,8 @@ where
         let (head, body) = request.into_parts();
         let (route, params) = match self.shared.find(&head.method, head.uri.path()) {
             Found::Route(route, params) => (route, params),
-            Found::OtherMethod => return self.unmatched(answers::method_not_allowed()),
-            Found::Nothing => return self.unmatched(answers::not_found()),
+            Found::OtherMethod => return self.unmatched(answer::method_not_allowed()),
+            Found::Nothing => return self.unmatched(answer::not_found()),
         };
         let mut visit = Visit {
             departure: self.shared.sent(route),
