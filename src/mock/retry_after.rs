@@ -1,80 +1,12 @@
-//! What the mock's answers are made from, and what they look like unless somebody says otherwise.
+//! `Retry-After`: as the judge puts it on its answers, and as it reads it there.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::{path::Params, report::RefusedBy};
+use super::{hooks::Refusal, report::RefusedBy};
 
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
-
-/// A request that the mock has received completely, for the hooks that check and answer it.
-#[derive(Debug)]
-pub struct Received<'a> {
-    pub(crate) head: &'a request::Parts,
-    pub(crate) body: &'a Bytes,
-    pub(crate) params: &'a Params,
-    pub(crate) in_flight: usize,
-    pub(crate) concurrency: Option<usize>,
-}
-
-impl Received<'_> {
-    /// The request's head.
-    pub fn head(&self) -> &request::Parts {
-        self.head
-    }
-
-    /// The request's whole body.
-    pub fn body(&self) -> &Bytes {
-        self.body
-    }
-
-    /// What stands in the path for the template's `{name}` or `{*name}`, percent-decoded.
-    pub fn param(&self, name: &str) -> Option<&str> {
-        self.params.get(name)
-    }
-
-    /// How many requests were in flight on this endpoint when this one was accepted, itself included.
-    /// For a check, which comes before that: how many are.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    /// How many may be in flight on this endpoint, if that is limited.
-    pub fn concurrency_limit(&self) -> Option<usize> {
-        self.concurrency
-    }
-}
-
-/// A request that was refused, for the hook that says so.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    pub(crate) endpoint: Arc<str>,
-    pub(crate) by: RefusedBy,
-    pub(crate) room_in: Duration,
-}
-
-impl Refusal {
-    /// The endpoint's template.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    /// Which limit the request was refused by.
-    pub fn by(&self) -> RefusedBy {
-        self.by
-    }
-
-    /// How long it takes from now until all windows have room, if nobody else takes it; zero if they
-    /// have it.
-    pub fn room_in(&self) -> Duration {
-        self.room_in
-    }
-}
 
 /// Which `Retry-After` is added to refusals.
 #[derive(Clone, Copy, Debug)]
@@ -121,44 +53,6 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
         let date = httpdate::parse_http_date(value).ok()?;
         Some(date.duration_since(now).unwrap_or_default())
     })
-}
-
-/// What accepted requests are answered with by default.
-pub(crate) fn success(_: &Received<'_>) -> Response<Bytes> {
-    json(StatusCode::OK, r#"{"ok":true}"#)
-}
-
-/// What refused requests are answered with by default.
-pub(crate) fn refusal(refusal: &Refusal) -> Response<Bytes> {
-    let (error, message) = match refusal.by {
-        RefusedBy::Rate { limit, period } => (
-            "rate_limit_exceeded",
-            format!("{limit} requests per {period:?} are allowed here"),
-        ),
-        RefusedBy::Concurrency { limit } => (
-            "too_many_concurrent_requests",
-            format!("{limit} requests at once are allowed here"),
-        ),
-    };
-    let body = format!(r#"{{"error":"{error}","message":"{message}"}}"#);
-    json(StatusCode::TOO_MANY_REQUESTS, body)
-}
-
-pub(crate) fn not_found() -> Response<Bytes> {
-    json(StatusCode::NOT_FOUND, r#"{"detail":"Not Found"}"#)
-}
-
-pub(crate) fn method_not_allowed() -> Response<Bytes> {
-    let body = r#"{"detail":"Method Not Allowed"}"#;
-    json(StatusCode::METHOD_NOT_ALLOWED, body)
-}
-
-pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
 }
 
 #[cfg(test)]
