@@ -263,7 +263,7 @@ impl Call {
         let pool = pool
             .as_ref()
             .and_then(|pool| pool(&self.received(params, standing)));
-        self.judge_it(route, pool)
+        self.judge_it(route, params, pool)
     }
 
     /// What a fault does to it before it can be judged, if any does.
@@ -282,7 +282,7 @@ impl Call {
         })
     }
 
-    fn judge_it(&self, route: usize, pool: Option<Pool>) -> Outcome {
+    fn judge_it(&self, route: usize, params: &Params, pool: Option<Pool>) -> Outcome {
         let shared = &self.judge.shared;
         let name = pool.as_ref().map(|pool| Arc::clone(&pool.name));
         // No place is made in here, since dropping one locks the books.
@@ -304,13 +304,21 @@ impl Call {
             Ok((ticket, turn, work, strike))
         });
         match judged {
-            Ok((ticket, turn, work, strike)) => Outcome::Accepted(Accepted {
-                place: Place::new(shared, ticket),
-                pool: name,
-                turn,
-                work,
-                strike,
-            }),
+            Ok((ticket, turn, work, strike)) => {
+                // Before the hook is asked, so that nothing stays open if that panics.
+                let place = Place::new(shared, ticket);
+                let told = shared.routes[route].accepted.as_ref().and_then(|told| {
+                    let standing = Standing::now(shared, route);
+                    told(&self.received(params, standing))
+                });
+                Outcome::Accepted(Accepted {
+                    place,
+                    pool: name,
+                    turn,
+                    work: told.unwrap_or(work),
+                    strike,
+                })
+            }
             Err((ticket, pool, by, room_at, now)) => Outcome::Refused(Refused {
                 place: Place::new(shared, ticket),
                 pool,
