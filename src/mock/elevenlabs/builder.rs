@@ -99,6 +99,12 @@ impl MockBuilder {
         self
     }
 
+    /// Changes how long cloning a voice takes, and leaves its limits alone.
+    pub fn clone_work(mut self, work: Work) -> Self {
+        self.cloning.1 = work;
+        self
+    }
+
     /// Gives the account this plan, with its concurrency for each family of models
     /// ([`Plan::concurrency`]), its credits and its voices, rather than the demo's limits. Cloning is
     /// then not limited. The headers that show the concurrency are switched on.
