@@ -77,10 +77,9 @@ impl Answer {
     ///
     /// If `chunks` is 0.
     #[track_caller]
-    pub fn spread<T: Into<Bytes>>(response: Response<T>, chunks: usize, over: Duration) -> Self {
+    pub fn spread(response: Response<Bytes>, chunks: usize, over: Duration) -> Self {
         assert!(chunks > 0, "a body cannot be sent in 0 chunks");
-        let (head, data) = response.into_parts();
-        let mut data: Bytes = data.into();
+        let (head, mut data) = response.into_parts();
         let mut answer = Self::stream(Response::from_parts(head, ()));
         let chunks = chunks.min(data.len());
         for sent in 0..chunks {
@@ -145,10 +144,9 @@ impl Answer {
     }
 }
 
-impl<T: Into<Bytes>> From<Response<T>> for Answer {
-    fn from(response: Response<T>) -> Self {
+impl From<Response<Bytes>> for Answer {
+    fn from(response: Response<Bytes>) -> Self {
         let (head, data) = response.into_parts();
-        let data: Bytes = data.into();
         let whole = Some(data).filter(|data| !data.is_empty());
         let at = Duration::ZERO;
         Self {

@@ -376,3 +376,6 @@ impl Ticket {
         self.id
     }
 }
+
+#[cfg(test)]
+mod tests;

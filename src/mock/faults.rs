@@ -1,11 +1,14 @@
 //! What goes wrong on purpose: faults that a test schedules, and which request each of them strikes.
 
-use std::time::{Duration, SystemTime};
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 
-use super::answer::{self, Answer};
+use super::{
+    answer::{self, Answer},
+    retry_after::Hint,
+};
 
 /// Something that goes wrong with a request, scheduled with [`Judge::fault`](super::Judge::fault).
 ///
@@ -24,7 +27,7 @@ use super::answer::{self, Answer};
 /// [`faulted`](super::EndpointReport::faulted), and a `Retry-After` on a fault holds like any other.
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::{fmt, time::Duration};
 ///
 /// use tower_throttle::mock::{Fault, Judge, Limit, Work};
 ///
@@ -84,13 +87,6 @@ pub(crate) enum Spoilt {
     CutShort(usize),
     /// It comes in pieces of so many bytes, one every so often.
     Slow { bytes: usize, every: Duration },
-}
-
-/// A `Retry-After` that is written when the answer is handed out.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Hint {
-    Seconds(Duration),
-    Date(Duration),
 }
 
 impl Fault {
@@ -238,7 +234,7 @@ impl Fault {
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         let (answer, _) = self.own_answer();
         let head = std::mem::take(&mut answer.head);
-        *answer = head.map(|()| body.into()).into();
+        *answer = head.map(|()| body.into() as Bytes).into();
         self
     }
 
@@ -363,28 +359,138 @@ impl Schedule {
     }
 }
 
-impl Hint {
-    pub(crate) fn add_to(self, headers: &mut HeaderMap, now: SystemTime) {
-        let value = match self {
-            Self::Seconds(time) => HeaderValue::from(whole_seconds(time)),
-            Self::Date(time) => {
-                let since_epoch = |time: SystemTime| {
-                    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-                    since.unwrap_or_default()
-                };
-                let seconds = whole_seconds(since_epoch(now).saturating_add(time));
-                let date = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_DATE));
-                HeaderValue::try_from(httpdate::fmt_http_date(date)).expect("a date is ASCII")
+/// `status 503, on POST /tts, after 3 requests, 2 times`
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.strikes {
+            Strikes::Arrived(instead) => write!(f, "{instead}")?,
+            Strikes::Accepted(Effect::Instead(instead)) => {
+                write!(f, "{instead} in place of the answer")?;
             }
-        };
-        headers.insert(header::RETRY_AFTER, value);
+            Strikes::Accepted(Effect::Spoilt(spoilt)) => write!(f, "{spoilt}")?,
+            Strikes::Accepted(Effect::Late) => write!(f, "delayed by {:?}", self.delay)?,
+        }
+        let is_delay = matches!(self.strikes, Strikes::Accepted(Effect::Late));
+        if !is_delay && !self.delay.is_zero() {
+            write!(f, ", delayed by {:?}", self.delay)?;
+        }
+        if let Some(on) = &self.on {
+            write!(f, ", on {on}")?;
+        }
+        if self.after > 0 {
+            write!(f, ", after {} requests", self.after)?;
+        }
+        match self.times {
+            Some(1) => Ok(()),
+            Some(times) => write!(f, ", {times} times"),
+            None => f.write_str(", always"),
+        }
     }
 }
 
-/// The end of the year 9999, after which HTTP has no dates.
-const LAST_DATE: u64 = 253_402_300_799;
+impl fmt::Display for Instead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer(answer, _) => write!(f, "status {}", answer.head().status().as_u16()),
+            Self::Reset => f.write_str("reset"),
+        }
+    }
+}
 
-fn whole_seconds(time: Duration) -> u64 {
-    let part = u64::from(time.subsec_nanos() > 0);
-    time.as_secs().saturating_add(part)
+impl fmt::Display for Spoilt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ResetAfter(bytes) => write!(f, "reset after {bytes} bytes"),
+            Self::CutShort(bytes) => write!(f, "body cut short after {bytes} bytes"),
+            Self::Slow { bytes, every } => write!(f, "body of {bytes} bytes every {every:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which of the requests, all to this endpoint, are struck, and by which status.
+    fn struck(schedule: &mut Schedule, endpoint: usize, requests: usize) -> Vec<Option<u16>> {
+        let statuses = (0..requests).map(|_| match schedule.arrived(endpoint)? {
+            (Instead::Answer(answer, _), _) => Some(answer.head().status().as_u16()),
+            (Instead::Reset, _) => None,
+        });
+        statuses.collect()
+    }
+
+    #[test]
+    fn a_fault_strikes_once_unless_told_otherwise() {
+        let mut schedule = Schedule::default();
+        schedule.add(Fault::status(500), None);
+        assert_eq!(struck(&mut schedule, 0, 3), [Some(500), None, None]);
+        schedule.add(Fault::status(500).after(2).times(2), None);
+        let expected = [None, None, Some(500), Some(500), None];
+        assert_eq!(struck(&mut schedule, 0, 5), expected);
+        schedule.add(Fault::status(500).always(), None);
+        assert_eq!(struck(&mut schedule, 0, 99), [Some(500); 99]);
+        schedule.clear();
+        assert_eq!(struck(&mut schedule, 0, 1), [None]);
+    }
+
+    #[test]
+    fn of_several_the_first_that_is_due_strikes_and_the_others_come_nearer() {
+        let mut schedule = Schedule::default();
+        schedule.add(Fault::status(500).after(1).times(2), None);
+        schedule.add(Fault::status(502).times(2), None);
+        schedule.add(Fault::status(503).after(3), None);
+        let expected = [Some(502), Some(500), Some(500), Some(502), Some(503), None];
+        assert_eq!(struck(&mut schedule, 0, 6), expected);
+    }
+
+    #[test]
+    fn other_endpoints_and_other_kinds_leave_a_fault_as_it_is() {
+        let mut schedule = Schedule::default();
+        schedule.add(Fault::status(500).after(1).on("/b"), Some(1));
+        schedule.add(Fault::delay(Duration::from_secs(1)).after(1), None);
+        assert_eq!(struck(&mut schedule, 0, 5), [None; 5]);
+        assert!(schedule.accepted(0).is_none());
+        assert_eq!(struck(&mut schedule, 1, 3), [None, Some(500), None]);
+        let (effect, delay) = schedule.accepted(1).unwrap();
+        assert!(matches!(effect, Effect::Late));
+        assert_eq!(delay, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_is_still_to_come_says_what_it_is() {
+        let mut schedule = Schedule::default();
+        let second = Duration::from_secs(1);
+        schedule.add(Fault::status(503).on("/a").after(3).times(2), Some(0));
+        schedule.add(Fault::reset().accepted().delayed(second), None);
+        schedule.add(Fault::slow_body(1, second).always(), None);
+        schedule.add(Fault::delay(second), None);
+        schedule.arrived(0);
+        let remaining = schedule.remaining();
+        let remaining: Vec<_> = remaining.iter().map(Fault::to_string).collect();
+        assert_eq!(
+            remaining,
+            [
+                "status 503, on /a, after 2 requests, 2 times",
+                "reset in place of the answer, delayed by 1s",
+                "body of 1 bytes every 1s, always",
+                "delayed by 1s",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_makes_no_fault_is_refused() {
+        let refused: [fn() -> Fault; 6] = [
+            || Fault::status(42),
+            || Fault::slow_body(0, Duration::ZERO),
+            || Fault::reset().times(0),
+            || Fault::reset().body("nowhere to go"),
+            || Fault::status(500).header("no name", "value"),
+            || Fault::reset_after(1).retry_after(Duration::ZERO),
+        ];
+        for build in refused {
+            assert!(std::panic::catch_unwind(build).is_err());
+        }
+    }
 }

@@ -247,3 +247,58 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn accept(ledger: &mut Ledger, start: Instant, at: Duration) {
+        let arrival = Arrival {
+            now: start + at,
+            at,
+            not_before: None,
+        };
+        ledger.open(arrival);
+        ledger.accept(arrival);
+        ledger.close();
+    }
+
+    #[test]
+    fn memory_is_bounded_by_the_history_and_the_longest_window() {
+        let mut ledger = Ledger::new("/a", Limit::per(3_000, ms(10_000)), 5);
+        let start = Instant::now();
+        for n in 0..20_000 {
+            accept(&mut ledger, start, ms(n * 4));
+        }
+        assert!(ledger.accepted.len() <= 2_500);
+        assert!(ledger.arrivals.len() <= 2_500);
+        assert_eq!(ledger.report().records.len(), 5);
+        ledger.set_limit(Limit::unlimited());
+        accept(&mut ledger, start, ms(200_000));
+        assert_eq!(ledger.accepted.len(), HISTORY);
+    }
+
+    #[test]
+    fn only_the_first_hint_of_a_row_gives_notice() {
+        let mut ledger = Ledger::new("/a", Limit::unlimited(), usize::MAX);
+        let start = Instant::now();
+        let hint = |ledger: &mut Ledger, at, wait| {
+            let now = start + ms(at);
+            ledger.hinted(now, ms(50), now + ms(wait));
+        };
+        let known = |ledger: &Ledger, at| ledger.not_before(start + ms(at));
+        hint(&mut ledger, 0, 1_000);
+        assert_eq!(known(&ledger, 49), None);
+        assert_eq!(known(&ledger, 50), Some(start + ms(1_000)));
+        hint(&mut ledger, 40, 1_000);
+        assert_eq!(known(&ledger, 50), Some(start + ms(1_040)));
+        // By now the last one has passed, so this one starts a row of its own.
+        hint(&mut ledger, 2_000, 1_000);
+        assert_eq!(known(&ledger, 2_049), None);
+        assert_eq!(known(&ledger, 2_050), Some(start + ms(3_000)));
+    }
+}

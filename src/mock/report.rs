@@ -386,33 +386,57 @@ impl Report {
     }
 }
 
-/// A table with a row for each endpoint.
+/// A table with a row for each endpoint and each pool, and columns for queued and faulted requests if there
+/// were any.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header = [
-            "endpoint",
-            "limit",
-            "accepted",
-            "refused by rate",
-            "by concurrency",
-            "early",
-            "worst window",
-            "most in flight",
+        type Column = (&'static str, bool, fn(&EndpointReport) -> usize);
+        let all = || self.endpoints().chain(self.pools());
+        let columns: [Column; 8] = [
+            ("accepted", true, EndpointReport::accepted),
+            (
+                "queued",
+                all().any(|seen| seen.queued > 0),
+                EndpointReport::queued,
+            ),
+            ("refused by rate", true, EndpointReport::refused_by_rate),
+            (
+                "by concurrency",
+                true,
+                EndpointReport::refused_by_concurrency,
+            ),
+            ("early", true, EndpointReport::early),
+            (
+                "faulted",
+                all().any(|seen| seen.faulted > 0),
+                EndpointReport::faulted,
+            ),
+            ("worst window", true, EndpointReport::worst_window),
+            ("most in flight", true, EndpointReport::most_in_flight),
         ];
-        let mut rows = vec![header.map(str::to_owned)];
-        rows.extend(self.endpoints().map(|endpoint| {
-            [
-                endpoint.endpoint.clone(),
-                endpoint.limit.to_string(),
-                endpoint.accepted.to_string(),
-                endpoint.refused_by_rate.to_string(),
-                endpoint.refused_by_concurrency.to_string(),
-                endpoint.early.to_string(),
-                endpoint.worst_window.to_string(),
-                endpoint.most_in_flight.to_string(),
-            ]
-        }));
-        let widths: Vec<_> = (0..header.len())
+        let columns = columns.iter().filter(|(_, shown, _)| *shown);
+        let row = |name: String, seen: &EndpointReport| {
+            let figures = columns.clone().map(|(.., figure)| figure(seen).to_string());
+            [name, seen.limit.to_string()]
+                .into_iter()
+                .chain(figures)
+                .collect()
+        };
+        let header = columns.clone().map(|(header, ..)| (*header).to_owned());
+        let header = ["endpoint", "limit"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(header);
+        let mut rows: Vec<Vec<_>> = vec![header.collect()];
+        rows.extend(
+            self.endpoints()
+                .map(|seen| row(seen.endpoint.clone(), seen)),
+        );
+        rows.extend(
+            self.pools()
+                .map(|seen| row(format!("pool {}", seen.endpoint), seen)),
+        );
+        let widths: Vec<_> = (0..rows[0].len())
             .map(|column| {
                 let cells = rows.iter().map(|row| row[column].chars().count());
                 cells.max().unwrap_or(0)

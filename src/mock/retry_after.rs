@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::{hooks::Refusal, report::RefusedBy};
+use super::report::RefusedBy;
 
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
@@ -17,22 +17,54 @@ pub(crate) enum RetryAfter {
 
 impl RetryAfter {
     /// Adds it, unless the answer names a time already.
-    pub(crate) fn add_to(self, headers: &mut HeaderMap, refusal: &Refusal) {
+    pub(crate) fn add_to(self, headers: &mut HeaderMap, by: RefusedBy, room_in: Duration) {
         if headers.contains_key(header::RETRY_AFTER) || headers.contains_key(RETRY_AFTER_MS) {
             return;
         }
-        let (wait, exact) = match (self, refusal.by) {
+        let (wait, exact) = match (self, by) {
             (Self::Fixed(wait), _) => (wait, true),
-            (Self::Truthful, RefusedBy::Rate { .. }) => (refusal.room_in, false),
+            (Self::Truthful, RefusedBy::Rate { .. }) => (room_in, false),
             (Self::Truthful, RefusedBy::Concurrency { .. }) => return,
         };
-        let rounded_up = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(rounded_up));
+        headers.insert(header::RETRY_AFTER, whole_seconds(wait).into());
         if exact && wait.subsec_nanos() > 0 {
             let millis = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
             headers.insert(RETRY_AFTER_MS, HeaderValue::from(millis));
         }
     }
+}
+
+/// A `Retry-After` that is written when the answer is handed out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hint {
+    Seconds(Duration),
+    Date(Duration),
+}
+
+impl Hint {
+    pub(crate) fn add_to(self, headers: &mut HeaderMap, now: SystemTime) {
+        let value = match self {
+            Self::Seconds(time) => whole_seconds(time).into(),
+            Self::Date(time) => {
+                let since_epoch = |time: SystemTime| {
+                    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+                    since.unwrap_or_default()
+                };
+                let seconds = whole_seconds(since_epoch(now).saturating_add(time));
+                let date = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_DATE));
+                HeaderValue::try_from(httpdate::fmt_http_date(date)).expect("a date is ASCII")
+            }
+        };
+        headers.insert(header::RETRY_AFTER, value);
+    }
+}
+
+/// The end of the year 9999, after which HTTP has no dates.
+const LAST_DATE: u64 = 253_402_300_799;
+
+fn whole_seconds(time: Duration) -> u64 {
+    let part = u64::from(time.subsec_nanos() > 0);
+    time.as_secs().saturating_add(part)
 }
 
 /// The time that an answer asks its client to wait, if it does.
@@ -88,17 +120,11 @@ mod tests {
 
     #[test]
     fn writes_whole_seconds_rounded_up_and_milliseconds_where_needed() {
-        let refusal = Refusal {
-            endpoint: "/a".into(),
-            by: RefusedBy::Rate {
-                limit: 1,
-                period: Duration::from_secs(1),
-            },
-            room_in: Duration::from_millis(1_001),
-        };
+        let (limit, period) = (1, Duration::from_secs(1));
+        let by = RefusedBy::Rate { limit, period };
         let headers = |retry_after: RetryAfter| {
             let mut headers = HeaderMap::new();
-            retry_after.add_to(&mut headers, &refusal);
+            retry_after.add_to(&mut headers, by, Duration::from_millis(1_001));
             let text = |name| headers.get(name).map(|v| v.to_str().unwrap().to_owned());
             (text(header::RETRY_AFTER), text(RETRY_AFTER_MS))
         };
@@ -106,5 +132,29 @@ mod tests {
         assert_eq!(headers(RetryAfter::Truthful), (Some("2".into()), None));
         assert_eq!(headers(fixed(3_000)), (Some("3".into()), None));
         assert_eq!(headers(fixed(200)), (Some("1".into()), Some("200".into())));
+    }
+
+    #[test]
+    fn dates_are_never_too_soon() {
+        let now = NOW + Duration::from_millis(5_300);
+        let date = |hint: Hint| {
+            let mut headers = HeaderMap::new();
+            hint.add_to(&mut headers, now);
+            headers[header::RETRY_AFTER].to_str().unwrap().to_owned()
+        };
+        let millis = Duration::from_millis;
+        assert_eq!(date(Hint::Seconds(millis(1_001))), "2");
+        assert_eq!(
+            date(Hint::Date(millis(1_700))),
+            "Thu, 01 Jan 1970 00:00:07 GMT"
+        );
+        assert_eq!(
+            date(Hint::Date(millis(1_701))),
+            "Thu, 01 Jan 1970 00:00:08 GMT"
+        );
+        assert_eq!(
+            date(Hint::Date(Duration::MAX)),
+            "Fri, 31 Dec 9999 23:59:59 GMT"
+        );
     }
 }

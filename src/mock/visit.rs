@@ -413,7 +413,8 @@ impl Call {
         };
         let mut answer = (settings.refusal)(&refusal);
         if let Some(retry_after) = settings.retry_after {
-            retry_after.add_to(answer.head_mut().headers_mut(), &refusal);
+            let headers = answer.head_mut().headers_mut();
+            retry_after.add_to(headers, by, refusal.room_in);
         }
         drop(place);
         self.hand_out(answer, None, None)
