@@ -58,6 +58,9 @@ pub struct EndpointReport {
     /// Requests that arrived before the time that the endpoint's latest `Retry-After` named, sent after
     /// that answer was handed out (nobody can keep to what they have not been told yet).
     pub early: usize,
+    /// How long the slowest refusal took, from the arrival of its request until it was handed out, or its
+    /// client had gone away.
+    pub slowest_refusal: Duration,
     /// Requests in flight at the moment of the report: accepted, and their answers have not ended.
     pub in_flight: usize,
     /// Requests waiting for a slot at the moment of the report.
@@ -227,6 +230,7 @@ impl EndpointReport {
             worst_window: 0,
             most_in_flight: 0,
             early: 0,
+            slowest_refusal: Duration::ZERO,
             in_flight: 0,
             waiting: 0,
             violations: Vec::new(),

@@ -293,7 +293,7 @@ impl Call {
                 Decision::Accepted(slot) => Turn::Now(slot),
                 Decision::Queued => Turn::Later(state.wait_for_turn(&ticket)),
                 Decision::Refused { by, pool, room_at } => {
-                    return Err((ticket, pool, by, room_at, now));
+                    return Err((ticket, pool, by, room_at));
                 }
             };
             let work = state.draw_work(route);
@@ -319,12 +319,12 @@ impl Call {
                     strike,
                 })
             }
-            Err((ticket, pool, by, room_at, now)) => Outcome::Refused(Refused {
+            Err((ticket, pool, by, room_at)) => Outcome::Refused(Refused {
+                answer_at: ticket.arrived() + shared.settings.refusal_after,
                 place: Place::new(shared, ticket),
                 pool,
                 by,
                 room_at,
-                answer_at: now + shared.settings.refusal_after,
             }),
         }
     }

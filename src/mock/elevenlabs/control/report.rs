@@ -34,6 +34,7 @@ fn endpoint(part: &EndpointReport, records: bool) -> Value {
         "worst_window": part.worst_window,
         "most_in_flight": part.most_in_flight,
         "early": part.early,
+        "slowest_refusal_ms": millis(part.slowest_refusal),
         "in_flight": part.in_flight,
         "waiting": part.waiting,
         "violations": part.violations.iter().map(ToString::to_string).collect::<Value>(),
