@@ -92,7 +92,7 @@ impl Interrupted {
         let interrupt = async {
             if tokio::signal::ctrl_c().await.is_err() {
                 // It cannot be watched, so that it ends the program by itself.
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         #[cfg(unix)]

@@ -137,8 +137,8 @@ impl Options {
                 }
             }
         }
-        for Key { key, account, .. } in keys {
-            mock = mock.key(key, account);
+        for Key { value, account, .. } in keys {
+            mock = mock.key(value, account);
         }
         Ok(Command::Run(Box::new(Self {
             address: SocketAddr::new(host, port),
@@ -150,8 +150,8 @@ impl Options {
 /// Whether a key can be let in beside the others.
 fn check_key(option: &str, known: &[Key], new: &Key) -> Result<(), lexopt::Error> {
     for known in known {
-        if known.key == new.key {
-            return Err(format!("{option}: the key {:?} is there twice", new.key).into());
+        if known.value == new.value {
+            return Err(format!("{option}: the key {:?} is there twice", new.value).into());
         }
         if known.workspace.is_some() && known.workspace == new.workspace && known.plan != new.plan {
             let (name, one, other) = (known.workspace.as_deref(), known.plan, new.plan);

@@ -34,13 +34,8 @@ pub(super) fn duration(option: &str, text: &str) -> Result<Duration> {
 
 /// A time, or two with a colon between them: from the first up to the second.
 pub(super) fn times(option: &str, text: &str) -> Result<Range<Duration>> {
-    let (from, to) = match text.split_once(':') {
-        Some((from, to)) => (duration(option, from)?, duration(option, to)?),
-        None => {
-            let time = duration(option, text)?;
-            (time, time)
-        }
-    };
+    let (from, to) = text.split_once(':').unwrap_or((text, text));
+    let (from, to) = (duration(option, from)?, duration(option, to)?);
     if from > to {
         let message = format!("{option}: expected the shorter time first, not {text:?}");
         return Err(message.into());
@@ -66,7 +61,7 @@ pub(super) fn pair<'a>(option: &str, text: &'a str, form: &str) -> Result<(&'a s
 /// A key, and what is to be known of it before it can be let in.
 #[derive(Debug)]
 pub(super) struct Key {
-    pub(super) key: String,
+    pub(super) value: String,
     pub(super) plan: Plan,
     pub(super) workspace: Option<String>,
     pub(super) account: Account,
@@ -98,9 +93,8 @@ pub(super) fn key(option: &str, text: &str) -> Result<Key> {
             }
         })
     })?;
-    let key = key.to_owned();
     Ok(Key {
-        key,
+        value: key.to_owned(),
         plan,
         workspace,
         account,

@@ -33,8 +33,8 @@ pub(super) struct Api {
 /// Why a request is not let through.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// It is not well formed; this is the answer.
-    Schema(Response<Bytes>),
+    /// It is not well formed.
+    Schema(Errors),
     Problem(Problem),
 }
 
@@ -44,11 +44,9 @@ impl From<Problem> for Stop {
     }
 }
 
-impl Errors {
-    /// Goes on if there is nothing to complain about.
-    pub(super) fn none(self) -> Result<(), Stop> {
-        self.answer()
-            .map_or(Ok(()), |answer| Err(Stop::Schema(answer)))
+impl From<Errors> for Stop {
+    fn from(errors: Errors) -> Self {
+        Self::Schema(errors)
     }
 }
 
@@ -78,7 +76,7 @@ impl Api {
 
     pub(super) fn stopped(&self, request: &HeaderMap, stop: Stop) -> Response<Bytes> {
         match stop {
-            Stop::Schema(response) => self.responder.finish(request, response),
+            Stop::Schema(errors) => self.responder.finish(request, errors.answer()),
             Stop::Problem(problem) => self.responder.problem(request, &problem),
         }
     }

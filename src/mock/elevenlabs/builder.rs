@@ -283,8 +283,8 @@ impl MockBuilder {
             let (limit, work) = match endpoint.kind {
                 Kind::Speech(_) if template == TTS => (speech.clone(), self.work.clone()),
                 Kind::Speech(_) => (Limit::unlimited(), self.work.clone()),
-                _ if template == CLONE_VOICE => (cloning.clone(), cloning_work.clone()),
-                _ => (Limit::unlimited(), Work::none()),
+                Kind::Other if template == CLONE_VOICE => (cloning.clone(), cloning_work.clone()),
+                Kind::Other => (Limit::unlimited(), Work::none()),
             };
             judge = judge.route(template, limit, work);
             let asked = Arc::clone(&api);
@@ -319,7 +319,7 @@ impl MockBuilder {
                 RefusedBy::Rate { .. } => Problem::too_fast(),
             };
             let headers = &refusal.head().headers;
-            asked.responder.problem(headers, &problem)
+            asked.responder.chunked_problem(headers, &problem)
         });
         let (asked, known) = (Arc::clone(&api), Arc::clone(&limits));
         let controls = format!("{CONTROL}{{*resource}}");

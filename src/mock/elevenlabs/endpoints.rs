@@ -34,7 +34,7 @@ macro_rules! look {
             template: $template,
             kind: Kind::Other,
             check: |api, request| $look(api, request).map(drop),
-            answer: |api, request| Ok(json(api, request, $look(api, request)?)),
+            answer: |api, request| Ok(json(api, request, &$look(api, request)?)),
         }
     };
 }
@@ -45,7 +45,7 @@ macro_rules! delete {
             template: $template,
             kind: Kind::Other,
             check: $check,
-            answer: |api, request| Ok(json(api, request, $delete(api, request)?)),
+            answer: |api, request| Ok(json(api, request, &$delete(api, request)?)),
         }
     };
 }
@@ -103,7 +103,7 @@ pub(super) fn all() -> [Endpoint; 16] {
     ]
 }
 
-fn json(api: &Api, request: &Received<'_>, body: Value) -> Answer {
+fn json(api: &Api, request: &Received<'_>, body: &Value) -> Answer {
     let headers = &request.head().headers;
     api.responder.json(headers, body.to_string()).into()
 }

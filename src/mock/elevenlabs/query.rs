@@ -67,6 +67,6 @@ mod tests {
         let mut errors = Errors::default();
         assert_eq!(query.integer(&mut errors, "page_size", 1, 10), Some(6));
         assert_eq!(query.integer(&mut errors, "search", 1, 10), None);
-        assert!(errors.answer().is_some());
+        assert!(errors.none().is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! What the API's answers have in common: headers as captured.
 
-use std::io::Write as _;
+use std::{io::Write as _, time::Duration};
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
@@ -10,7 +10,7 @@ use super::{
     ids::Ids,
     problem::{Dialect, Problem},
 };
-use crate::mock::answer;
+use crate::mock::{Answer, answer};
 
 /// From this size on the API compresses JSON, for clients that take it.
 const COMPRESSED_FROM: usize = 500;
@@ -48,8 +48,19 @@ impl Responder {
         let trace = self.ids.trace();
         let body = problem.body(self.dialect, &trace);
         let mut response = answer::json(problem.status, body);
-        put(response.headers_mut(), X_TRACE_ID, trace);
+        put(response.headers_mut(), X_TRACE_ID, &trace);
         self.finish(request, response)
+    }
+
+    /// A refusal whose length is not known in advance if it is compressed.
+    pub(super) fn chunked_problem(&self, request: &HeaderMap, problem: &Problem) -> Answer {
+        let response = self.problem(request, problem);
+        if !response.headers().contains_key(header::CONTENT_ENCODING) {
+            return response.into();
+        }
+        let (head, body) = response.into_parts();
+        let head = Response::from_parts(head, ());
+        Answer::stream(head).chunk(Duration::ZERO, body)
     }
 
     /// A refusal for whoever may ask, and so not compressed.
@@ -88,7 +99,7 @@ impl Responder {
             headers.insert(name, HeaderValue::from_static(value));
         }
         if !headers.contains_key(X_TRACE_ID) {
-            put(headers, X_TRACE_ID, self.ids.trace());
+            put(headers, X_TRACE_ID, &self.ids.trace());
         }
         let vary = HeaderValue::from_static("Accept-Language");
         headers.insert(header::VARY, vary);
@@ -98,7 +109,7 @@ impl Responder {
 const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
 /// Sets a header whose value is one of the mock's own making.
-pub(super) fn put(headers: &mut HeaderMap, name: HeaderName, value: impl ToString) {
+pub(super) fn put(headers: &mut HeaderMap, name: HeaderName, value: &impl ToString) {
     let value = HeaderValue::try_from(value.to_string());
     headers.insert(name, value.expect("the mock's ids and numbers are ASCII"));
 }

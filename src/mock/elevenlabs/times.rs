@@ -43,7 +43,8 @@ mod tests {
         for (family, measured) in [(Family::Multilingual, MULTILINGUAL), (Family::Flash, FLASH)] {
             let millis = |characters| generation(family, characters).as_millis();
             for (characters, expected) in measured {
-                assert_eq!(millis(characters as usize), u128::from(expected));
+                let characters = usize::try_from(characters).unwrap();
+                assert_eq!(millis(characters), u128::from(expected));
             }
             assert!((0..2_000).is_sorted_by_key(millis));
             assert!(millis(0) > 200);

@@ -79,9 +79,10 @@ fn mp3(format: Format, duration: Duration) -> Bytes {
     } else {
         [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160]
     };
-    let known = rates.iter().position(|known| *known == kbps);
+    let mut indices = (1_u8..).zip(rates);
+    let known = indices.find(|(_, known)| *known == kbps);
     // A `Format` has no other.
-    let bit_rate = known.map_or(0, |index| index as u8 + 1);
+    let bit_rate = known.map_or(0, |(index, _)| index);
     let sample_rate = match rate {
         44_100 | 22_050 => 0,
         _ => 1,

@@ -8,7 +8,7 @@ const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 const SAMPLES_PER_PACKET: u64 = 960;
 
 /// How many packets a page holds: a second of them.
-const PACKETS_PER_PAGE: u64 = 50;
+const PACKETS_PER_PAGE: usize = 50;
 
 /// How many samples a player drops at the start. Any number would do, since they are silent too.
 const PRE_SKIP: u16 = 312;
@@ -22,6 +22,7 @@ const LAST: u8 = 4;
 pub(super) fn opus(duration: Duration) -> Vec<u8> {
     let samples = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX) / 1_000 * 48;
     let packets = samples.div_ceil(SAMPLES_PER_PACKET).max(1);
+    let packets = usize::try_from(packets).unwrap_or(usize::MAX);
     let mut ogg = Ogg::default();
 
     let mut head = b"OpusHead\x01\x01".to_vec();
@@ -41,11 +42,8 @@ pub(super) fn opus(duration: Duration) -> Vec<u8> {
         let now = PACKETS_PER_PAGE.min(packets - done);
         done += now;
         let kind = if done == packets { LAST } else { 0 };
-        ogg.page(
-            kind,
-            done * SAMPLES_PER_PACKET,
-            &vec![&SILENCE[..]; now as usize],
-        );
+        let position = done as u64 * SAMPLES_PER_PACKET;
+        ogg.page(kind, position, &vec![&SILENCE[..]; now]);
     }
     ogg.data
 }
@@ -67,9 +65,9 @@ impl Ogg {
         self.data.extend(SERIAL.to_le_bytes());
         self.data.extend(self.pages.to_le_bytes());
         self.data.extend([0; 4]); // The checksum, which is computed with zeros in its place.
-        self.data.push(packets.len() as u8);
-        self.data
-            .extend(packets.iter().map(|packet| packet.len() as u8));
+        self.data.push(lacing(packets.len()));
+        let lengths = packets.iter().map(|packet| lacing(packet.len()));
+        self.data.extend(lengths);
         for packet in packets {
             self.data.extend(*packet);
         }
@@ -79,12 +77,17 @@ impl Ogg {
     }
 }
 
+/// A number that has a byte for itself.
+fn lacing(n: usize) -> u8 {
+    u8::try_from(n).expect("pages and packets are kept small")
+}
+
 /// Ogg's own CRC: the usual polynomial, the other way round.
 fn checksum(data: &[u8]) -> u32 {
     data.iter().fold(0, |sum: u32, byte| {
-        (0..8).fold(sum ^ u32::from(*byte) << 24, |sum, _| {
+        (0..8).fold(sum ^ (u32::from(*byte) << 24), |sum, _| {
             let carry = sum >> 31;
-            sum << 1 ^ carry * 0x04c1_1db7
+            (sum << 1) ^ (carry * 0x04c1_1db7)
         })
     })
 }

@@ -5,6 +5,7 @@ mod timestamps;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use self::request::Speech;
@@ -66,7 +67,7 @@ impl Order {
     /// Reads a request and checks it, in the real API's order. What can change while it is worked on is
     /// checked only `before` that.
     fn of(api: &Api, request: &Received<'_>, before: bool) -> Result<Self, Stop> {
-        let speech = Speech::read(request.head(), request.body()).map_err(Stop::Schema)?;
+        let speech = Speech::read(request.head(), request.body())?;
         let voice_id = request.param("voice_id").unwrap_or_default();
         api.within(request, SPEAK, |workspace| {
             if workspace.suspicious {
@@ -212,7 +213,7 @@ pub(super) fn answer(
     Ok(match pace {
         Pace::AtOnce => {
             let whole = timestamps::whole(&audio, text, speed);
-            head.map(|()| whole).into()
+            head.map(|()| Bytes::from(whole)).into()
         }
         Pace::Streamed => {
             let lines = timestamps::lines(&audio, text, speed, order.chunks());
@@ -246,16 +247,16 @@ fn head(api: &Api, request: &Received<'_>, order: &Order) -> Result<Response<()>
     let exposed = HeaderValue::from_static(EXPOSED);
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     put(headers, name("request-id"), &request_id);
-    put(headers, name("character-cost"), order.cost());
-    put(headers, name("collect-preference"), "True");
+    put(headers, name("character-cost"), &order.cost());
+    put(headers, name("collect-preference"), &"True");
     let latency = request.work().saturating_sub(request.remaining());
-    put(headers, name("tts-latency-ms"), latency.as_millis());
+    put(headers, name("tts-latency-ms"), &latency.as_millis());
     if api.concurrency_headers {
         let in_flight = request.in_flight();
-        put(headers, name("current-concurrent-requests"), in_flight);
-        put(headers, name("workspace-concurrent-requests"), in_flight);
+        put(headers, name("current-concurrent-requests"), &in_flight);
+        put(headers, name("workspace-concurrent-requests"), &in_flight);
         if let Some(limit) = request.concurrency_limit() {
-            put(headers, name("maximum-concurrent-requests"), limit);
+            put(headers, name("maximum-concurrent-requests"), &limit);
         }
     }
     if order.speech.logged {

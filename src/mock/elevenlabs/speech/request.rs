@@ -1,7 +1,7 @@
 //! What a request for speech says, as far as it is well formed.
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, Uri, header, request::Parts};
+use http::{HeaderMap, Uri, header, request::Parts};
 use serde_json::{Map, Value};
 
 use crate::mock::elevenlabs::{
@@ -44,15 +44,13 @@ pub(super) struct Speech {
 }
 
 impl Speech {
-    /// Reads a request; where it is not well formed, with the answer that says so.
-    pub(super) fn read(head: &Parts, body: &Bytes) -> Result<Self, Response<Bytes>> {
+    /// Reads a request, or says why it is not well formed.
+    pub(super) fn read(head: &Parts, body: &Bytes) -> Result<Self, Errors> {
         let mut errors = Errors::default();
         let mut speech = Self::of_query(&mut errors, &head.uri);
         speech.read_body(&mut errors, &head.headers, body);
-        match errors.answer() {
-            None => Ok(speech),
-            Some(answer) => Err(answer),
-        }
+        errors.none()?;
+        Ok(speech)
     }
 
     fn of_query(errors: &mut Errors, uri: &Uri) -> Self {
