@@ -30,7 +30,8 @@ pub struct JudgeBuilder {
 }
 
 pub(crate) type AnswerHook = Box<dyn Fn(&Received<'_>) -> Answer + Send + Sync>;
-pub(crate) type CheckHook = Box<dyn Fn(&Received<'_>) -> Option<Answer> + Send + Sync>;
+pub(crate) type CheckHook = Box<dyn Fn(&Received<'_>) -> Option<Response<Bytes>> + Send + Sync>;
+pub(crate) type InterceptHook = Box<dyn Fn(&Received<'_>) -> Option<Answer> + Send + Sync>;
 pub(crate) type PoolHook = Box<dyn Fn(&Received<'_>) -> Option<Pool> + Send + Sync>;
 pub(crate) type RefusalHook = Box<dyn Fn(&Refusal) -> Answer + Send + Sync>;
 
@@ -45,7 +46,7 @@ enum Hook {
 /// Requests that are answered without being judged.
 pub(crate) struct Intercept {
     pub(crate) template: Template,
-    pub(crate) answer: CheckHook,
+    pub(crate) answer: InterceptHook,
 }
 
 pub(crate) struct Route {
@@ -183,7 +184,7 @@ impl JudgeBuilder {
     where
         F: Fn(&Received<'_>) -> Option<Response<Bytes>> + Send + Sync + 'static,
     {
-        let hook = Hook::Check(Box::new(move |received| check(received).map(Into::into)));
+        let hook = Hook::Check(Box::new(check));
         self.hook(template, hook)
     }
 
@@ -351,6 +352,13 @@ impl JudgeBuilder {
 fn parse(template: &str) -> Template {
     let parsed = Template::parse(template);
     parsed.unwrap_or_else(|error| panic!("{template:?} is no template: {error}"))
+}
+
+impl Settings {
+    /// How much longer it takes to work on what has been in the queue.
+    pub(crate) fn queue_delay(&self) -> Duration {
+        self.queue.map_or(Duration::ZERO, |queue| queue.delay)
+    }
 }
 
 impl Route {

@@ -166,7 +166,7 @@ impl Fault {
         self
     }
 
-    /// Strikes only requests that have been accepted, when their work is done: see the
+    /// Strikes only requests that have been accepted, when their answers are due: see the
     /// [table](Fault#what-counts).
     pub fn accepted(mut self) -> Self {
         if let Strikes::Arrived(instead) = self.strikes {

@@ -35,8 +35,8 @@ pub struct Judge {
     /// For how long a request may be under way without its client knowing of a `Retry-After` that
     /// was handed out meanwhile: nothing within a process, a little over a socket.
     pub(crate) notice: Duration,
-    /// How long what has been sent needs to leave before its connection can be reset: no time within a
-    /// process, a little over a socket.
+    /// How long what has been handed out needs to leave before its connection can break: no time within
+    /// a process, a little over a socket.
     pub(crate) settle: Duration,
 }
 

@@ -79,6 +79,7 @@ mod report;
 mod retry_after;
 mod server;
 mod service;
+mod upload;
 mod visit;
 mod work;
 
