@@ -13,7 +13,7 @@ use super::{
     path::{Params, Template},
     pool::Pool,
     retry_after::RetryAfter,
-    work::{Work, check},
+    work::{Work, check, check_time},
 };
 
 /// How many requests each endpoint's report lists, unless the builder says otherwise.
@@ -215,10 +215,11 @@ impl JudgeBuilder {
     ///
     /// # Panics
     ///
-    /// If `depth` is 0.
+    /// If `depth` is 0, or the delay longer than a century.
     #[track_caller]
     pub fn queue(mut self, delay: Duration, depth: usize) -> Self {
         assert!(depth > 0, "a queue of depth 0 is none");
+        check_time(delay);
         self.settings.queue = Some(Queue { delay, depth });
         self
     }
@@ -296,7 +297,13 @@ impl JudgeBuilder {
     }
 
     /// Lets every request arrive so much later than it was sent. The answer's way takes no time.
+    ///
+    /// # Panics
+    ///
+    /// If that is longer than a century.
+    #[track_caller]
     pub fn latency(mut self, inbound: Duration) -> Self {
+        check_time(inbound);
         self.settings.latency = inbound;
         self
     }

@@ -20,7 +20,7 @@ use super::{
     path::Params,
     report::Report,
     retry_after::retry_after,
-    work::{Draws, check},
+    work::{Draws, check, check_time},
 };
 
 /// An API that allows its clients so much and no more, refuses the rest, and keeps score.
@@ -175,7 +175,13 @@ impl Judge {
     }
 
     /// Lets every request that is sent from now on arrive so much later: see [`JudgeBuilder::latency`].
+    ///
+    /// # Panics
+    ///
+    /// If that is longer than a century.
+    #[track_caller]
     pub fn set_latency(&self, inbound: Duration) {
+        check_time(inbound);
         self.shared.state().latency = inbound;
     }
 
