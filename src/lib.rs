@@ -165,6 +165,7 @@
 //!
 //! # Features
 //!
+//! - `elevenlabs`: what the ElevenLabs API allows, by plan, and endpoints made from it.
 //! - `mock`: the judge, and a mock ElevenLabs made with it. For tests.
 //! - `tower-retry`: the decisions of [`RetryLayer`] as a policy for tower's own retry layer.
 //! - `full`: all of them.
@@ -196,6 +197,10 @@ pub use retry::{Attempt, Attempts, Backoff, Budget, Idempotent, ReplayBody, Retr
 
 /// The error type of every layer here, as in tower.
 pub use tower::BoxError;
+
+#[cfg(feature = "elevenlabs")]
+#[cfg_attr(docsrs, doc(cfg(feature = "elevenlabs")))]
+pub mod elevenlabs;
 
 #[cfg(feature = "mock")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mock")))]
