@@ -1,8 +1,6 @@
 //! What the mock ElevenLabs refuses, in which order, and in which words.
 
-mod eleven_support;
-
-use eleven_support::{Ask, RACHEL, ms};
+use crate::support::{Ask, RACHEL, ms};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tower_throttle::{
@@ -298,8 +296,8 @@ async fn a_429_has_the_headers_of_the_real_one_and_no_others() {
     let mock = MockElevenLabs::builder().plan(Plan::Free).build();
     let speak = || Ask::speak("a", "", &hello());
     let open = [speak().call(&mock), speak().call(&mock)];
-    let names = |answer: &eleven_support::Answer| {
-        let mut names: Vec<_> = answer.headers().keys().map(ToString::to_string).collect();
+    let names = |answer: &crate::support::Answer| {
+        let mut names: Vec<_> = answer.0.headers().keys().map(ToString::to_string).collect();
         names.sort();
         names.join(" ")
     };

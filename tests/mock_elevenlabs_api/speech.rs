@@ -1,11 +1,9 @@
 //! Speech from the mock ElevenLabs: what it consists of, when it comes, and what it counts as meanwhile.
 
-mod eleven_support;
-
 use std::time::Duration;
 
+use crate::support::{Ask, RACHEL, ms};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use eleven_support::{Ask, RACHEL, ms};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::time::{Instant, advance};

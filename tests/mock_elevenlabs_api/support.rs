@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tower::Service;
@@ -100,10 +100,6 @@ pub(crate) struct Answer(pub(crate) Response<Bytes>);
 impl Answer {
     pub(crate) fn status(&self) -> StatusCode {
         self.0.status()
-    }
-
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        self.0.headers()
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
