@@ -167,6 +167,7 @@
 //!
 //! - `elevenlabs`: what the ElevenLabs API allows, by plan, and endpoints made from it.
 //! - `mock`: the judge, and a mock ElevenLabs made with it. For tests.
+//! - `hyper-client`: [`retry`] understands the errors of hyper, hyper-util's client and HTTP/2.
 //! - `tower-retry`: the decisions of [`RetryLayer`] as a policy for tower's own retry layer.
 //! - `full`: all of them.
 
