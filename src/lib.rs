@@ -96,7 +96,7 @@
 //! - The inner service has to be `Clone`: a request that waits does so with a clone, so as not to sit on
 //!   what the readied instance has reserved. Below a client that is not, put tower's `BufferLayer`.
 //! - A client that retries or follows redirects by itself sends requests that nobody has counted. Switch
-//!   that off (for reqwest: `.retry(reqwest::retry::never())` and a redirect policy), or leave room for it.
+//!   that off (for reqwest: `tower_throttle::reqwest::ReqwestService::build` does), or leave room for it.
 //! - Timeouts go above to include the wait, below to exclude it.
 //! - The error type is [`BoxError`]; an inner error passes through as it came. The response body is
 //!   [`Body`], which holds the permit and forwards everything else.
@@ -168,6 +168,7 @@
 //! - `elevenlabs`: what the ElevenLabs API allows, by plan, and endpoints made from it.
 //! - `mock`: the judge, and a mock ElevenLabs made with it. For tests.
 //! - `hyper-client`: [`retry`] understands the errors of hyper, hyper-util's client and HTTP/2.
+//! - `reqwest`: reqwest's client below the layers, and its types above them. Includes `hyper-client`.
 //! - `tower-retry`: the decisions of [`RetryLayer`] as a policy for tower's own retry layer.
 //! - `full`: all of them.
 
@@ -181,6 +182,9 @@ mod error;
 mod limit;
 mod peek;
 mod quota;
+#[cfg(feature = "reqwest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+pub mod reqwest;
 pub mod retry;
 pub mod signal;
 
