@@ -5,15 +5,20 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use axum::{
     Json, Router,
     body::Body,
-    extract::State,
+    extract::{Request, State},
     http::{HeaderMap, HeaderName, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
@@ -152,8 +157,13 @@ async fn endless(State(gauge): State<Gauge>) -> Body {
 }
 
 async fn broken(State(gauge): State<Gauge>) -> Body {
-    let frames = [Ok(Bytes::from("beginning")), Err("it breaks off")];
-    working(gauge.enter(), Body::from_stream(stream::iter(frames)))
+    let beginning = stream::iter([Ok(Bytes::from("beginning"))]);
+    let end = stream::once(async {
+        // So that the beginning leaves before.
+        tokio::task::yield_now().await;
+        Err("it breaks off")
+    });
+    working(gauge.enter(), Body::from_stream(beginning.chain(end)))
 }
 
 async fn read(
@@ -174,6 +184,21 @@ async fn read(
 
 async fn moved() -> (StatusCode, [(HeaderName, &'static str); 1]) {
     (StatusCode::SEE_OTHER, [(header::LOCATION, "/here")])
+}
+
+/// Refuses the first request, the third, and so on, with a 429 that names a short delay.
+pub fn every_other_refused(router: Router) -> Router {
+    let arrived = Arc::new(AtomicUsize::new(0));
+    router.layer(axum::middleware::from_fn_with_state(arrived, refuse))
+}
+
+async fn refuse(State(arrived): State<Arc<AtomicUsize>>, request: Request, next: Next) -> Response {
+    if arrived.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+        return next.run(request).await;
+    }
+    // Read to its end, so that the connection can go on.
+    let _ = request.into_body().collect().await;
+    (StatusCode::TOO_MANY_REQUESTS, [("retry-after-ms", "5")]).into_response()
 }
 
 /// A request body, and where it comes from. It ends when the sender is dropped.
