@@ -63,6 +63,11 @@
 //! `poll_ready`. It travels as a [`BoxError`], and [`Refused::in_error`] finds it under whatever other
 //! layers have wrapped around it.
 //!
+//! # Which client
+//!
+//! Any that is a `Service<http::Request<B>>` and `Clone`. [`_clients`] is a guide for hyper-util, reqwest,
+//! tonic, octocrab and kube, and for axum apps that call upstream.
+//!
 //! # Order by hand
 //!
 //! Where the simple layers are stacked, a request passes them from top to bottom. Retry is outermost, so
@@ -210,6 +215,11 @@ pub mod elevenlabs;
 #[cfg(feature = "mock")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mock")))]
 pub mod mock;
+
+// Compiled by the package `tests/interop`: for that, this one would have to depend on every client.
+#[cfg_attr(not(doctest), doc = include_str!("../docs/clients.md"))]
+#[cfg_attr(doctest, doc = "A guide, and no code.")]
+pub mod _clients {}
 
 /// The README's example has to compile.
 #[cfg(doctest)]

@@ -24,7 +24,7 @@ use interop::{Gauge, counts, every_other_refused, serve, until};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 use tower::{Layer, buffer::BufferLayer};
-use tower_throttle::{Endpoints, Quota, RequestHead, RetryLayer, ThrottleLayer};
+use tower_throttle::{Endpoints, Learning, Quota, RequestHead, RetryLayer, ThrottleLayer};
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/{namespace}/configmaps";
 
@@ -163,7 +163,8 @@ async fn watches_can_have_a_limit_of_their_own() {
 #[tokio::test]
 async fn bodies_are_sent_again_if_it_is_said_how() {
     let start = || serve(every_other_refused(api_server(&Gauge::default())));
-    let layer = || ThrottleLayer::new(Endpoints::new());
+    // It would learn a rate of one per second from such a server.
+    let layer = || ThrottleLayer::new(Endpoints::new()).learn(Learning::none());
     let new: ConfigMap = serde_json::from_value(config_map("new")).unwrap();
     let create = async |client: &Client| {
         let api = config_maps(client);

@@ -17,7 +17,7 @@ use hyper_util::{
 use interop::{every_other_refused, serve};
 use serde_json::{Value, json};
 use tower_throttle::{
-    Endpoints, Quota, RetryLayer, ThrottleLayer,
+    Endpoints, Learning, Quota, RetryLayer, ThrottleLayer,
     mock::{self, Judge, Limit, Work},
 };
 
@@ -87,7 +87,8 @@ async fn bodies_are_sent_again_if_it_is_said_how() {
             .route("/repos/{owner}/{repo}/issues", issues);
         serve(every_other_refused(router))
     };
-    let layer = || ThrottleLayer::new(Endpoints::new());
+    // It would learn a rate of one per second from such a server.
+    let layer = || ThrottleLayer::new(Endpoints::new()).learn(Learning::none());
     let issue = json!({ "title": "It is refused" });
     let post = async |github: &Octocrab| {
         let path = "/repos/tower-rs/tower/issues";

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_throttle::{
-    Attempts, Backoff, Endpoints, Handle, Quota, Refused, RetryLayer, Throttle, ThrottleLayer,
+    Attempts, Backoff, Endpoints, Handle, Learning, Quota, Refused, RetryLayer, Throttle,
+    ThrottleLayer,
     reqwest::{Client, ReqwestService, into_response},
 };
 
@@ -135,8 +136,15 @@ async fn what_is_in_memory_has_a_length_and_what_streams_has_none() {
 async fn what_is_in_memory_is_sent_again_and_what_streams_is_not() {
     let echo = Router::new().route("/a", axum::routing::post(async |body: String| body));
     let address = interop::serve(every_other_refused(echo));
-    let (client, _) = client(|layer| layer);
-    let send = async |body: reqwest::Body| {
+    // It would learn a rate of one per second from such a server.
+    let learning = |layer: ThrottleLayer| layer.learn(Learning::none());
+    let (streams_once, _) = client(learning);
+    let (streams_again, _) = client(|layer| {
+        let retry =
+            RetryLayer::new().collect_body_with::<reqwest::Body>(1_024, reqwest::Body::wrap);
+        learning(layer).retry(retry)
+    });
+    let send = async |client: &Client<Throttled>, body: reqwest::Body| {
         let request = post(&format!("http://{address}/a")).body(body);
         let response = client.execute(request.build().unwrap()).await.unwrap();
         let attempts = response.extensions().get().map_or(1, Attempts::attempts);
@@ -148,9 +156,12 @@ async fn what_is_in_memory_is_sent_again_and_what_streams_is_not() {
     };
     let text = || "text".to_owned();
     let stream = || reqwest::Body::wrap(Full::<Bytes>::from("text"));
-    assert_eq!(send(text().into()).await, (200, 2, text()));
-    assert_eq!(send(stream()).await, (429, 1, String::new()));
-    assert_eq!(send(stream()).await, (200, 1, text()));
+    let (once, again) = (&streams_once, &streams_again);
+    assert_eq!(send(once, text().into()).await, (200, 2, text()));
+    assert_eq!(send(once, stream()).await, (429, 1, String::new()));
+    assert_eq!(send(once, stream()).await, (200, 1, text()));
+    assert_eq!(send(again, stream()).await, (200, 2, text()));
+    assert_eq!(send(again, text().into()).await, (200, 2, text()));
 }
 
 #[tokio::test]

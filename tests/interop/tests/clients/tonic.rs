@@ -27,7 +27,7 @@ use interop::{Gauge, counts, until};
 use tonic_prost::ProstCodec;
 use tower::{Layer, Service, ServiceBuilder, service_fn};
 use tower_throttle::{
-    Attempts, ConcurrencyLayer, Endpoints, Handle, Quota, RetryLayer, RpsLayer, Throttle,
+    Attempts, ConcurrencyLayer, Endpoints, Handle, Learning, Quota, RetryLayer, RpsLayer, Throttle,
     ThrottleLayer, mock,
     signal::{Answer, Signal, SignalKind},
 };
@@ -290,7 +290,8 @@ fn refusals(answer: &Answer<'_>) -> Option<Signal> {
 #[tokio::test]
 async fn a_refused_call_is_sent_again_if_that_is_set_up() {
     let collected = || RetryLayer::new().collect_body_with::<Body>(64 * 1024, Body::new);
-    let layer = || ThrottleLayer::new(Endpoints::new());
+    // It would learn a rate of one per second from such a server.
+    let layer = || ThrottleLayer::new(Endpoints::new()).learn(Learning::none());
     for (layer, is_sent_again) in [
         // Nobody can tell that this answer is a refusal.
         (layer().retry(collected()), false),
