@@ -139,13 +139,13 @@ fn names_and_signatures_are_what_they_were() {
 
 #[test]
 fn reqwest_below_and_above_is_as_the_documentation_shows() {
+    fn takes<B>(_: &(impl tower::Service<Request<B>> + Clone + Send + Sync)) {}
     let _: fn(reqwest::ClientBuilder) -> reqwest::Result<ReqwestService> = ReqwestService::build;
     let _: fn(reqwest::Client) -> ReqwestService = ReqwestService::new;
     let _: fn(&ReqwestService) -> &reqwest::Client = ReqwestService::get_ref;
     let _: fn(ReqwestService) -> reqwest::Client = ReqwestService::into_inner;
     let _: fn(Response<tower_throttle::Body<reqwest::Body>>) -> reqwest::Response = into_response;
 
-    fn takes<B>(_: &(impl tower::Service<Request<B>> + Clone + Send + Sync)) {}
     let http = ReqwestService::new(reqwest::Client::new());
     takes::<reqwest::Body>(&http);
     takes::<String>(&http);
