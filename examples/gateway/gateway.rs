@@ -112,7 +112,7 @@ impl Gateway {
     ) -> Result<Response<Body<Incoming>>, Box<Answer>> {
         let options = &self.shared.options;
         if head.method == Method::CONNECT {
-            let message = "expected the gateway's address as the base URL, not as that of a proxy";
+            let message = "expected the gateway's address as a base URL, not as that of a proxy";
             return Err(answers::not_implemented(message).into());
         }
         let websocket = head::wants_websocket(&head);
@@ -121,11 +121,35 @@ impl Gateway {
             return Err(answers::not_implemented(message).into());
         }
         let tunnel = head.extensions.remove::<OnUpgrade>();
+        let request = self.upwards(head, body, caller).await?;
+        let answer = match self.client.ready().await {
+            Ok(client) => client.call(request).await,
+            Err(error) => Err(error),
+        };
+        let mut answer = answer.map_err(|error| answers::failed(&error))?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let tunnel = tunnel.filter(|_| websocket);
+            let tunnel = tunnel.ok_or_else(answers::upgrade_failed)?;
+            let upstream = upgrade::on(&mut answer);
+            self.shared.tunnels.join(tunnel, upstream);
+        }
+        let (mut head, body) = answer.into_parts();
+        head::downwards(&mut head, &self.shared.options.upstream);
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// The request as it goes to the upstream, with what the limits have to know of it.
+    async fn upwards(
+        &self,
+        mut head: request::Parts,
+        body: Incoming,
+        caller: SocketAddr,
+    ) -> Result<Request<Upload>, Box<Answer>> {
+        let options = &self.shared.options;
         let deadline = deadline(&mut head)?;
         let received = Received::read(body, options.keep).await.map_err(|error| {
             answers::bad_request(&format!("the request's body broke off: {error}"))
         })?;
-
         let way = Way {
             http2: options.http2,
             caller: options.forwarded.then_some(caller),
@@ -147,22 +171,7 @@ impl Gateway {
         if !options.http2 {
             upload::announce(&mut head.headers, &body);
         }
-
-        let request = Request::from_parts(head, body);
-        let answer = match self.client.ready().await {
-            Ok(client) => client.call(request).await,
-            Err(error) => Err(error),
-        };
-        let mut answer = answer.map_err(|error| answers::failed(&error))?;
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let tunnel = tunnel.filter(|_| websocket);
-            let tunnel = tunnel.ok_or_else(answers::upgrade_failed)?;
-            let upstream = upgrade::on(&mut answer);
-            self.shared.tunnels.join(tunnel, upstream);
-        }
-        let (mut head, body) = answer.into_parts();
-        head::downwards(&mut head, &options.upstream);
-        Ok(Response::from_parts(head, body))
+        Ok(Request::from_parts(head, body))
     }
 
     fn own(&self, head: &request::Parts) -> Answer {

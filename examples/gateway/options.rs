@@ -43,7 +43,7 @@ Limits
   margin:TIME (widens the windows)  head (a request no longer counts once its answer begins)
 
 Waiting
-  --max-waiting N       how many requests may wait; more are answered with 429 [default: 1000]
+  --max-waiting N       how many requests may wait for a limit; more are answered with 429 [default: 1000]
   --max-wait TIME       who would wait longer is answered with 429 [default: as long as the caller does]
                         A caller sets its own limit with the header x-gateway-max-wait: TIME
   --retry, --no-retry   whether what the API refuses all the same is sent again [default: --retry]

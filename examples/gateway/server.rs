@@ -29,6 +29,10 @@ const BACKLOG: u32 = 4096;
 /// and so neither in order nor within the bounds of our queue.
 const STREAMS: u32 = 10_000;
 
+/// How long a connection of HTTP/1.1 is kept while nothing is asked on it: longer than clients usually
+/// do, since what we close may just have been taken for a request.
+const IDLE: Duration = Duration::from_secs(300);
+
 /// How often a connection of HTTP/2 on which nothing moves is asked whether anybody is there.
 const PING: Duration = Duration::from_secs(20);
 
@@ -74,7 +78,10 @@ pub(crate) async fn serve(
     grace: Duration,
 ) {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE);
     server
         .http2()
         .timer(TokioTimer::new())

@@ -50,7 +50,7 @@ async fn twelve_programs_at_once_are_all_answered_where_the_api_allows_four() {
 async fn straight_at_the_api_eight_of_twelve_are_refused() {
     join_all(VERSIONS.map(async |version| {
         // So long that none ends before all have arrived.
-        let url = serve_judge(&speech(4, ms(2_000)));
+        let url = serve_judge(&speech(4, ms(3_000)));
         let statuses = at_once(12, &format!("{url}{PATH}"), version).await;
         let count = |status| statuses.iter().filter(|each| **each == status).count();
         assert_eq!(count(StatusCode::OK), 4);
