@@ -63,25 +63,36 @@
 //! And for a client that has to keep to the rules, the last line of its test:
 //! [`api.report().assert_compliant()`](Report::assert_compliant), which says what was done wrong, and when.
 
-mod answers;
+mod answer;
+mod body;
+mod books;
 mod builder;
 pub mod elevenlabs;
+mod faults;
+mod hooks;
 mod judge;
 mod ledger;
 mod limit;
 mod path;
+mod pool;
 mod report;
+mod retry_after;
 mod server;
 mod service;
+mod visit;
 mod work;
 
 pub use self::{
-    answers::{Received, Refusal},
+    answer::Answer,
+    body::Body,
     builder::JudgeBuilder,
+    faults::Fault,
+    hooks::{Received, Refusal},
     judge::Judge,
     limit::Limit,
+    pool::Pool,
     report::{EndpointReport, Record, RefusedBy, Report, Verdict, Violation},
     server::{bind, bind_to},
-    service::{Body, ResponseFuture},
+    service::ResponseFuture,
     work::{Draws, Work},
 };

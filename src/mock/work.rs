@@ -92,6 +92,10 @@ impl Draws {
         Self { range, rng }
     }
 
+    pub(crate) fn set_range(&mut self, range: Range<Duration>) {
+        self.range = range;
+    }
+
     pub(crate) fn draw(&mut self) -> Duration {
         let Range { start, end } = self.range;
         if start == end {
