@@ -6,7 +6,7 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderValue, Response, StatusCode, header};
 
-use super::{hooks::Refusal, report::RefusedBy};
+use super::{hooks::Refusal, report::RefusedBy, work::check_time};
 
 /// What a hook answers with: a head, and a body that is there as a whole or comes in time.
 ///
@@ -59,7 +59,13 @@ impl Answer {
     /// Adds a chunk that is due so long after the one before, or after the head if it is the first.
     ///
     /// An empty chunk is not sent, but the body does not end before it is due.
+    ///
+    /// # Panics
+    ///
+    /// If that is longer than a century.
+    #[track_caller]
     pub fn chunk(mut self, after: Duration, data: impl Into<Bytes>) -> Self {
+        check_time(after);
         let before = self.chunks.last().map_or(Duration::ZERO, |chunk| chunk.at);
         self.chunks.push(Chunk {
             at: before.saturating_add(after),
@@ -75,10 +81,11 @@ impl Answer {
     ///
     /// # Panics
     ///
-    /// If `chunks` is 0.
+    /// If `chunks` is 0, or the time longer than a century.
     #[track_caller]
     pub fn spread(response: Response<Bytes>, chunks: usize, over: Duration) -> Self {
         assert!(chunks > 0, "a body cannot be sent in 0 chunks");
+        check_time(over);
         let (head, mut data) = response.into_parts();
         let mut answer = Self::stream(Response::from_parts(head, ()));
         let chunks = chunks.min(data.len());
@@ -230,4 +237,77 @@ pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes
 pub(crate) fn fault(status: StatusCode) -> Response<Bytes> {
     let reason = status.canonical_reason().unwrap_or("Unknown");
     json(status, format!(r#"{{"error":"{reason}"}}"#))
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::write::GzDecoder;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn three() -> Answer {
+        let answer = Answer::stream(Response::new(()));
+        answer
+            .chunk(SECOND, "one ")
+            .chunk(SECOND, "two ")
+            .chunk(SECOND, "three")
+    }
+
+    #[test]
+    fn each_compressed_chunk_says_as_much_as_it_did() {
+        let answer = three().gzip();
+        let encoding = &answer.head().headers()[header::CONTENT_ENCODING];
+        assert_eq!(encoding, "gzip");
+        let mut decoder = GzDecoder::new(Vec::new());
+        let mut said = Vec::new();
+        for chunk in &answer.chunks {
+            decoder.write_all(&chunk.data).unwrap();
+            decoder.flush().unwrap();
+            said.push((
+                chunk.at,
+                String::from_utf8(decoder.get_ref().clone()).unwrap(),
+            ));
+        }
+        decoder.finish().unwrap();
+        let expected = [
+            (SECOND, "one ".to_owned()),
+            (2 * SECOND, "one two ".to_owned()),
+            (3 * SECOND, "one two three".to_owned()),
+        ];
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn nothing_is_not_compressed() {
+        let answer = Answer::from(Response::new(Bytes::new())).gzip();
+        assert_eq!((answer.len(), answer.head().headers().len()), (0, 0));
+    }
+
+    #[test]
+    fn a_compressed_body_has_another_length() {
+        let mut answer = Answer::from(Response::new(Bytes::from_static(b"text")));
+        let headers = answer.head_mut().headers_mut();
+        headers.insert(header::CONTENT_LENGTH, 4.into());
+        let answer = answer.gzip();
+        assert!(answer.whole && answer.len() != 4);
+        assert!(!answer.head().headers().contains_key(header::CONTENT_LENGTH));
+    }
+
+    #[test]
+    fn a_body_is_cut_in_the_middle_of_a_chunk() {
+        for (bytes, expected) in [(0, ""), (4, "one "), (6, "one tw"), (99, "one two three")] {
+            let mut answer = three();
+            answer.truncate(bytes);
+            let cut: Response<Bytes> = answer.into();
+            assert_eq!(cut.body(), expected);
+        }
+    }
+
+    #[test]
+    fn a_share_of_any_time_is_no_overflow() {
+        assert_eq!(share(SECOND, 1, 3), Duration::from_nanos(333_333_333));
+        assert_eq!(share(Duration::MAX, 1, 1), Duration::from_nanos(u64::MAX));
+    }
 }

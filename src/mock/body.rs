@@ -53,15 +53,15 @@ struct Pace {
     next: Instant,
 }
 
+/// An end that comes before all has been sent that was announced.
 #[derive(Debug)]
-enum Ending {
-    /// Less has come than was announced.
-    Short,
-    /// The connection breaks, when what has been sent has had this long to leave.
-    Reset {
-        settle: Duration,
-        at: Option<Instant>,
-    },
+struct Ending {
+    /// Whether the connection breaks, rather than the body end.
+    reset: bool,
+    /// How long what has been sent needs to leave before.
+    settle: Duration,
+    /// When it is due, once everything ahead of it has been handed out.
+    at: Option<Instant>,
 }
 
 impl Body {
@@ -75,15 +75,19 @@ impl Body {
     ) -> Response<Self> {
         let total = answer.len();
         let mut body = Self::default();
+        let ending = |reset| Ending {
+            reset,
+            settle,
+            at: None,
+        };
         match spoilt {
             Some(Spoilt::ResetAfter(bytes)) => {
-                let ending = Ending::Reset { settle, at: None };
                 answer.truncate(bytes.min(total.saturating_sub(1)));
-                body.ending = Some(ending);
+                body.ending = Some(ending(true));
             }
             Some(Spoilt::CutShort(bytes)) if bytes < total => {
                 answer.truncate(bytes);
-                body.ending = Some(Ending::Short);
+                body.ending = Some(ending(false));
                 let headers = answer.head_mut().headers_mut();
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from(total));
             }
@@ -94,9 +98,11 @@ impl Body {
             _ => {}
         }
         let total = total as u64;
-        // What a hook has announced is what the transport goes by.
+        // A transport trusts what we say more than what a head says that is no number, and refuses a
+        // number that is another.
         let header = answer.head().headers().get(header::CONTENT_LENGTH);
-        let agrees = header.is_none_or(|header| *header == HeaderValue::from(total));
+        let header = header.and_then(|header| header.to_str().ok()?.parse().ok());
+        let agrees = header.is_none_or(|header: u64| header == total);
         // A transport that knows of no bytes to come would not ask for the end.
         let asked = total > 0 || body.ending.is_none();
         body.announced = (answer.whole && agrees && asked).then_some(total);
@@ -168,10 +174,12 @@ impl http_body::Body for Body {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         let mut end = None;
-        if let Some(Ending::Reset { settle, at }) = &mut self.ending {
-            let time = *at.get_or_insert_with(|| Instant::now() + *settle);
+        if let Some(ending) = &mut self.ending {
+            let settle = ending.settle;
+            let time = *ending.at.get_or_insert_with(|| Instant::now() + settle);
+            let resets = ending.reset;
             ready!(self.poll_until(time, cx));
-            end = Some(Err(reset()));
+            end = resets.then(|| Err(reset()));
         }
         self.ending = None;
         self.place = None;

@@ -13,7 +13,7 @@ use super::{
     path::{Params, Template},
     pool::Pool,
     retry_after::RetryAfter,
-    work::{Work, check},
+    work::{Work, check, check_time},
 };
 
 /// How many requests each endpoint's report lists, unless the builder says otherwise.
@@ -30,7 +30,8 @@ pub struct JudgeBuilder {
 }
 
 pub(crate) type AnswerHook = Box<dyn Fn(&Received<'_>) -> Answer + Send + Sync>;
-pub(crate) type CheckHook = Box<dyn Fn(&Received<'_>) -> Option<Answer> + Send + Sync>;
+pub(crate) type CheckHook = Box<dyn Fn(&Received<'_>) -> Option<Response<Bytes>> + Send + Sync>;
+pub(crate) type InterceptHook = Box<dyn Fn(&Received<'_>) -> Option<Answer> + Send + Sync>;
 pub(crate) type AcceptedHook = Box<dyn Fn(&Received<'_>) -> Option<Duration> + Send + Sync>;
 pub(crate) type PoolHook = Box<dyn Fn(&Received<'_>) -> Option<Pool> + Send + Sync>;
 pub(crate) type RefusalHook = Box<dyn Fn(&Refusal) -> Answer + Send + Sync>;
@@ -47,7 +48,7 @@ enum Hook {
 /// Requests that are answered without being judged.
 pub(crate) struct Intercept {
     pub(crate) template: Template,
-    pub(crate) answer: CheckHook,
+    pub(crate) answer: InterceptHook,
 }
 
 pub(crate) struct Route {
@@ -187,7 +188,7 @@ impl JudgeBuilder {
     where
         F: Fn(&Received<'_>) -> Option<Response<Bytes>> + Send + Sync + 'static,
     {
-        let hook = Hook::Check(Box::new(move |received| check(received).map(Into::into)));
+        let hook = Hook::Check(Box::new(check));
         self.hook(template, hook)
     }
 
@@ -232,10 +233,11 @@ impl JudgeBuilder {
     ///
     /// # Panics
     ///
-    /// If `depth` is 0.
+    /// If `depth` is 0, or the delay longer than a century.
     #[track_caller]
     pub fn queue(mut self, delay: Duration, depth: usize) -> Self {
         assert!(depth > 0, "a queue of depth 0 is none");
+        check_time(delay);
         self.settings.queue = Some(Queue { delay, depth });
         self
     }
@@ -313,7 +315,13 @@ impl JudgeBuilder {
     }
 
     /// Lets every request arrive so much later than it was sent. The answer's way takes no time.
+    ///
+    /// # Panics
+    ///
+    /// If that is longer than a century.
+    #[track_caller]
     pub fn latency(mut self, inbound: Duration) -> Self {
+        check_time(inbound);
         self.settings.latency = inbound;
         self
     }
@@ -372,10 +380,17 @@ fn parse(template: &str) -> Template {
     parsed.unwrap_or_else(|error| panic!("{template:?} is no template: {error}"))
 }
 
+impl Settings {
+    /// How much longer it takes to work on what has been in the queue.
+    pub(crate) fn queue_delay(&self) -> Duration {
+        self.queue.map_or(Duration::ZERO, |queue| queue.delay)
+    }
+}
+
 impl Route {
     /// Whether a request has to be complete to be judged.
     pub(crate) fn needs_body(&self) -> bool {
-        self.check.is_some() || self.pool.is_some()
+        self.check.is_some() || self.pool.is_some() || self.accepted.is_some()
     }
 }
 

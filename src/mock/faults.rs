@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use super::{
     answer::{self, Answer},
     retry_after::Hint,
+    work::check_time,
 };
 
 /// Something that goes wrong with a request, scheduled with [`Judge::fault`](super::Judge::fault).
@@ -145,28 +146,40 @@ impl Fault {
     ///
     /// # Panics
     ///
-    /// If `bytes` is 0.
+    /// If `bytes` is 0, or the time longer than a century.
     #[track_caller]
     pub fn slow_body(bytes: usize, every: Duration) -> Self {
         assert!(
             bytes > 0,
             "a body of which 0 bytes come at a time never ends"
         );
+        check_time(every);
         Self::spoils(Spoilt::Slow { bytes, every })
     }
 
     /// An answer that takes so much longer.
+    ///
+    /// # Panics
+    ///
+    /// If that is longer than a century.
+    #[track_caller]
     pub fn delay(time: Duration) -> Self {
         Self::new(Strikes::Accepted(Effect::Late)).delayed(time)
     }
 
     /// Takes so long, on top of any work: the answer, or the reset, comes so much later.
+    ///
+    /// # Panics
+    ///
+    /// If that is longer than a century.
+    #[track_caller]
     pub fn delayed(mut self, time: Duration) -> Self {
+        check_time(time);
         self.delay = time;
         self
     }
 
-    /// Strikes only requests that have been accepted, when their work is done: see the
+    /// Strikes only requests that have been accepted, when their answers are due: see the
     /// [table](Fault#what-counts).
     pub fn accepted(mut self) -> Self {
         if let Strikes::Arrived(instead) = self.strikes {

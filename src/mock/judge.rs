@@ -20,7 +20,7 @@ use super::{
     path::Params,
     report::Report,
     retry_after::retry_after,
-    work::{Draws, check},
+    work::{Draws, check, check_time},
 };
 
 /// An API that allows its clients so much and no more, refuses the rest, and keeps score.
@@ -35,8 +35,8 @@ pub struct Judge {
     /// For how long a request may be under way without its client knowing of a `Retry-After` that
     /// was handed out meanwhile: nothing within a process, a little over a socket.
     pub(crate) notice: Duration,
-    /// How long what has been sent needs to leave before its connection can be reset: no time within a
-    /// process, a little over a socket.
+    /// How long what has been handed out needs to leave before its connection can break: no time within
+    /// a process, a little over a socket.
     pub(crate) settle: Duration,
 }
 
@@ -186,7 +186,13 @@ impl Judge {
     }
 
     /// Lets every request that is sent from now on arrive so much later: see [`JudgeBuilder::latency`].
+    ///
+    /// # Panics
+    ///
+    /// If that is longer than a century.
+    #[track_caller]
     pub fn set_latency(&self, inbound: Duration) {
+        check_time(inbound);
         self.shared.state().latency = inbound;
     }
 

@@ -33,9 +33,10 @@ const BACKLOG: u32 = 4_096;
 /// meanwhile. Loopback takes well under a millisecond; the rest is for busy machines.
 const NOTICE: Duration = Duration::from_millis(50);
 
-/// How long before a reset the bytes ahead of it are sent. Over HTTP/2 they wait in queues that a reset
-/// empties; this is far longer than the tasks need that empty them in order.
-const SETTLE: Duration = Duration::from_millis(20);
+/// How long before a reset, or an end that comes too soon, what is ahead of it is sent. Until then it waits
+/// in buffers that are thrown away with the connection, or the stream; this is far longer than the tasks
+/// need that send what is in them.
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// Listens on a free port of 127.0.0.1, with a backlog that takes a burst of 4 096 connections.
 ///

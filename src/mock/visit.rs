@@ -2,13 +2,12 @@
 
 use std::{
     future::poll_fn,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Request, Response, request};
 use tokio::{
     sync::oneshot,
@@ -27,6 +26,7 @@ use super::{
     path::Params,
     pool::Pool,
     report::RefusedBy,
+    upload::Upload,
 };
 
 pub(crate) struct Visit<B> {
@@ -44,7 +44,9 @@ struct Call {
     body: Bytes,
     /// Who may answer the request without its being judged, and has not been asked yet.
     offers: Vec<(usize, Params)>,
-    found: Found,
+    /// The endpoint; or what is answered where there is none.
+    route: Result<usize, fn() -> Response<Bytes>>,
+    params: Params,
     departure: Departure,
 }
 
@@ -67,6 +69,7 @@ enum Outcome {
 }
 
 struct Accepted {
+    route: usize,
     place: Place,
     pool: Option<Arc<str>>,
     turn: Turn,
@@ -81,6 +84,7 @@ enum Turn {
 }
 
 struct Refused {
+    route: usize,
     place: Place,
     pool: Option<Arc<str>>,
     by: RefusedBy,
@@ -96,10 +100,14 @@ where
     pub(crate) fn new(judge: Judge, request: Request<B>) -> Self {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        let found = judge.shared.find(&head.method, path);
-        let departure = match &found {
-            Found::Route(route, _) => judge.shared.sent(*route),
-            Found::OtherMethod | Found::Nothing => Departure::now(),
+        let (route, params) = match judge.shared.find(&head.method, path) {
+            Found::Route(route, params) => (Ok(route), params),
+            Found::OtherMethod => (Err(answer::method_not_allowed as _), Params::default()),
+            Found::Nothing => (Err(answer::not_found as _), Params::default()),
+        };
+        let departure = match route {
+            Ok(route) => judge.shared.sent(route),
+            Err(_) => Departure::now(),
         };
         let intercepts = judge.shared.settings.intercepts.iter().enumerate();
         let offers = intercepts.filter_map(|(index, intercept)| {
@@ -111,7 +119,8 @@ where
             judge,
             head: Arc::new(head),
             body: Bytes::new(),
-            found,
+            route,
+            params,
             departure,
         };
         Self {
@@ -217,10 +226,8 @@ where
 
 impl Call {
     fn needs_body(&self) -> bool {
-        let Found::Route(route, _) = &self.found else {
-            return false;
-        };
-        self.judge.shared.routes[*route].needs_body()
+        self.route
+            .is_ok_and(|route| self.judge.shared.routes[route].needs_body())
     }
 
     /// Offers the request to those who may answer it without its being judged.
@@ -234,36 +241,33 @@ impl Call {
     }
 
     fn arrive(&self) -> Outcome {
-        let unmatched = match &self.found {
-            Found::Route(route, params) => return self.arrive_at(*route, params),
-            Found::OtherMethod => answer::method_not_allowed(),
-            Found::Nothing => answer::not_found(),
-        };
-        self.judge.shared.state().count_unmatched();
-        Outcome::Aside(unmatched.into())
-    }
-
-    fn arrive_at(&self, route: usize, params: &Params) -> Outcome {
         let shared = &self.judge.shared;
+        let route = match self.route {
+            Ok(route) => route,
+            Err(answer) => {
+                shared.state().count_unmatched();
+                return Outcome::Aside(answer().into());
+            }
+        };
         if let Some(outcome) = self.strike(route) {
             return outcome;
         }
         let Route { check, pool, .. } = &shared.routes[route];
-        let standing = Standing::now(shared, route);
-        let answer = check
-            .as_ref()
-            .and_then(|check| check(&self.received(params, standing)));
-        if let Some(answer) = answer {
+        let standing = if self.needs_body() {
+            Standing::now(shared, route)
+        } else {
+            Standing::default()
+        };
+        let received = self.received(&self.params, standing);
+        if let Some(answer) = check.as_ref().and_then(|check| check(&received)) {
             shared.change(|state, now| {
                 let arrival = state.arrival(now, self.departure.not_before);
                 state.books.endpoint(route).invalid(arrival);
             });
-            return Outcome::Invalid(answer);
+            return Outcome::Invalid(answer.into());
         }
-        let pool = pool
-            .as_ref()
-            .and_then(|pool| pool(&self.received(params, standing)));
-        self.judge_it(route, params, pool)
+        let pool = pool.as_ref().and_then(|pool| pool(&received));
+        self.judge_it(route, pool)
     }
 
     /// What a fault does to it before it can be judged, if any does.
@@ -282,7 +286,7 @@ impl Call {
         })
     }
 
-    fn judge_it(&self, route: usize, params: &Params, pool: Option<Pool>) -> Outcome {
+    fn judge_it(&self, route: usize, pool: Option<Pool>) -> Outcome {
         let shared = &self.judge.shared;
         let name = pool.as_ref().map(|pool| Arc::clone(&pool.name));
         // No place is made in here, since dropping one locks the books.
@@ -309,9 +313,10 @@ impl Call {
                 let place = Place::new(shared, ticket);
                 let told = shared.routes[route].accepted.as_ref().and_then(|told| {
                     let standing = Standing::now(shared, route);
-                    told(&self.received(params, standing))
+                    told(&self.received(&self.params, standing))
                 });
                 Outcome::Accepted(Accepted {
+                    route,
                     place,
                     pool: name,
                     turn,
@@ -320,6 +325,7 @@ impl Call {
                 })
             }
             Err((ticket, pool, by, room_at)) => Outcome::Refused(Refused {
+                route,
                 answer_at: ticket.arrived() + shared.settings.refusal_after,
                 place: Place::new(shared, ticket),
                 pool,
@@ -341,30 +347,25 @@ impl Call {
 
     async fn work(&self, accepted: Accepted) -> Result<Response<Body>, BoxError> {
         let Accepted {
+            route,
             place,
             pool,
             turn,
             work,
             strike,
         } = accepted;
-        let Found::Route(route, params) = &self.found else {
-            unreachable!("what is accepted has an endpoint");
-        };
         let Shared {
             routes, settings, ..
         } = &*self.judge.shared;
         let Route {
             answer, first_byte, ..
-        } = &routes[*route];
+        } = &routes[route];
         let (slot, queued) = match turn {
             Turn::Now(slot) => (slot, Duration::ZERO),
-            Turn::Later(turn) => {
-                let slot = turn.await.expect("who waits is told of the slot");
-                (
-                    slot,
-                    settings.queue.map_or(Duration::ZERO, |queue| queue.delay),
-                )
-            }
+            Turn::Later(turn) => (
+                turn.await.expect("who waits is told of the slot"),
+                settings.queue_delay(),
+            ),
         };
         let (effect, delay) = strike.unwrap_or((Effect::Late, Duration::ZERO));
         let head_after = first_byte.unwrap_or(work).min(work);
@@ -375,38 +376,34 @@ impl Call {
             Effect::Late => None,
         };
         let remaining = work.saturating_sub(head_after);
-        let mut answer = answer(&self.received(
-            params,
-            Standing {
-                pool: pool.as_deref(),
-                in_flight: slot.in_flight,
-                concurrency: slot.concurrency,
-                work,
-                remaining,
-            },
-        ));
+        let standing = Standing {
+            pool: pool.as_deref(),
+            in_flight: slot.in_flight,
+            concurrency: slot.concurrency,
+            work,
+            remaining,
+        };
+        let mut answer = answer(&self.received(&self.params, standing));
         answer.whole_after(remaining);
         Ok(self.hand_out(answer, spoilt, Some(place)))
     }
 
     async fn refuse(&self, refused: Refused) -> Response<Body> {
         let Refused {
+            route,
             place,
             pool,
             by,
             room_at,
             answer_at,
         } = refused;
-        let Found::Route(route, _) = &self.found else {
-            unreachable!("what is refused has an endpoint");
-        };
         let Shared {
             routes, settings, ..
         } = &*self.judge.shared;
         wait_until(answer_at).await;
         let refusal = Refusal {
             head: Arc::clone(&self.head),
-            endpoint: Arc::clone(&routes[*route].name),
+            endpoint: Arc::clone(&routes[route].name),
             pool,
             by,
             room_in: room_at.saturating_duration_since(Instant::now()),
@@ -440,13 +437,16 @@ impl Call {
         spoilt: Option<Spoilt>,
         place: Option<Place>,
     ) -> Response<Body> {
-        if let Found::Route(route, _) = &self.found {
+        let Judge {
+            shared,
+            notice,
+            settle,
+        } = &self.judge;
+        if let Ok(route) = self.route {
             let headers = answer.head_mut().headers_mut();
-            self.judge
-                .shared
-                .hand_out(*route, self.judge.notice, headers);
+            shared.hand_out(route, *notice, headers);
         }
-        Body::of(answer, spoilt, self.judge.settle, place)
+        Body::of(answer, spoilt, *settle, place)
     }
 }
 
@@ -454,48 +454,6 @@ impl Call {
 async fn wait_until(time: Instant) {
     if time > Instant::now() {
         sleep_until(time).await;
-    }
-}
-
-/// A request's body on its way into memory.
-struct Upload<B> {
-    /// `None` once it is complete. Boxed, so that it need not be `Unpin`.
-    body: Option<Pin<Box<B>>>,
-    received: BytesMut,
-}
-
-impl<B> Upload<B>
-where
-    B: http_body::Body,
-    B::Error: Into<BoxError>,
-{
-    fn new(body: B) -> Self {
-        Self {
-            body: Some(Box::pin(body)),
-            received: BytesMut::new(),
-        }
-    }
-
-    /// All of the body, when it has become complete; nothing if it was already.
-    fn poll_complete(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BoxError>> {
-        while let Some(body) = &mut self.body {
-            match ready!(body.as_mut().poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.received.put(data);
-                    }
-                }
-                Some(Err(error)) => {
-                    self.body = None;
-                    return Poll::Ready(Err(error.into()));
-                }
-                None => {
-                    self.body = None;
-                    return Poll::Ready(Ok(Some(self.received.split().freeze())));
-                }
-            }
-        }
-        Poll::Ready(Ok(None))
     }
 }
 
