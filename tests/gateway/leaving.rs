@@ -3,19 +3,21 @@
 use std::net::Shutdown;
 
 use futures_util::future::BoxFuture;
-use http::{Request, Response, Version, header};
+use http::{Request, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use hyper::{
     body::Incoming,
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::TcpStream, sync::mpsc};
-use tower_throttle::mock::{self, Judge, Limit, Work};
+use tokio::net::TcpStream;
+use tower_throttle::mock::{
+    self, Judge, Limit, Work,
+    elevenlabs::{Audio, MockElevenLabs, TTS_STREAM},
+};
 
 use crate::support::{
-    AnyBody, LONG, Line, VERSIONS, client, full, judged, post, send, serve, serve_judge, soon,
-    streamed, until,
+    AnyBody, LONG, Line, VERSIONS, client, full, judged, post, send, serve_judge, soon, until,
 };
 
 const A: &str = "POST /a";
@@ -52,9 +54,12 @@ impl Caller {
         Self { sender, socket }
     }
 
-    fn send(&mut self) -> BoxFuture<'static, hyper::Result<Response<Incoming>>> {
-        let request = Request::post("http://gateway/a").header(header::HOST, "gateway");
-        let request = request.body(full("question")).unwrap();
+    fn send(&mut self, path: &str) -> BoxFuture<'static, hyper::Result<Response<Incoming>>> {
+        let request = Request::post(format!("http://gateway{path}"))
+            .header(header::HOST, "gateway")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(full(r#"{"text": "Once upon a time"}"#))
+            .unwrap();
         match &mut self.sender {
             Sender::Http1(sender) => Box::pin(sender.send_request(request)),
             Sender::Http2(sender) => Box::pin(sender.send_request(request)),
@@ -83,39 +88,39 @@ async fn freed(judge: &Judge, line: &Line) {
 
 #[tokio::test]
 async fn in_the_middle_of_a_stream_both_ends_are_freed() {
+    let limit = format!("{TTS_STREAM}=concurrency:1");
     for (version, args) in [
         (Version::HTTP_11, &[][..]),
         (Version::HTTP_2, &[]),
         (Version::HTTP_11, &["--http2"]),
         (Version::HTTP_2, &["--http2"]),
     ] {
-        let (started, mut starts) = mpsc::unbounded_channel();
-        let upstream = serve(move |_| {
-            let (frames, body) = streamed();
-            frames.data("one, ");
-            started.send(frames).unwrap();
-            async { Response::new(body) }
-        });
-        let line = Line::start(&upstream, &[&ONE, args].concat());
-        let mut caller = Caller::new(version, &line).await;
-        let mut answer = soon("an answer", caller.send()).await.unwrap();
-        soon("a frame", answer.frame()).await.unwrap().unwrap();
-        let frames = starts.recv().await.unwrap();
-        assert_eq!(line.counts(A), (0, 1));
-        assert!(!frames.are_refused());
+        // Speaks for as long, bit by bit, and refuses a second request meanwhile.
+        let api = MockElevenLabs::builder()
+            .tts(Limit::concurrent(1), Work::fixed(LONG * 2))
+            .audio(Audio::Silence)
+            .build();
+        let in_flight = || api.report().endpoint(TTS_STREAM).in_flight;
+        let upstream = serve_judge(api.judge());
+        let args = [&["--limit", &limit, "--no-retry"], args].concat();
+        let line = Line::start(&upstream, &args);
+        for accepted in 1..=2 {
+            let mut caller = Caller::new(version, &line).await;
+            let speech = caller.send("/v1/text-to-speech/narrator/stream");
+            let mut speech = soon("an answer", speech).await.unwrap();
+            assert_eq!(speech.status(), StatusCode::OK);
+            soon("a frame", speech.frame()).await.unwrap().unwrap();
+            assert_eq!(line.counts(TTS_STREAM), (0, 1));
+            assert_eq!(in_flight(), 1);
 
-        // The body is kept: it is the connection that ends.
-        caller.kill();
-        line.counted(A, 0, 0).await;
-        until("the upstream stops", || frames.are_refused()).await;
-        drop(answer);
-
-        // And the next one has the place.
-        let mut caller = Caller::new(version, &line).await;
-        let answer = soon("an answer", caller.send()).await.unwrap();
-        starts.recv().await.unwrap().data("two");
-        let body = soon("the end", answer.collect()).await.unwrap();
-        assert_eq!(body.to_bytes(), "one, two");
+            // The body is kept: it is the connection that ends.
+            caller.kill();
+            line.counted(TTS_STREAM, 0, 0).await;
+            until("the API stops", || in_flight() == 0).await;
+            drop(speech);
+            assert_eq!(api.report().accepted(), accepted);
+        }
+        api.report().assert_compliant();
     }
 }
 
@@ -124,7 +129,7 @@ async fn before_the_answer_both_ends_are_freed() {
     for version in VERSIONS {
         let (judge, line) = start();
         let mut caller = Caller::new(version, &line).await;
-        let answer = tokio::spawn(caller.send());
+        let answer = tokio::spawn(caller.send("/a"));
         judged(&judge, "the API works", |api| api.in_flight == 1).await;
         assert_eq!(line.counts(A), (0, 1));
         caller.kill();
@@ -138,10 +143,10 @@ async fn in_the_queue_a_place_is_freed() {
     for version in VERSIONS {
         let (judge, line) = start();
         let mut first = Caller::new(version, &line).await;
-        let _running = tokio::spawn(first.send());
+        let _running = tokio::spawn(first.send("/a"));
         judged(&judge, "the API works", |api| api.in_flight == 1).await;
         let mut second = Caller::new(version, &line).await;
-        let _waiting = tokio::spawn(second.send());
+        let _waiting = tokio::spawn(second.send("/a"));
         line.counted(A, 1, 1).await;
         second.kill();
         line.counted(A, 0, 1).await;
@@ -155,9 +160,9 @@ async fn in_the_queue_a_place_is_freed() {
 async fn a_stream_that_is_reset_leaves_the_others_on_its_connection_alone() {
     let (judge, line) = start();
     let mut caller = Caller::new(Version::HTTP_2, &line).await;
-    let first = tokio::spawn(caller.send());
+    let first = tokio::spawn(caller.send("/a"));
     line.counted(A, 0, 1).await;
-    let _second = tokio::spawn(caller.send());
+    let _second = tokio::spawn(caller.send("/a"));
     line.counted(A, 1, 1).await;
     first.abort();
     judged(&judge, "the second has its turn", |api| {

@@ -172,11 +172,6 @@ impl Frames {
     pub(crate) fn fail(&self) {
         self.0.send(Err("broken".into())).unwrap();
     }
-
-    /// Whether the body has been dropped.
-    pub(crate) fn are_refused(&self) -> bool {
-        self.0.is_closed()
-    }
 }
 
 pub(crate) fn streamed() -> (Frames, AnyBody) {
