@@ -249,7 +249,7 @@ async fn faults_are_scheduled_and_cleared() {
         let speak = async || served.send(&client, Ask::speak("a", "", &hello())).await;
         let html = json!({
             "kind": "status", "status": 502, "times": 2,
-            "body": "<h1>Bad Gateway</h1>", "headers": {"content-type": "text/html"},
+            "body": "<h1>Bad Gateway</h1>", "headers": {"x-cache": "miss"},
         });
         let busy = json!({"kind": "system_busy", "on": TTS, "retry_after": 2, "gzip": true});
         let late = json!({"kind": "delay", "delay_ms": 100});
@@ -262,6 +262,7 @@ async fn faults_are_scheduled_and_cleared() {
                 (502, "<h1>Bad Gateway</h1>")
             );
             assert_eq!(bad.header("content-type"), Some("text/html"));
+            assert_eq!(bad.header("x-cache"), Some("miss"));
         }
         let busy = speak().await;
         assert_eq!(busy.status(), 429);
