@@ -1,13 +1,15 @@
 //! An upstream that does not answer as it should.
 
-use std::future::pending;
+use std::{future::pending, io};
 
 use http::{Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use tokio::{io::AsyncWriteExt, net::TcpListener, sync::mpsc};
+use tower_throttle::BoxError;
 
-use crate::support::{
-    Line, VERSIONS, Whole, client, full, get, ms, post, send, serve, soon, streamed,
+use crate::{
+    answers,
+    support::{Line, VERSIONS, Whole, client, full, get, ms, post, send, serve, soon, streamed},
 };
 
 /// An address at which nobody listens.
@@ -70,6 +72,18 @@ async fn an_upstream_that_takes_too_long_is_a_gateway_timeout() {
             "tower-throttle; error=http_response_timeout"
         );
     }
+}
+
+#[test]
+fn a_connection_that_takes_too_long_is_a_gateway_timeout() {
+    // Not over a socket: on one machine, connections are there at once or not at all.
+    let error = io::Error::from(io::ErrorKind::TimedOut);
+    let answer = answers::failed(&BoxError::from(error));
+    assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(
+        answer.headers()["proxy-status"],
+        "tower-throttle; error=connection_timeout"
+    );
 }
 
 #[tokio::test]
