@@ -1,0 +1,3 @@
+//! Turns scripts into audio dramas.
+
+pub mod split;
