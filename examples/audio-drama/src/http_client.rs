@@ -52,7 +52,8 @@ pub fn http_client(tls: bool) -> Result<HttpClient, NoTls> {
 ///
 /// As [`http_client`].
 pub fn client_trusting(roots: RootCertStore, tls: bool) -> Result<HttpClient, NoTls> {
-    if tls && !is_processor_good_enough() {
+    // It would panic.
+    if tls && !graviola::util::is_cpu_supported() {
         return Err(NoTls::Processor);
     }
     let tls = ClientConfig::builder_with_provider(rustls_graviola::default_provider().into())
@@ -85,31 +86,6 @@ fn system_roots() -> Result<RootCertStore, NoTls> {
         return Err(NoTls::NoRoots(found.errors));
     }
     Ok(roots)
-}
-
-/// What graviola's documentation asks for; it would panic without.
-fn is_processor_good_enough() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::is_x86_feature_detected as has;
-        has!("aes")
-            && has!("ssse3")
-            && has!("pclmulqdq")
-            && has!("avx")
-            && has!("avx2")
-            && has!("bmi1")
-            && has!("bmi2")
-            && has!("adx")
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        use std::arch::is_aarch64_feature_detected as has;
-        has!("neon") && has!("aes") && has!("pmull") && has!("sha2")
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    {
-        false
-    }
 }
 
 /// Says of an error that the connection ended in the middle of an answer, in a way in which the retry

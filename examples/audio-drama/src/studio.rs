@@ -19,7 +19,7 @@ use crate::{
     limits::Activity,
     progress::{Monitor, Overview},
     script::{Failure, NoScript, Script},
-    speech::{Speech, Subscription},
+    speech::{self, Speech, Subscription},
     split::Kind,
 };
 
@@ -122,7 +122,7 @@ impl Studio {
             self.batch
         );
         let _careful = self.speech.limits().script(dialogue);
-        // Nobody waits for this, and nothing depends on it.
+        // Nobody waits for this, and nothing depends on it; that it does not work was said at the start.
         tokio::spawn(Arc::clone(self).read_subscription());
         let start = Instant::now();
         let voiced = Box::pin(script.voice(&self.speech, running.progress(), self.batch));
@@ -135,48 +135,45 @@ impl Studio {
     }
 
     /// Reads the account's quota from the API, and says in the log what it is.
-    pub async fn read_subscription(self: Arc<Self>) -> Option<Subscription> {
-        match self.speech.subscription().await {
-            Ok(subscription) => {
-                let Subscription {
-                    tier,
-                    character_count,
-                    character_limit,
-                } = &subscription;
-                tracing::info!(
-                    "subscription: plan {tier}, {character_count} of {character_limit} characters used"
-                );
-                let known = Some((subscription.clone(), Instant::now()));
-                *self.known_subscription() = known;
-                Some(subscription)
-            }
-            Err(error) => {
-                tracing::warn!("the subscription's quota is not known: {error}");
-                None
-            }
-        }
+    async fn read_subscription(self: Arc<Self>) -> Result<Subscription, speech::Error> {
+        let subscription = self.speech.subscription().await?;
+        let Subscription {
+            tier,
+            character_count,
+            character_limit,
+        } = &subscription;
+        tracing::info!(
+            "subscription: plan {tier}, {character_count} of {character_limit} characters used"
+        );
+        *self.known_subscription() = Some((subscription.clone(), Instant::now()));
+        Ok(subscription)
     }
 
     /// Warns if the setting is above what the plan allows. The plan is as given, or else what the API says.
     pub async fn check_plan(self: &Arc<Self>, given: Option<Plan>) {
         let subscription = Arc::clone(self).read_subscription().await;
+        let subscription = subscription.inspect_err(|error| {
+            tracing::warn!("the subscription's quota is not known: {error}");
+        });
         let setting = self.speech.limits().setting();
-        let tier = subscription.map(|subscription| subscription.tier);
+        let tier = subscription.ok().map(|subscription| subscription.tier);
         let plan = given.or_else(|| tier.as_ref()?.parse().ok());
-        match (plan, tier) {
-            (Some(plan), _) => {
+        match plan {
+            Some(plan) => {
                 for warning in plan_warnings(setting, plan, self.speech.model()) {
                     tracing::warn!("{warning}");
                 }
+                let other = tier.filter(|tier| tier != plan.name());
+                if let Some(tier) = other {
+                    tracing::warn!("the plan is {tier}, says the API, and not {plan}");
+                }
             }
-            (None, Some(tier)) => {
+            None => {
+                let plan = tier.map_or("the plan".to_owned(), |tier| format!("the plan {tier:?}"));
                 tracing::warn!(
-                    "the plan {tier:?} has no known limit: whether {setting} at once is too many, nobody knows"
+                    "nobody knows whether {setting} at once is too many for {plan}: --plan tells it"
                 );
             }
-            (None, None) => tracing::warn!(
-                "the plan is not known: whether {setting} at once is too many, nobody knows. --plan says it"
-            ),
         }
         if self.batch.get() < setting.get() {
             tracing::warn!(

@@ -98,7 +98,29 @@ impl Stage {
         BD: http_body::Body<Data = Bytes> + Send + 'static,
         BD::Error: Into<BoxError> + Send,
     {
-        let narrator = mocks::narrator_taking(Work::fixed(NARRATION));
+        Self::with(at_once, api, elevenlabs, NARRATION)
+    }
+
+    /// Everything takes no time.
+    pub fn instant(at_once: usize) -> Self {
+        let work = Work::fixed(Duration::ZERO);
+        let api = mocks::elevenlabs_taking(Limit::concurrent(FREE_PLAN), work);
+        Self::with(at_once, api.clone(), api, Duration::ZERO)
+    }
+
+    fn with<D, BD>(at_once: usize, api: D, elevenlabs: MockElevenLabs, narration: Duration) -> Self
+    where
+        D: Service<Request<Full<Bytes>>, Response = http::Response<BD>>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        D::Error: Into<BoxError>,
+        D::Future: Send + 'static,
+        BD: http_body::Body<Data = Bytes> + Send + 'static,
+        BD::Error: Into<BoxError> + Send,
+    {
+        let narrator = mocks::narrator_taking(Work::fixed(narration));
         let limits = Limits::new(setting(at_once));
         let speech = speech(api, narrator.clone(), limits.clone());
         let studio = Arc::new(Studio::new(speech, BATCH));
