@@ -90,6 +90,21 @@ pub struct Config {
     pub narrator: Option<Narrator>,
 }
 
+impl Config {
+    /// On a free port, with mocks.
+    pub fn with_mocks(setting: MaxConcurrent) -> Self {
+        Self {
+            host: None,
+            port: 0,
+            plan: None,
+            setting,
+            batch: BATCH,
+            elevenlabs: None,
+            narrator: None,
+        }
+    }
+}
+
 /// Why there is nothing that can be done.
 #[derive(Debug)]
 pub enum InvalidConfig {

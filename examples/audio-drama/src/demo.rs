@@ -27,7 +27,7 @@ use crate::{
     script::Script,
     server::{Mocks, Server},
     split::Kind,
-    studio::{BATCH, MAX_CHARS},
+    studio::MAX_CHARS,
     three_ways::{self, SEGMENTS},
 };
 
@@ -125,15 +125,7 @@ struct Answer {
 
 async fn serve(setting: MaxConcurrent, promises: &mut Promises) -> Result<(), BoxError> {
     let mocks = Mocks::default();
-    let config = Config {
-        host: None,
-        port: 0,
-        plan: None,
-        setting,
-        batch: BATCH,
-        elevenlabs: None,
-        narrator: None,
-    };
+    let config = Config::with_mocks(setting);
     let server = Server::start(config, mocks.clone()).await?;
     let service = server.addresses().next().ok_or("there is no address")?;
     let (stop, stopped) = oneshot::channel::<()>();

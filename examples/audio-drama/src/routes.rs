@@ -6,8 +6,8 @@
 //! | `GET /status` | what is going on, as JSON |
 //! | `GET /health` | `{"status":"ok"}` |
 //!
-//! What goes wrong is answered with `{"error": ...}` and a status that says whose fault it was: 400, 413,
-//! 415 or 422 for what was sent, 502 for a provider, 503 if too many scripts are running, 500 for us. A zip
+//! What goes wrong is answered with `{"error": ...}` and a status that says whose fault it was: 400, 408,
+//! 413, 415 or 422 for what was sent, 502 for a provider, 503 if too many scripts are running, 500 for us. A zip
 //! is complete or it is not sent: it is made before the answer begins.
 
 use std::{io, sync::Arc, time::Duration};
@@ -35,6 +35,9 @@ use crate::{
 
 /// The largest body that is read, in bytes. Its text, and where its segments are, is held in memory.
 pub const MAX_BODY: usize = 64 << 20;
+
+/// For how long a body may take to arrive: it has one of few places.
+const BODY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// For how long, and how much, of a body that is too large is read and forgotten before that is said.
 const LINGER: Duration = Duration::from_secs(10);
@@ -64,7 +67,8 @@ async fn generate(
 ) -> Result<Response, Rejection> {
     // Before anything is read, so that waiting bodies take no memory.
     let place = studio.place().ok_or_else(Rejection::busy)?;
-    let json = read_body(request).await?;
+    let json = timeout(BODY_TIMEOUT, read_body(request)).await;
+    let json = json.map_err(|_| Rejection::too_slow())??;
     let script = studio.read(json).await?;
     let zip = studio.voice(script).await?;
     // What is left to do needs no memory to speak of.
@@ -165,6 +169,12 @@ impl Rejection {
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body is larger than {mib} MiB: send the text in parts"),
         )
+    }
+
+    fn too_slow() -> Self {
+        let seconds = BODY_TIMEOUT.as_secs();
+        let message = format!("the body has not arrived within {seconds} s");
+        Self::new(StatusCode::REQUEST_TIMEOUT, message)
     }
 
     fn busy() -> Self {

@@ -5,8 +5,8 @@
 //! | dialogue | ElevenLabs | `POST /v1/text-to-speech/{voice}`, key in `xi-api-key` |
 //! | narration | anything that speaks OpenAI's protocol, such as a bridge to Edge TTS | `POST /v1/audio/speech` |
 //!
-//! Both pass one `ThrottleLayer`: see [`limits`](crate::limits). Below it is [`Watched`], which sees each
-//! attempt at the instant at which it is sent.
+//! Both pass one `ThrottleLayer`: see [`limits`](crate::limits). Below it, each attempt is seen
+//! at the instant at which it is sent.
 
 use std::{
     error::Error as StdError,

@@ -158,22 +158,24 @@ impl Studio {
         let setting = self.speech.limits().setting();
         let tier = subscription.ok().map(|subscription| subscription.tier);
         let plan = given.or_else(|| tier.as_ref()?.parse().ok());
-        match plan {
-            Some(plan) => {
-                for warning in plan_warnings(setting, plan, self.speech.model()) {
-                    tracing::warn!("{warning}");
-                }
-                let other = tier.filter(|tier| tier != plan.name());
-                if let Some(tier) = other {
-                    tracing::warn!("the plan is {tier}, says the API, and not {plan}");
-                }
-            }
-            None => {
-                let plan = tier.map_or("the plan".to_owned(), |tier| format!("the plan {tier:?}"));
-                tracing::warn!(
-                    "nobody knows whether {setting} at once is too many for {plan}: --plan tells it"
+        if let Some(plan) = plan {
+            if let Some(preset) = plan.preset() {
+                let (limit, recommended) = (preset.limit, preset.recommended);
+                tracing::info!(
+                    "the plan {plan} allows {limit} at once; {recommended} are recommended, {setting} are set"
                 );
             }
+            for warning in plan_warnings(setting, plan, self.speech.model()) {
+                tracing::warn!("{warning}");
+            }
+            if let Some(tier) = tier.filter(|tier| tier != plan.name()) {
+                tracing::warn!("the plan is {tier}, says the API, and not {plan}");
+            }
+        } else {
+            let plan = tier.map_or("the plan".to_owned(), |tier| format!("the plan {tier:?}"));
+            tracing::warn!(
+                "nobody knows whether {setting} at once is too many for {plan}: --plan tells it"
+            );
         }
         if self.batch.get() < setting.get() {
             tracing::warn!(

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use common::Stage;
 use futures_util::stream;
 use http::{Request, StatusCode, header};
+use tokio::time::Instant;
 
 const JSON: &str = "application/json";
 
@@ -158,4 +159,16 @@ async fn other_paths_and_methods_are_told_what_there_is() {
     let answer = stage.get("/health").await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.json(), serde_json::json!({"status": "ok"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_gives_its_place_back() {
+    let stage = Stage::new(3);
+    let start = Instant::now();
+    let never = Body::from_stream(stream::pending::<std::io::Result<Bytes>>());
+    let answer = stage.post(JSON, never).await;
+    assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(answer.error(), "the body has not arrived within 300 s");
+    assert_eq!(start.elapsed().as_secs(), 300);
+    stage.assert_calm(3);
 }

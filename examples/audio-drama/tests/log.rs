@@ -121,6 +121,10 @@ async fn a_setting_above_the_plan_is_said_loudly() {
     let stage = Stage::new(5);
     stage.studio.check_plan(Some(Plan::Free)).await;
     assert_eq!(
+        log.lines_with("recommended"),
+        ["the plan free allows 4 at once; 3 are recommended, 5 are set"]
+    );
+    assert_eq!(
         log.lines_with("ELEVENLABS_MAX_CONCURRENT"),
         [
             "ELEVENLABS_MAX_CONCURRENT is 5, but the plan free allows 4 at once: requests above that will be refused!"

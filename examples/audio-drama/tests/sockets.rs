@@ -10,7 +10,6 @@ use audio_drama::{
     mocks,
     routes::MAX_BODY,
     server::{Mocks, Server},
-    studio::BATCH,
 };
 use bytes::Bytes;
 use common::{script, setting};
@@ -43,15 +42,7 @@ impl Service {
             elevenlabs: mocks::elevenlabs_taking(Limit::concurrent(4), Work::fixed(takes)),
             narrator: mocks::narrator_taking(Work::fixed(Duration::ZERO)),
         };
-        let config = Config {
-            host: None,
-            port: 0,
-            plan: None,
-            setting: setting(3),
-            batch: BATCH,
-            elevenlabs: None,
-            narrator: None,
-        };
+        let config = Config::with_mocks(setting(3));
         let server = Server::start(config, mocks.clone()).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         Self {
@@ -222,11 +213,7 @@ async fn a_port_that_is_taken_is_an_error_that_names_it() {
     let config = Config {
         host: Some(address.ip()),
         port: address.port(),
-        plan: None,
-        setting: setting(3),
-        batch: BATCH,
-        elevenlabs: None,
-        narrator: None,
+        ..Config::with_mocks(setting(3))
     };
     let error = Server::start(config, Mocks::default()).await.unwrap_err();
     let error = error.to_string();
