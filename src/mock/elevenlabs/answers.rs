@@ -13,7 +13,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
-use crate::mock::{Received, RefusedBy, answers};
+use crate::mock::{Received, Refusal, RefusedBy, answer};
 
 const DOCS: &str =
     "https://elevenlabs.io/docs/eleven-api/resources/errors#rate-limiting-and-concurrency";
@@ -68,11 +68,11 @@ pub(super) fn clone_voice(received: &Received<'_>) -> Response<Bytes> {
         let _ = write!(voice_id, "{byte:02x}");
     }
     let body = format!(r#"{{"voice_id":"{voice_id}","requires_verification":false}}"#);
-    answers::json(StatusCode::OK, body)
+    answer::json(StatusCode::OK, body)
 }
 
 /// Refusals in the API's current dialect, each with an id of its own, as its other answers have.
-pub(super) fn refusals(seed: u64) -> impl Fn(&answers::Refusal) -> Response<Bytes> {
+pub(super) fn refusals(seed: u64) -> impl Fn(&Refusal) -> Response<Bytes> {
     let ids = Mutex::new(fastrand::Rng::with_seed(seed));
     move |refusal| {
         let id = ids.lock().unwrap_or_else(PoisonError::into_inner).u128(..);
@@ -98,7 +98,7 @@ pub(super) fn refusals(seed: u64) -> impl Fn(&answers::Refusal) -> Response<Byte
         let body = format!(
             r#"{{"detail":{{"type":"rate_limit_error","code":"{code}","message":"{message}","status":"{status}","request_id":"{request_id}","docs_url":"{DOCS}"}}}}"#
         );
-        let mut response = answers::json(StatusCode::TOO_MANY_REQUESTS, body);
+        let mut response = answer::json(StatusCode::TOO_MANY_REQUESTS, body);
         let trace = HeaderValue::try_from(request_id).expect("hexadecimal digits are ASCII");
         response.headers_mut().insert("x-trace-id", trace);
         response
@@ -185,5 +185,5 @@ fn error(kind: &str, loc: &str, message: &str, input: &Value) -> String {
 
 fn schema(errors: &[String]) -> Response<Bytes> {
     let body = format!(r#"{{"detail":[{}]}}"#, errors.join(","));
-    answers::json(StatusCode::UNPROCESSABLE_ENTITY, body)
+    answer::json(StatusCode::UNPROCESSABLE_ENTITY, body)
 }
