@@ -67,7 +67,16 @@ pub(crate) struct TicketId {
 pub(crate) struct Ticket {
     id: TicketId,
     scopes: Scopes,
-    accepted: bool,
+    arrived: Instant,
+    kind: TicketKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TicketKind {
+    Accepted,
+    Refused,
+    /// By a fault, before it could be judged.
+    Struck,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -141,8 +150,11 @@ impl Books {
         let scopes = Scopes { endpoint, pool };
         self.each(scopes, |ledger| ledger.open(arrival));
         let decision = self.decide(arrival, scopes);
-        let accepted = !matches!(decision, Decision::Refused { .. });
-        let ticket = self.ticket(scopes, accepted);
+        let kind = match decision {
+            Decision::Refused { .. } => TicketKind::Refused,
+            Decision::Accepted(_) | Decision::Queued => TicketKind::Accepted,
+        };
+        let ticket = self.ticket(arrival.now, scopes, kind);
         if decision == Decision::Queued {
             let ticket = ticket.id;
             self.queue.push_back(Waiting { ticket, scopes });
@@ -159,7 +171,7 @@ impl Books {
             endpoint,
             pool: None,
         };
-        self.ticket(scopes, false)
+        self.ticket(arrival.now, scopes, TicketKind::Struck)
     }
 
     /// A fault struck a request that has been accepted.
@@ -175,8 +187,14 @@ impl Books {
             return;
         }
         self.each(ticket.scopes, Ledger::close);
-        if !ticket.accepted {
-            return;
+        match ticket.kind {
+            TicketKind::Accepted => {}
+            TicketKind::Refused => {
+                let took = now.saturating_duration_since(ticket.arrived);
+                self.each(ticket.scopes, |ledger| ledger.refusal_took(took));
+                return;
+            }
+            TicketKind::Struck => return,
         }
         let mut queue = self.queue.iter();
         if let Some(at) = queue.position(|waiting| waiting.ticket == ticket.id) {
@@ -325,7 +343,7 @@ impl Books {
         }
     }
 
-    fn ticket(&mut self, scopes: Scopes, accepted: bool) -> Ticket {
+    fn ticket(&mut self, arrived: Instant, scopes: Scopes, kind: TicketKind) -> Ticket {
         self.tickets += 1;
         Ticket {
             id: TicketId {
@@ -333,7 +351,8 @@ impl Books {
                 number: self.tickets,
             },
             scopes,
-            accepted,
+            arrived,
+            kind,
         }
     }
 
@@ -374,6 +393,10 @@ impl Scopes {
 impl Ticket {
     pub(crate) fn id(&self) -> TicketId {
         self.id
+    }
+
+    pub(crate) fn arrived(&self) -> Instant {
+        self.arrived
     }
 }
 

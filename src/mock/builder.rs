@@ -32,6 +32,7 @@ pub struct JudgeBuilder {
 pub(crate) type AnswerHook = Box<dyn Fn(&Received<'_>) -> Answer + Send + Sync>;
 pub(crate) type CheckHook = Box<dyn Fn(&Received<'_>) -> Option<Response<Bytes>> + Send + Sync>;
 pub(crate) type InterceptHook = Box<dyn Fn(&Received<'_>) -> Option<Answer> + Send + Sync>;
+pub(crate) type AcceptedHook = Box<dyn Fn(&Received<'_>) -> Option<Duration> + Send + Sync>;
 pub(crate) type PoolHook = Box<dyn Fn(&Received<'_>) -> Option<Pool> + Send + Sync>;
 pub(crate) type RefusalHook = Box<dyn Fn(&Refusal) -> Answer + Send + Sync>;
 
@@ -39,6 +40,7 @@ pub(crate) type RefusalHook = Box<dyn Fn(&Refusal) -> Answer + Send + Sync>;
 enum Hook {
     Answer(AnswerHook),
     Check(CheckHook),
+    Accepted(AcceptedHook),
     Pool(PoolHook),
     Streaming(Duration),
 }
@@ -58,6 +60,7 @@ pub(crate) struct Route {
     pub(crate) answer: AnswerHook,
     pub(crate) check: Option<CheckHook>,
     pub(crate) pool: Option<PoolHook>,
+    pub(crate) accepted: Option<AcceptedHook>,
     /// How long after the start of the work the head goes out, if not when it is done.
     pub(crate) first_byte: Option<Duration>,
 }
@@ -129,6 +132,7 @@ impl JudgeBuilder {
             answer: Box::new(|_| answer::success().into()),
             check: None,
             pool: None,
+            accepted: None,
             first_byte: None,
         });
         self
@@ -186,6 +190,20 @@ impl JudgeBuilder {
     {
         let hook = Hook::Check(Box::new(check));
         self.hook(template, hook)
+    }
+
+    /// Tells of each request that an endpoint accepts, once, before it is worked on (or waits for its
+    /// slot): to take what it costs. If the hook has a time, that is how long the work takes; otherwise
+    /// it is as the endpoint's [`Work`] draws it. It is drawn from for every request all the same.
+    ///
+    /// # Panics
+    ///
+    /// [`JudgeBuilder::build`] panics if no endpoint has this template.
+    pub fn accepted<F>(self, template: &str, accepted: F) -> Self
+    where
+        F: Fn(&Received<'_>) -> Option<Duration> + Send + Sync + 'static,
+    {
+        self.hook(template, Hook::Accepted(Box::new(accepted)))
     }
 
     /// Puts requests to an endpoint under a limit that they share with others, to this endpoint or to
@@ -347,6 +365,7 @@ impl JudgeBuilder {
             match hook {
                 Hook::Answer(answer) => self.routes[route].answer = answer,
                 Hook::Check(check) => self.routes[route].check = Some(check),
+                Hook::Accepted(accepted) => self.routes[route].accepted = Some(accepted),
                 Hook::Pool(pool) => self.routes[route].pool = Some(pool),
                 Hook::Streaming(first_byte) => self.routes[route].first_byte = Some(first_byte),
             }
@@ -371,7 +390,7 @@ impl Settings {
 impl Route {
     /// Whether a request has to be complete to be judged.
     pub(crate) fn needs_body(&self) -> bool {
-        self.check.is_some() || self.pool.is_some()
+        self.check.is_some() || self.pool.is_some() || self.accepted.is_some()
     }
 }
 
@@ -397,6 +416,7 @@ impl fmt::Debug for Hook {
         f.write_str(match self {
             Self::Answer(_) => "Answer(..)",
             Self::Check(_) => "Check(..)",
+            Self::Accepted(_) => "Accepted(..)",
             Self::Pool(_) => "Pool(..)",
             Self::Streaming(_) => "Streaming(..)",
         })

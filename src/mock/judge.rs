@@ -167,6 +167,17 @@ impl Judge {
         self.shared.change(change);
     }
 
+    /// What an endpoint allows now, its pools apart.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such endpoint. The template has to be written as it was for the builder.
+    #[track_caller]
+    pub fn limit(&self, template: &str) -> Limit {
+        let route = self.shared.named(template);
+        self.shared.state().books.endpoint(route).limit().clone()
+    }
+
     /// Changes what a pool allows, as [`Judge::set_limit`] does for an endpoint. From then on, what the
     /// hook of [`JudgeBuilder::pool_by`] says about this pool's limit makes no difference.
     pub fn set_pool_limit(&self, name: &str, limit: Limit) {

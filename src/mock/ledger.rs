@@ -99,6 +99,11 @@ impl Ledger {
         self.open -= 1;
     }
 
+    /// A refusal was handed out so long after its request had arrived.
+    pub(crate) fn refusal_took(&mut self, time: Duration) {
+        self.score.slowest_refusal = self.score.slowest_refusal.max(time);
+    }
+
     /// Takes a request into the windows.
     pub(crate) fn accept(&mut self, arrival: Arrival) {
         let windows = self.score.limit.windows();

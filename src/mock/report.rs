@@ -58,6 +58,9 @@ pub struct EndpointReport {
     /// Requests that arrived before the time that the endpoint's latest `Retry-After` named, sent after
     /// that answer was handed out (nobody can keep to what they have not been told yet).
     pub early: usize,
+    /// How long the slowest refusal took, from the arrival of its request until it was handed out, or its
+    /// client had gone away.
+    pub slowest_refusal: Duration,
     /// Requests in flight at the moment of the report: accepted, and their answers have not ended.
     pub in_flight: usize,
     /// Requests waiting for a slot at the moment of the report.
@@ -227,6 +230,7 @@ impl EndpointReport {
             worst_window: 0,
             most_in_flight: 0,
             early: 0,
+            slowest_refusal: Duration::ZERO,
             in_flight: 0,
             waiting: 0,
             violations: Vec::new(),
@@ -386,8 +390,8 @@ impl Report {
     }
 }
 
-/// A table with a row for each endpoint and each pool, and columns for queued and faulted requests if there
-/// were any.
+/// A table with a row for each endpoint and each pool that a request has come to (or all of them, if none
+/// has), and columns for queued and faulted requests if there were any.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         type Column = (&'static str, bool, fn(&EndpointReport) -> usize);
@@ -428,14 +432,12 @@ impl fmt::Display for Report {
             .into_iter()
             .chain(header);
         let mut rows: Vec<Vec<_>> = vec![header.collect()];
-        rows.extend(
-            self.endpoints()
-                .map(|seen| row(seen.endpoint.clone(), seen)),
-        );
-        rows.extend(
-            self.pools()
-                .map(|seen| row(format!("pool {}", seen.endpoint), seen)),
-        );
+        let used = |seen: &&EndpointReport| seen.requests() > 0 || seen.most_in_flight > 0;
+        let unused = !all().any(|seen| used(&seen));
+        let endpoints = self.endpoints().filter(|seen| unused || used(seen));
+        rows.extend(endpoints.map(|seen| row(seen.endpoint.clone(), seen)));
+        let pools = self.pools().filter(|seen| unused || used(seen));
+        rows.extend(pools.map(|seen| row(format!("pool {}", seen.endpoint), seen)));
         let widths: Vec<_> = (0..rows[0].len())
             .map(|column| {
                 let cells = rows.iter().map(|row| row[column].chars().count());

@@ -297,7 +297,7 @@ impl Call {
                 Decision::Accepted(slot) => Turn::Now(slot),
                 Decision::Queued => Turn::Later(state.wait_for_turn(&ticket)),
                 Decision::Refused { by, pool, room_at } => {
-                    return Err((ticket, pool, by, room_at, now));
+                    return Err((ticket, pool, by, room_at));
                 }
             };
             let work = state.draw_work(route);
@@ -308,21 +308,29 @@ impl Call {
             Ok((ticket, turn, work, strike))
         });
         match judged {
-            Ok((ticket, turn, work, strike)) => Outcome::Accepted(Accepted {
+            Ok((ticket, turn, work, strike)) => {
+                // Before the hook is asked, so that nothing stays open if that panics.
+                let place = Place::new(shared, ticket);
+                let told = shared.routes[route].accepted.as_ref().and_then(|told| {
+                    let standing = Standing::now(shared, route);
+                    told(&self.received(&self.params, standing))
+                });
+                Outcome::Accepted(Accepted {
+                    route,
+                    place,
+                    pool: name,
+                    turn,
+                    work: told.unwrap_or(work),
+                    strike,
+                })
+            }
+            Err((ticket, pool, by, room_at)) => Outcome::Refused(Refused {
                 route,
-                place: Place::new(shared, ticket),
-                pool: name,
-                turn,
-                work,
-                strike,
-            }),
-            Err((ticket, pool, by, room_at, now)) => Outcome::Refused(Refused {
-                route,
+                answer_at: ticket.arrived() + shared.settings.refusal_after,
                 place: Place::new(shared, ticket),
                 pool,
                 by,
                 room_at,
-                answer_at: now + shared.settings.refusal_after,
             }),
         }
     }
