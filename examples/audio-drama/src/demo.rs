@@ -15,7 +15,7 @@ use tokio::{sync::oneshot, time::Instant};
 use tower_throttle::{
     BoxError,
     elevenlabs::MaxConcurrent,
-    mock::{Limit, Work, elevenlabs::TTS},
+    mock::{Work, elevenlabs::TTS},
 };
 use zip::ZipArchive;
 
@@ -79,7 +79,7 @@ async fn compare(promises: &mut Promises) -> Result<(), BoxError> {
         ("3 at once", Some(3), SEGMENTS, 4),
         ("one by one", Some(1), SEGMENTS, 10),
     ] {
-        let api = mocks::elevenlabs_taking(Limit::concurrent(FREE_PLAN), Work::fixed(takes));
+        let api = mocks::elevenlabs_taking(Work::fixed(takes));
         let served = Served::start(|listener| api.serve(listener))?;
         let client = client.clone();
         let outcome = match at_once {
@@ -160,6 +160,12 @@ async fn serve(setting: MaxConcurrent, promises: &mut Promises) -> Result<(), Bo
         *limit == normal,
         format_args!("the limit is {normal} again"),
     );
+    let account = &status["subscription"];
+    println!(
+        "  and the API says that {} characters of the plan {} are used",
+        account["character_count"], account["tier"]
+    );
+    promises.expect(account["tier"] == "free", "the account's quota is known");
     drop(stop);
     server.await??;
     Ok(())

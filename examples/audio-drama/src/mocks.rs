@@ -6,15 +6,21 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
-use tower_throttle::mock::{self, Judge, Limit, Received, Work, elevenlabs::MockElevenLabs};
+use tower_throttle::{
+    elevenlabs::{Family, Plan},
+    mock::{self, Judge, Limit, Received, Work, elevenlabs::MockElevenLabs},
+};
 
 use crate::base_url::BaseUrl;
 
 /// The narrator's endpoint.
 pub const NARRATE: &str = "POST /v1/audio/speech";
 
-/// What ElevenLabs' free plan allows at once, of the model that the service uses.
-pub const FREE_PLAN: usize = 4;
+/// What ElevenLabs' free plan allows at once, of the family that the service's model is in.
+pub const FREE_PLAN: usize = Plan::Free.concurrency(Family::Flash);
+
+/// Credits enough for everybody who tries the service out.
+const CREDITS: u64 = 1_000_000_000;
 
 /// How long the mock ElevenLabs takes for a segment.
 const DIALOGUE_TAKES: std::ops::Range<Duration> =
@@ -61,14 +67,20 @@ impl Drop for Served {
     }
 }
 
-/// An ElevenLabs that allows what the free plan does.
+/// An ElevenLabs on the free plan.
 pub fn elevenlabs() -> MockElevenLabs {
-    elevenlabs_taking(Limit::concurrent(FREE_PLAN), Work::uniform(DIALOGUE_TAKES))
+    elevenlabs_taking(Work::uniform(DIALOGUE_TAKES))
 }
 
-/// One that allows something else, and takes another time for a segment.
-pub fn elevenlabs_taking(limit: Limit, work: Work) -> MockElevenLabs {
-    MockElevenLabs::builder().tts(limit, work).build()
+/// The same, that takes another time for a segment.
+pub fn elevenlabs_taking(work: Work) -> MockElevenLabs {
+    MockElevenLabs::builder()
+        .plan(Plan::Free)
+        .credits(CREDITS)
+        .require_key()
+        .known_voices_only()
+        .work(work)
+        .build()
 }
 
 /// A narrator without limits.

@@ -8,7 +8,8 @@ use std::{
 };
 
 use audio_drama::studio::plan_warnings;
-use common::{Stage, script, setting};
+use common::{SECOND, Stage, script, setting};
+use serde_json::{Value, json};
 use tower_throttle::elevenlabs::Plan;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
@@ -129,6 +130,48 @@ async fn a_setting_above_the_plan_is_said_loudly() {
         [
             "ELEVENLABS_MAX_CONCURRENT is 5, but the plan free allows 4 at once: requests above that will be refused!"
         ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_plan_is_the_one_that_the_api_says() {
+    let (log, _guard) = Log::start();
+    let stage = Stage::new(5);
+    stage.studio.check_plan(None).await;
+    let above = "the plan free allows 4 at once: requests above that will be refused!";
+    assert_eq!(log.lines_with(above).len(), 1);
+    stage.studio.check_plan(Some(Plan::Pro)).await;
+    assert_eq!(log.lines_with(above).len(), 1);
+    assert_eq!(
+        log.lines_with("says the API"),
+        ["the plan is free, says the API, and not pro"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_accounts_quota_is_read_with_each_script() {
+    let (log, _guard) = Log::start();
+    let stage = Stage::new(3);
+    assert_eq!(stage.status().await["subscription"], Value::Null);
+    stage.generate("“Twenty characters.”").await;
+    stage.generate("Hello.").await;
+    assert_eq!(
+        log.lines_with("subscription"),
+        [
+            "subscription: plan free, 0 of 1000000000 characters used",
+            // The model costs half a credit for each.
+            "subscription: plan free, 9 of 1000000000 characters used",
+        ]
+    );
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(
+        stage.status().await["subscription"],
+        json!({
+            "tier": "free",
+            "character_count": 9,
+            "character_limit": 1_000_000_000,
+            "read_seconds_ago": 6,
+        })
     );
 }
 

@@ -23,7 +23,7 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use tower_throttle::mock::{EndpointReport, Limit, Work, elevenlabs::TTS};
+use tower_throttle::mock::{EndpointReport, Work, elevenlabs::TTS};
 
 /// Nothing here depends on how long anything takes, unless it takes this long.
 const TOO_LONG: Duration = Duration::from_secs(60);
@@ -39,7 +39,7 @@ struct Service {
 impl Service {
     async fn start(takes: Duration) -> Self {
         let mocks = Mocks {
-            elevenlabs: mocks::elevenlabs_taking(Limit::concurrent(4), Work::fixed(takes)),
+            elevenlabs: mocks::elevenlabs_taking(Work::fixed(takes)),
             narrator: mocks::narrator_taking(Work::fixed(Duration::ZERO)),
         };
         let config = Config::with_mocks(setting(3));

@@ -19,7 +19,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::{ServiceExt, service_fn};
-use tower_throttle::{BoxError, mock::elevenlabs::MockElevenLabs};
+use tower_throttle::{BoxError, elevenlabs::Plan, mock::elevenlabs::MockElevenLabs};
 
 type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
 
@@ -111,6 +111,22 @@ async fn a_failure_is_told_with_the_segment_and_the_reason() {
         );
         assert_eq!(stage.status().await["scripts"]["completed"], 0);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_is_used_up_is_told() {
+    let api = MockElevenLabs::builder()
+        .plan(Plan::Free)
+        .credits(9)
+        .build();
+    let stage = Stage::over(3, api.clone(), api);
+    let answer = stage.generate("“Twenty characters.” “One more.”").await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    let error = answer.error();
+    let expected = "segment 2 of 2 (dialogue) could not be voiced: ElevenLabs answered 401 \
+                    Unauthorized: This request exceeds your quota of 9. You have 0 credits remaining";
+    assert!(error.starts_with(expected), "{error}");
+    stage.assert_idle(3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use std::{
 
 use audio_drama::{
     limits::Limits,
-    mocks::{self, FREE_PLAN},
+    mocks,
     routes::router,
     speech::{ElevenLabs, Narrator, Speech},
     studio::{BATCH, Studio},
@@ -25,7 +25,7 @@ use tower_throttle::{
     BoxError,
     elevenlabs::MaxConcurrent,
     mock::{
-        EndpointReport, Judge, Limit, Work,
+        EndpointReport, Judge, Work,
         elevenlabs::{MockElevenLabs, TTS},
     },
 };
@@ -57,7 +57,7 @@ pub fn setting(n: usize) -> MaxConcurrent {
 }
 
 pub fn elevenlabs() -> MockElevenLabs {
-    mocks::elevenlabs_taking(Limit::concurrent(FREE_PLAN), Work::fixed(DIALOGUE))
+    mocks::elevenlabs_taking(Work::fixed(DIALOGUE))
 }
 
 /// The speech of these services, which look at no address.
@@ -104,7 +104,7 @@ impl Stage {
     /// Everything takes no time.
     pub fn instant(at_once: usize) -> Self {
         let work = Work::fixed(Duration::ZERO);
-        let api = mocks::elevenlabs_taking(Limit::concurrent(FREE_PLAN), work);
+        let api = mocks::elevenlabs_taking(work);
         Self::with(at_once, api.clone(), api, Duration::ZERO)
     }
 
