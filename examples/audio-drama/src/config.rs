@@ -50,7 +50,7 @@ Usage: audio-drama [OPTIONS]
   --voice ID            the voice of dialogue (or ELEVENLABS_VOICE_ID)
   --model ID            the model of dialogue, eleven_flash_v2_5 by default
   --batch N             how many segments of a script are taken in at once, 10 by default
-  --demo                shows on mocks what it does, and ends; not with --elevenlabs-url and the like
+  --demo                shows on mocks what it does, and ends; takes no other option
   --help
 
 Environment, or a file .env in the current directory:
@@ -198,6 +198,16 @@ impl Command {
             None => MaxConcurrent::DEFAULT,
         };
         if options.demo {
+            let alone = Options {
+                demo: true,
+                ..Options::default()
+            };
+            if options != alone {
+                return Err(InvalidConfig::Value {
+                    name: "--demo",
+                    why: "it takes no other option: it is about mocks".to_owned(),
+                });
+            }
             return Ok(Self::Demo(setting));
         }
         Ok(Self::Serve(Box::new(Config {
@@ -212,7 +222,7 @@ impl Command {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Options {
     host: Option<IpAddr>,
     port: Option<u16>,

@@ -10,7 +10,8 @@ use std::{
 use audio_drama::{
     config::{Command, Config, HELP, Variables},
     demo,
-    server::{Mocks, Server},
+    mocks::Mocks,
+    server::Server,
 };
 use tower_throttle::BoxError;
 use tracing::level_filters::LevelFilter;

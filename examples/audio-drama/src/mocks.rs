@@ -30,6 +30,24 @@ const DIALOGUE_TAKES: std::ops::Range<Duration> =
 const NARRATION_TAKES: std::ops::Range<Duration> =
     Duration::from_millis(50)..Duration::from_millis(150);
 
+/// The mocks that stand in where the configuration names no provider.
+#[derive(Clone, Debug)]
+pub struct Mocks {
+    /// For dialogue.
+    pub elevenlabs: MockElevenLabs,
+    /// For narration.
+    pub narrator: Judge,
+}
+
+impl Default for Mocks {
+    fn default() -> Self {
+        Self {
+            elevenlabs: elevenlabs(),
+            narrator: narrator(),
+        }
+    }
+}
+
 /// A mock on a socket of its own, until this is dropped.
 #[derive(Debug)]
 pub struct Served {

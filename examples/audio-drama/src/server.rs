@@ -8,13 +8,13 @@ use std::{
 
 use axum::serve::ListenerExt;
 use tokio::{net::TcpListener, sync::watch};
-use tower_throttle::mock::{self, Judge, elevenlabs::MockElevenLabs};
+use tower_throttle::mock;
 
 use crate::{
     config::Config,
     http_client::{NoTls, http_client},
     limits::Limits,
-    mocks::{self, Served},
+    mocks::{Mocks, Served},
     routes::router,
     speech::{ElevenLabs, Narrator, Speech},
     studio::Studio,
@@ -38,24 +38,6 @@ pub enum NoStart {
     Mock(io::Error),
     /// There is no TLS.
     Tls(NoTls),
-}
-
-/// The mocks that stand in where the configuration names no provider.
-#[derive(Clone, Debug)]
-pub struct Mocks {
-    /// For dialogue.
-    pub elevenlabs: MockElevenLabs,
-    /// For narration.
-    pub narrator: Judge,
-}
-
-impl Default for Mocks {
-    fn default() -> Self {
-        Self {
-            elevenlabs: mocks::elevenlabs(),
-            narrator: mocks::narrator(),
-        }
-    }
 }
 
 impl Server {

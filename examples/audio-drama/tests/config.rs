@@ -156,6 +156,10 @@ fn what_makes_no_sense_is_named() {
             &["--voice=a/b"],
             "the voice's id: \"a/b\" has something else in it than letters and digits",
         ),
+        (
+            &["--demo", "--port=1"],
+            "--demo: it takes no other option: it is about mocks",
+        ),
         (&["--nonsense"], "invalid option '--nonsense' (see --help)"),
         (&["text"], "unexpected argument \"text\" (see --help)"),
     ] {

@@ -7,9 +7,9 @@ use std::{net::SocketAddr, time::Duration};
 use audio_drama::{
     config::Config,
     http_client::{HttpClient, http_client},
-    mocks,
+    mocks::{self, Mocks},
     routes::MAX_BODY,
-    server::{Mocks, Server},
+    server::Server,
 };
 use bytes::Bytes;
 use common::{script, setting};
