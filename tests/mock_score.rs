@@ -165,6 +165,36 @@ unmatched: 1";
     assert_eq!(judge.report().to_string(), expected);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_table_has_no_row_for_what_nobody_came_to() {
+    let judge = Judge::builder()
+        .route("/a", Limit::unlimited(), Work::none())
+        .route("/b", Limit::unlimited(), Work::none())
+        .build();
+    assert_eq!(judge.report().to_string().lines().count(), 3);
+    send(&judge, "/b").await;
+    let table = judge.report().to_string();
+    assert_eq!(table.lines().count(), 2);
+    assert!(table.contains("\n/b "), "{table}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_slowest_refusal_is_on_the_score_card() {
+    let judge = at_a(Limit::concurrent(1), ms(1_000))
+        .refusal_after(ms(250))
+        .build();
+    let open = call(&judge, "/a");
+    send(&judge, "/a").await;
+    assert_eq!(scored(&judge).slowest_refusal, ms(250));
+    let impatient = call(&judge, "/a");
+    advance(ms(10)).await;
+    drop(impatient);
+    assert_eq!(scored(&judge).slowest_refusal, ms(250));
+    drop(open);
+    judge.reset();
+    assert_eq!(scored(&judge).slowest_refusal, ms(0));
+}
+
 #[test]
 #[should_panic(expected = r#"the judge has no endpoint "/b": it has ["/a"]"#)]
 fn asking_for_an_unknown_endpoint_names_the_known_ones() {

@@ -3,14 +3,17 @@
 use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::Response;
+use http::{Method, Response};
 
 use super::{
-    answers::{self, Received, Refusal, RetryAfter},
+    answer::{self, Answer},
+    hooks::{Received, Refusal},
     judge::Judge,
     limit::Limit,
-    path::Template,
-    work::{Work, check},
+    path::{Params, Template},
+    pool::Pool,
+    retry_after::RetryAfter,
+    work::{Work, check, check_time},
 };
 
 /// How many requests each endpoint's report lists, unless the builder says otherwise.
@@ -26,13 +29,26 @@ pub struct JudgeBuilder {
     settings: Settings,
 }
 
-pub(crate) type AnswerHook = Box<dyn Fn(&Received<'_>) -> Response<Bytes> + Send + Sync>;
+pub(crate) type AnswerHook = Box<dyn Fn(&Received<'_>) -> Answer + Send + Sync>;
 pub(crate) type CheckHook = Box<dyn Fn(&Received<'_>) -> Option<Response<Bytes>> + Send + Sync>;
-pub(crate) type RefusalHook = Box<dyn Fn(&Refusal) -> Response<Bytes> + Send + Sync>;
+pub(crate) type InterceptHook = Box<dyn Fn(&Received<'_>) -> Option<Answer> + Send + Sync>;
+pub(crate) type AcceptedHook = Box<dyn Fn(&Received<'_>) -> Option<Duration> + Send + Sync>;
+pub(crate) type PoolHook = Box<dyn Fn(&Received<'_>) -> Option<Pool> + Send + Sync>;
+pub(crate) type RefusalHook = Box<dyn Fn(&Refusal) -> Answer + Send + Sync>;
 
+/// What is said about a route in a call of its own.
 enum Hook {
     Answer(AnswerHook),
     Check(CheckHook),
+    Accepted(AcceptedHook),
+    Pool(PoolHook),
+    Streaming(Duration),
+}
+
+/// Requests that are answered without being judged.
+pub(crate) struct Intercept {
+    pub(crate) template: Template,
+    pub(crate) answer: InterceptHook,
 }
 
 pub(crate) struct Route {
@@ -43,9 +59,22 @@ pub(crate) struct Route {
     pub(crate) work: Work,
     pub(crate) answer: AnswerHook,
     pub(crate) check: Option<CheckHook>,
+    pub(crate) pool: Option<PoolHook>,
+    pub(crate) accepted: Option<AcceptedHook>,
+    /// How long after the start of the work the head goes out, if not when it is done.
+    pub(crate) first_byte: Option<Duration>,
+}
+
+/// Where requests wait that are above the concurrency limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queue {
+    pub(crate) delay: Duration,
+    pub(crate) depth: usize,
 }
 
 pub(crate) struct Settings {
+    pub(crate) intercepts: Vec<Intercept>,
+    pub(crate) queue: Option<Queue>,
     pub(crate) refusal: RefusalHook,
     pub(crate) refusal_after: Duration,
     pub(crate) retry_after: Option<RetryAfter>,
@@ -62,7 +91,9 @@ impl JudgeBuilder {
             routes: Vec::new(),
             hooks: Vec::new(),
             settings: Settings {
-                refusal: Box::new(answers::refusal),
+                intercepts: Vec::new(),
+                queue: None,
+                refusal: Box::new(|refusal| answer::refusal(refusal).into()),
                 refusal_after: Duration::ZERO,
                 retry_after: None,
                 latency: Duration::ZERO,
@@ -87,8 +118,7 @@ impl JudgeBuilder {
     /// If this is no template, or if a template of the same shape was added before.
     #[track_caller]
     pub fn route(mut self, template: &str, limit: Limit, work: Work) -> Self {
-        let parsed = Template::parse(template)
-            .unwrap_or_else(|error| panic!("{template:?} is no template: {error}"));
+        let parsed = parse(template);
         let mut known = self.routes.iter();
         if let Some(twin) = known.find(|known| known.template.same_shape(&parsed)) {
             let twin = &twin.name;
@@ -99,26 +129,50 @@ impl JudgeBuilder {
             template: parsed,
             limit,
             work,
-            answer: Box::new(answers::success),
+            answer: Box::new(|_| answer::success().into()),
             check: None,
+            pool: None,
+            accepted: None,
+            first_byte: None,
         });
+        self
+    }
+
+    fn hook(mut self, template: &str, hook: Hook) -> Self {
+        self.hooks.push((template.to_owned(), hook));
         self
     }
 
     /// Decides what an endpoint answers to the requests that it accepts, once the work is done.
     ///
-    /// By default a small JSON object, so that there is a body to be read to its end.
+    /// By default a small JSON object, so that there is a body to be read to its end. An [`Answer`] may
+    /// come in chunks; a `Response` is an answer, too.
     ///
     /// # Panics
     ///
     /// [`JudgeBuilder::build`] panics if no endpoint has this template.
-    pub fn answer<F>(mut self, template: &str, answer: F) -> Self
+    pub fn answer<F, A>(self, template: &str, answer: F) -> Self
     where
-        F: Fn(&Received<'_>) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(&Received<'_>) -> A + Send + Sync + 'static,
+        A: Into<Answer>,
     {
-        let hook = Hook::Answer(Box::new(answer));
-        self.hooks.push((template.to_owned(), hook));
-        self
+        let hook = Hook::Answer(Box::new(move |received| answer(received).into()));
+        self.hook(template, hook)
+    }
+
+    /// Lets an endpoint send the head of its answers `first_byte` after the work has begun, and not when
+    /// it is done, as APIs do that stream what they generate. (If the work is done earlier, the head does
+    /// not wait.)
+    ///
+    /// The answer's hook is asked when the head goes out, and spreads the body's chunks over what
+    /// [remains](Received::remaining) of the work. A body that it returns as a whole comes when the work
+    /// is done.
+    ///
+    /// # Panics
+    ///
+    /// [`JudgeBuilder::build`] panics if no endpoint has this template.
+    pub fn streaming(self, template: &str, first_byte: Duration) -> Self {
+        self.hook(template, Hook::Streaming(first_byte))
     }
 
     /// Lets an endpoint turn down requests that make no sense: those for which `check` has an answer
@@ -130,21 +184,93 @@ impl JudgeBuilder {
     /// # Panics
     ///
     /// [`JudgeBuilder::build`] panics if no endpoint has this template.
-    pub fn check<F>(mut self, template: &str, check: F) -> Self
+    pub fn check<F>(self, template: &str, check: F) -> Self
     where
         F: Fn(&Received<'_>) -> Option<Response<Bytes>> + Send + Sync + 'static,
     {
         let hook = Hook::Check(Box::new(check));
-        self.hooks.push((template.to_owned(), hook));
+        self.hook(template, hook)
+    }
+
+    /// Tells of each request that an endpoint accepts, once, before it is worked on (or waits for its
+    /// slot): to take what it costs. If the hook has a time, that is how long the work takes; otherwise
+    /// it is as the endpoint's [`Work`] draws it. It is drawn from for every request all the same.
+    ///
+    /// # Panics
+    ///
+    /// [`JudgeBuilder::build`] panics if no endpoint has this template.
+    pub fn accepted<F>(self, template: &str, accepted: F) -> Self
+    where
+        F: Fn(&Received<'_>) -> Option<Duration> + Send + Sync + 'static,
+    {
+        self.hook(template, Hook::Accepted(Box::new(accepted)))
+    }
+
+    /// Puts requests to an endpoint under a limit that they share with others, to this endpoint or to
+    /// any: the hook chooses the pool from the request, which may be of several families, or accounts.
+    ///
+    /// A request is accepted if its endpoint's limit and its pool's limit both admit it, in one decision,
+    /// and counts in both. It is asked after the [check](JudgeBuilder::check), and the request has to be
+    /// complete for it, too: it *arrives* when its last byte does. Pools come into being with their first
+    /// request, and stay; so their names should not be made up by clients.
+    ///
+    /// # Panics
+    ///
+    /// [`JudgeBuilder::build`] panics if no endpoint has this template.
+    pub fn pool_by<F>(self, template: &str, pool: F) -> Self
+    where
+        F: Fn(&Received<'_>) -> Option<Pool> + Send + Sync + 'static,
+    {
+        self.hook(template, Hook::Pool(Box::new(pool)))
+    }
+
+    /// Lets requests that are above a concurrency limit wait for a slot, in the order in which they
+    /// came: at most `depth` of them in each pool, or at each endpoint where they have none. Those that
+    /// had to wait are worked on for `delay` longer. By default, nobody waits.
+    ///
+    /// Windows are not waited for: a request is judged by them when it arrives, and refused, or counted
+    /// from then on. A client that goes away leaves the queue.
+    ///
+    /// # Panics
+    ///
+    /// If `depth` is 0, or the delay longer than a century.
+    #[track_caller]
+    pub fn queue(mut self, delay: Duration, depth: usize) -> Self {
+        assert!(depth > 0, "a queue of depth 0 is none");
+        check_time(delay);
+        self.settings.queue = Some(Queue { delay, depth });
+        self
+    }
+
+    /// Answers requests without judging or counting them: those whose path matches the template, and for
+    /// which the hook has an answer. Where it has none, the request goes on as if it had not been asked.
+    ///
+    /// Asked before anything else, routing included; the first that has an answer counts. It is for what
+    /// the API itself does not have, such as a test's own controls. Neither latency nor faults concern
+    /// such answers. A request that matches has to be complete before it goes on.
+    ///
+    /// # Panics
+    ///
+    /// If this is no template: see [`JudgeBuilder::route`].
+    #[track_caller]
+    pub fn intercept<F>(mut self, template: &str, answer: F) -> Self
+    where
+        F: Fn(&Received<'_>) -> Option<Answer> + Send + Sync + 'static,
+    {
+        let template = parse(template);
+        let answer = Box::new(answer);
+        let intercept = Intercept { template, answer };
+        self.settings.intercepts.push(intercept);
         self
     }
 
     /// Decides what a refusal looks like. By default: status 429, and a small JSON object.
-    pub fn refusal<F>(mut self, refusal: F) -> Self
+    pub fn refusal<F, A>(mut self, refusal: F) -> Self
     where
-        F: Fn(&Refusal) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(&Refusal) -> A + Send + Sync + 'static,
+        A: Into<Answer>,
     {
-        self.settings.refusal = Box::new(refusal);
+        self.settings.refusal = Box::new(move |refused| refusal(refused).into());
         self
     }
 
@@ -189,7 +315,13 @@ impl JudgeBuilder {
     }
 
     /// Lets every request arrive so much later than it was sent. The answer's way takes no time.
+    ///
+    /// # Panics
+    ///
+    /// If that is longer than a century.
+    #[track_caller]
     pub fn latency(mut self, inbound: Duration) -> Self {
+        check_time(inbound);
         self.settings.latency = inbound;
         self
     }
@@ -220,7 +352,7 @@ impl JudgeBuilder {
     ///
     /// # Panics
     ///
-    /// If an answer or a check was given for a template that no endpoint has.
+    /// If a hook was given for a template that no endpoint has.
     #[track_caller]
     pub fn build(mut self) -> Judge {
         for (template, hook) in self.hooks {
@@ -233,9 +365,39 @@ impl JudgeBuilder {
             match hook {
                 Hook::Answer(answer) => self.routes[route].answer = answer,
                 Hook::Check(check) => self.routes[route].check = Some(check),
+                Hook::Accepted(accepted) => self.routes[route].accepted = Some(accepted),
+                Hook::Pool(pool) => self.routes[route].pool = Some(pool),
+                Hook::Streaming(first_byte) => self.routes[route].first_byte = Some(first_byte),
             }
         }
         Judge::open(self.routes, self.settings)
+    }
+}
+
+#[track_caller]
+fn parse(template: &str) -> Template {
+    let parsed = Template::parse(template);
+    parsed.unwrap_or_else(|error| panic!("{template:?} is no template: {error}"))
+}
+
+impl Settings {
+    /// How much longer it takes to work on what has been in the queue.
+    pub(crate) fn queue_delay(&self) -> Duration {
+        self.queue.map_or(Duration::ZERO, |queue| queue.delay)
+    }
+}
+
+impl Route {
+    /// Whether a request has to be complete to be judged.
+    pub(crate) fn needs_body(&self) -> bool {
+        self.check.is_some() || self.pool.is_some() || self.accepted.is_some()
+    }
+}
+
+impl Intercept {
+    pub(crate) fn matches(&self, method: &Method, path: &str) -> Option<Params> {
+        let params = self.template.matches(path)?;
+        self.template.takes(method).then_some(params)
     }
 }
 
@@ -254,6 +416,9 @@ impl fmt::Debug for Hook {
         f.write_str(match self {
             Self::Answer(_) => "Answer(..)",
             Self::Check(_) => "Check(..)",
+            Self::Accepted(_) => "Accepted(..)",
+            Self::Pool(_) => "Pool(..)",
+            Self::Streaming(_) => "Streaming(..)",
         })
     }
 }
@@ -261,6 +426,7 @@ impl fmt::Debug for Hook {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
+            .field("queue", &self.queue)
             .field("refusal_after", &self.refusal_after)
             .field("retry_after", &self.retry_after)
             .field("latency", &self.latency)

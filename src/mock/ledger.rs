@@ -1,6 +1,7 @@
-//! One endpoint's limits at work: who is accepted, who is refused, and what that says about the client.
+//! One scope's limits at work, an endpoint's or a pool's: what there is room for, and what the client did.
 //!
-//! Pure: it is told the time and keeps no clock, so that it can be checked against a naive count.
+//! Pure: it is told the time and keeps no clock. [`Books`](super::books::Books) has the ledgers of all
+//! scopes, and decides.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -24,7 +25,9 @@ pub(crate) struct Ledger {
     accepted: VecDeque<Instant>,
     /// Accepted, and the body of the answer has not ended.
     in_flight: usize,
-    /// In flight, or refused with the refusal still under way: what the client has open.
+    /// Accepted, and waiting for a slot.
+    waiting: usize,
+    /// All that has arrived and is not over: what the client has open.
     open: usize,
     /// When requests arrived, within the scored period, oldest first.
     arrivals: VecDeque<Instant>,
@@ -41,18 +44,6 @@ struct Hint {
     until: Instant,
 }
 
-#[derive(Debug, PartialEq)]
-pub(crate) enum Decision {
-    Accepted {
-        in_flight: usize,
-    },
-    Refused {
-        by: RefusedBy,
-        /// When the windows have room again; now or earlier if they have it already.
-        room_at: Instant,
-    },
-}
-
 /// An arrival: when, how long after the start that is, and before when the client was told not to
 /// come back, as far as it knew when it sent the request.
 #[derive(Clone, Copy, Debug)]
@@ -63,65 +54,103 @@ pub(crate) struct Arrival {
 }
 
 impl Ledger {
-    pub(crate) fn new(endpoint: &str, limit: Limit, kept_records: usize) -> Self {
+    pub(crate) fn new(name: &str, limit: Limit, kept_records: usize) -> Self {
         Self {
             accepted: VecDeque::new(),
             in_flight: 0,
+            waiting: 0,
             open: 0,
             arrivals: VecDeque::new(),
             hint: None,
             kept_records,
-            score: EndpointReport::new(endpoint, limit),
+            score: EndpointReport::new(name, limit),
         }
     }
 
-    /// Judges a request at its arrival. What is accepted ends with [`Ledger::finished`], what is
-    /// refused with [`Ledger::refused`].
-    pub(crate) fn arrive(&mut self, arrival: Arrival) -> Decision {
-        let now = arrival.now;
-        self.count_arrival(now);
+    /// The number of slots, if all of them are taken.
+    pub(crate) fn no_slot(&self) -> Option<usize> {
+        let slots = self.score.limit.at_once();
+        slots.filter(|slots| self.in_flight >= *slots)
+    }
+
+    /// The window that keeps a request waiting the longest, if any is full, and until when.
+    pub(crate) fn full_window(&self, now: Instant) -> Option<(Window, Instant)> {
+        let windows = self.score.limit.windows().iter();
+        windows
+            .filter_map(|window| {
+                // The window has room as soon as the nth latest request is a whole period old.
+                let nth = self.accepted.len().checked_sub(window.n)?;
+                let room_at = self.accepted[nth] + window.period;
+                (room_at > now).then_some((*window, room_at))
+            })
+            .max_by_key(|(_, room_at)| *room_at)
+    }
+
+    /// A request has arrived that will be judged, or would have been. It is open until
+    /// [`Ledger::close`].
+    pub(crate) fn open(&mut self, arrival: Arrival) {
+        self.count_arrival(arrival.now);
         self.open += 1;
         self.score.most_in_flight = self.score.most_in_flight.max(self.open);
         self.check_hint(arrival);
+    }
 
-        let full = self.full_window(now);
-        let room_at = full.map_or(now, |(_, room_at)| room_at);
-        // Concurrency first: it is what the API behind this mock really refuses by, and a client
-        // that is told of a full window would wait for the wrong thing.
-        let by = match (self.score.limit.at_once(), full) {
-            (Some(limit), _) if self.in_flight >= limit => RefusedBy::Concurrency { limit },
-            (_, Some((window, _))) => RefusedBy::Rate {
-                limit: window.n,
-                period: window.period,
-            },
-            _ => {
-                self.accept(now);
-                self.record(arrival, Verdict::Accepted);
-                return Decision::Accepted {
-                    in_flight: self.in_flight,
-                };
-            }
-        };
-        match by {
-            RefusedBy::Rate { limit, period } => {
-                if self.score.refused_by_rate < VIOLATIONS {
-                    let too_soon = room_at - now;
-                    let violation = Violation::rate(arrival.at, limit, period, too_soon);
-                    self.score.violations.push(violation);
-                }
-                self.score.refused_by_rate += 1;
-                self.record(arrival, Verdict::RefusedByRate);
-            }
-            RefusedBy::Concurrency { limit } => {
-                if self.score.refused_by_concurrency < VIOLATIONS {
-                    let violation = Violation::concurrency(arrival.at, limit, self.in_flight);
-                    self.score.violations.push(violation);
-                }
-                self.score.refused_by_concurrency += 1;
-                self.record(arrival, Verdict::RefusedByConcurrency);
-            }
+    pub(crate) fn close(&mut self) {
+        self.open -= 1;
+    }
+
+    /// A refusal was handed out so long after its request had arrived.
+    pub(crate) fn refusal_took(&mut self, time: Duration) {
+        self.score.slowest_refusal = self.score.slowest_refusal.max(time);
+    }
+
+    /// Takes a request into the windows.
+    pub(crate) fn accept(&mut self, arrival: Arrival) {
+        let windows = self.score.limit.windows();
+        let longest = windows.iter().map(|window| window.period).max();
+        while self.accepted.len() >= HISTORY
+            && longest.is_none_or(|longest| arrival.now - self.accepted[0] >= longest)
+        {
+            self.accepted.pop_front();
         }
-        Decision::Refused { by, room_at }
+        self.accepted.push_back(arrival.now);
+        self.score.accepted += 1;
+        self.record(arrival, Verdict::Accepted);
+    }
+
+    /// Gives a slot to what has been accepted, until [`Ledger::leave_slot`].
+    pub(crate) fn take_slot(&mut self) {
+        self.in_flight += 1;
+    }
+
+    pub(crate) fn leave_slot(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    /// Lets what has been accepted wait for a slot, until [`Ledger::leave_queue`].
+    pub(crate) fn join_queue(&mut self) {
+        self.waiting += 1;
+        self.score.queued += 1;
+    }
+
+    pub(crate) fn leave_queue(&mut self) {
+        self.waiting -= 1;
+    }
+
+    /// Notes a refusal, by the limit of this scope or of another.
+    pub(crate) fn refuse(&mut self, arrival: Arrival, by: RefusedBy, violation: &Violation) {
+        let (count, verdict) = match by {
+            RefusedBy::Rate { .. } => (&mut self.score.refused_by_rate, Verdict::RefusedByRate),
+            RefusedBy::Concurrency { .. } => (
+                &mut self.score.refused_by_concurrency,
+                Verdict::RefusedByConcurrency,
+            ),
+        };
+        if *count < VIOLATIONS {
+            self.score.violations.push(violation.clone());
+        }
+        *count += 1;
+        self.record(arrival, verdict);
     }
 
     /// Notes a request that was not judged, since no such request is ever served.
@@ -131,15 +160,16 @@ impl Ledger {
         self.record(arrival, Verdict::Invalid);
     }
 
-    /// An accepted request's answer has ended, or its client went away.
-    pub(crate) fn finished(&mut self) {
-        self.in_flight -= 1;
-        self.open -= 1;
+    /// Notes a fault that struck a request before it could be judged.
+    pub(crate) fn struck(&mut self, arrival: Arrival) {
+        self.score.faulted += 1;
+        self.score.not_judged += 1;
+        self.record(arrival, Verdict::Faulted);
     }
 
-    /// A refusal was handed out, or its client went away.
-    pub(crate) fn refused(&mut self) {
-        self.open -= 1;
+    /// Notes a fault that struck a request which had been accepted.
+    pub(crate) fn struck_later(&mut self) {
+        self.score.faulted += 1;
     }
 
     /// An answer that says "not before `until`" was handed out. For `notice`, requests may still be
@@ -171,9 +201,14 @@ impl Ledger {
         self.in_flight
     }
 
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
     pub(crate) fn report(&self) -> EndpointReport {
         EndpointReport {
             in_flight: self.in_flight,
+            waiting: self.waiting,
             ..self.score.clone()
         }
     }
@@ -183,32 +218,6 @@ impl Ledger {
         self.score = EndpointReport::new(&self.score.endpoint, self.score.limit.clone());
         self.score.most_in_flight = self.open;
         self.arrivals.clear();
-    }
-
-    /// The window that keeps a request waiting the longest, if any is full, and until when.
-    fn full_window(&self, now: Instant) -> Option<(Window, Instant)> {
-        let windows = self.score.limit.windows().iter();
-        windows
-            .filter_map(|window| {
-                // The window has room as soon as the nth latest request is a whole period old.
-                let nth = self.accepted.len().checked_sub(window.n)?;
-                let room_at = self.accepted[nth] + window.period;
-                (room_at > now).then_some((*window, room_at))
-            })
-            .max_by_key(|(_, room_at)| *room_at)
-    }
-
-    fn accept(&mut self, now: Instant) {
-        let windows = self.score.limit.windows();
-        let longest = windows.iter().map(|window| window.period).max();
-        while self.accepted.len() >= HISTORY
-            && longest.is_none_or(|longest| now - self.accepted[0] >= longest)
-        {
-            self.accepted.pop_front();
-        }
-        self.accepted.push_back(now);
-        self.in_flight += 1;
-        self.score.accepted += 1;
     }
 
     fn count_arrival(&mut self, now: Instant) {
@@ -246,140 +255,21 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use proptest::{collection::vec, option, prelude::*};
-
     use super::*;
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Wait(u64),
-        Arrive,
-        Finish,
-        SetLimit(Limit),
-    }
 
     fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)
     }
 
-    fn ledger(limit: Limit) -> Ledger {
-        Ledger::new("/a", limit, usize::MAX)
-    }
-
-    fn arrive(ledger: &mut Ledger, start: Instant, at: Duration) -> Decision {
-        let now = start + at;
-        let not_before = ledger.not_before(now);
-        ledger.arrive(Arrival {
-            now,
+    fn accept(ledger: &mut Ledger, start: Instant, at: Duration) {
+        let arrival = Arrival {
+            now: start + at,
             at,
-            not_before,
-        })
-    }
-
-    fn limits() -> impl Strategy<Value = Limit> {
-        let windows = vec((1_usize..5, 1_u64..30), 0..3);
-        (windows, option::of(1_usize..4)).prop_map(|(windows, concurrency)| {
-            let mut limit = Limit::unlimited();
-            for (n, period) in windows {
-                limit = limit.and_per(n, ms(period));
-            }
-            match concurrency {
-                Some(n) => limit.concurrency(n),
-                None => limit,
-            }
-        })
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            4 => (1_u64..20).prop_map(Step::Wait),
-            8 => Just(Step::Arrive),
-            3 => Just(Step::Finish),
-            1 => limits().prop_map(Step::SetLimit),
-        ];
-        vec(step, 0..200)
-    }
-
-    /// How many of these times are in the half-open interval of this length that ends with `end`.
-    fn count(times: &[Duration], end: Duration, period: Duration) -> usize {
-        let inside = |time: &&Duration| **time <= end && **time + period > end;
-        times.iter().filter(inside).count()
-    }
-
-    proptest! {
-        #[test]
-        fn decides_as_a_naive_count_of_everything_does(first in limits(), steps in steps()) {
-            let start = Instant::now();
-            let mut ledger = ledger(first.clone());
-            let (mut limit, mut now) = (first, Duration::ZERO);
-            let (mut accepted, mut in_flight) = (Vec::new(), 0);
-            for step in steps {
-                match step {
-                    Step::Wait(millis) => now += ms(millis),
-                    Step::Finish if in_flight > 0 => {
-                        in_flight -= 1;
-                        ledger.finished();
-                    }
-                    Step::Finish => {}
-                    Step::SetLimit(new) => {
-                        limit = new.clone();
-                        ledger.set_limit(new);
-                    }
-                    Step::Arrive => {
-                        let fits = |at| {
-                            let mut windows = limit.windows().iter();
-                            windows.all(|window| count(&accepted, at, window.period) < window.n)
-                        };
-                        let slot = limit.at_once().is_none_or(|n| in_flight < n);
-                        let decision = arrive(&mut ledger, start, now);
-                        if slot && fits(now) {
-                            in_flight += 1;
-                            prop_assert_eq!(decision, Decision::Accepted { in_flight });
-                            accepted.push(now);
-                            continue;
-                        }
-                        ledger.refused();
-                        let Decision::Refused { by, room_at } = decision else {
-                            panic!("accepted at {now:?} in spite of {limit}");
-                        };
-                        let by_concurrency = matches!(by, RefusedBy::Concurrency { .. });
-                        prop_assert_eq!(by_concurrency, !slot);
-                        // Not an instant too late, and not one too early.
-                        let room_at = room_at - start;
-                        prop_assert!(fits(room_at));
-                        let just_before = room_at.saturating_sub(Duration::from_nanos(1));
-                        prop_assert!(room_at == now || !fits(just_before));
-                    }
-                }
-            }
-        }
-
-        #[test]
-        fn no_half_open_window_holds_more_than_the_limit(limit in limits(), gaps in vec(0_u64..10, 0..200)) {
-            let start = Instant::now();
-            let mut ledger = ledger(limit.clone());
-            let (mut now, mut arrived, mut accepted) = (Duration::ZERO, Vec::new(), Vec::new());
-            for gap in gaps {
-                now += ms(gap);
-                arrived.push(now);
-                match arrive(&mut ledger, start, now) {
-                    Decision::Accepted { .. } => {
-                        accepted.push(now);
-                        ledger.finished();
-                    }
-                    Decision::Refused { .. } => ledger.refused(),
-                }
-            }
-            for window in limit.windows() {
-                for end in &accepted {
-                    prop_assert!(count(&accepted, *end, window.period) <= window.n);
-                }
-            }
-            let period = limit.scored_period();
-            let worst = arrived.iter().map(|end| count(&arrived, *end, period)).max();
-            prop_assert_eq!(ledger.report().worst_window, worst.unwrap_or(0));
-            prop_assert_eq!(ledger.report().accepted, accepted.len());
-        }
+            not_before: None,
+        };
+        ledger.open(arrival);
+        ledger.accept(arrival);
+        ledger.close();
     }
 
     #[test]
@@ -387,35 +277,19 @@ mod tests {
         let mut ledger = Ledger::new("/a", Limit::per(3_000, ms(10_000)), 5);
         let start = Instant::now();
         for n in 0..20_000 {
-            arrive(&mut ledger, start, ms(n * 4));
-            ledger.finished();
+            accept(&mut ledger, start, ms(n * 4));
         }
         assert!(ledger.accepted.len() <= 2_500);
         assert!(ledger.arrivals.len() <= 2_500);
         assert_eq!(ledger.report().records.len(), 5);
         ledger.set_limit(Limit::unlimited());
-        arrive(&mut ledger, start, ms(200_000));
+        accept(&mut ledger, start, ms(200_000));
         assert_eq!(ledger.accepted.len(), HISTORY);
     }
 
     #[test]
-    fn violations_are_kept_for_each_kind() {
-        let mut ledger = ledger(Limit::rps(1));
-        let start = Instant::now();
-        for _ in 0..100 {
-            arrive(&mut ledger, start, ms(0));
-        }
-        ledger.set_limit(Limit::concurrent(1));
-        arrive(&mut ledger, start, ms(1));
-        let report = ledger.report();
-        assert_eq!(report.refused_by_rate, 99);
-        assert_eq!(report.violations.len(), VIOLATIONS + 1);
-        assert_eq!(report.violations[VIOLATIONS].at(), ms(1));
-    }
-
-    #[test]
     fn only_the_first_hint_of_a_row_gives_notice() {
-        let mut ledger = ledger(Limit::unlimited());
+        let mut ledger = Ledger::new("/a", Limit::unlimited(), usize::MAX);
         let start = Instant::now();
         let hint = |ledger: &mut Ledger, at, wait| {
             let now = start + ms(at);

@@ -15,14 +15,21 @@
 //! 2. A window of n per period is full if n requests have been accepted in the period up to now. It is
 //!    half-open: a request exactly one period old no longer counts. Refused requests take no place.
 //! 3. A request is in flight from its arrival until the body of its answer has been read to its last
-//!    byte (over a socket: sent), or has been dropped, or its client has gone away.
-//! 4. Where both limits are full, it is the concurrency that the request is refused by: that is the one
-//!    that the API behind [`elevenlabs`] refuses by.
-//! 5. A request is *early* if it arrives before the time that the endpoint's latest `Retry-After` (or
+//!    byte (over a socket: until the connection has taken it to send), or has been dropped, or its client
+//!    has gone away.
+//! 4. Endpoints can share a limit, a [`Pool`]. A request has to be within its endpoint's limit and its
+//!    pool's; it is accepted or refused in one decision, and counts in both.
+//! 5. Where several limits are full, it is the concurrency that the request is refused by: that is the
+//!    one that the API behind [`elevenlabs`] refuses by.
+//! 6. With a [queue](JudgeBuilder::queue), requests above the concurrency wait for a slot, and are in
+//!    flight from when they have it. Windows are not waited for.
+//! 7. A request is *early* if it arrives before the time that the endpoint's latest `Retry-After` (or
 //!    `retry-after-ms`) named, and was sent after that answer had been handed out. The judge knows what
-//!    it sent, also where a hook of yours put the header there.
-//! 6. Working times depend on the seed, the endpoint, and how many requests were accepted there before;
+//!    it sent, also where a hook of yours, or a [`Fault`], put the header there.
+//! 8. Working times depend on the seed, the endpoint, and how many requests were accepted there before;
 //!    on nothing else. [`Work::draws`] tells them in advance.
+//! 9. Nothing goes wrong unless a test [schedules](Judge::fault) it. What a fault counts as, says
+//!    [`Fault`].
 //!
 //! All times are tokio's, so tests run under its paused clock; so does the `Date` of the answers.
 //!
@@ -63,25 +70,37 @@
 //! And for a client that has to keep to the rules, the last line of its test:
 //! [`api.report().assert_compliant()`](Report::assert_compliant), which says what was done wrong, and when.
 
-mod answers;
+mod answer;
+mod body;
+mod books;
 mod builder;
 pub mod elevenlabs;
+mod faults;
+mod hooks;
 mod judge;
 mod ledger;
 mod limit;
 mod path;
+mod pool;
 mod report;
+mod retry_after;
 mod server;
 mod service;
+mod upload;
+mod visit;
 mod work;
 
 pub use self::{
-    answers::{Received, Refusal},
+    answer::Answer,
+    body::Body,
     builder::JudgeBuilder,
+    faults::Fault,
+    hooks::{Received, Refusal},
     judge::Judge,
     limit::Limit,
+    pool::Pool,
     report::{EndpointReport, Record, RefusedBy, Report, Verdict, Violation},
     server::{bind, bind_to},
-    service::{Body, ResponseFuture},
+    service::ResponseFuture,
     work::{Draws, Work},
 };

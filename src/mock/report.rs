@@ -2,6 +2,7 @@
 
 use std::{
     fmt::{self, Write as _},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,22 +14,29 @@ use super::limit::Limit;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     pub(crate) endpoints: Vec<EndpointReport>,
+    pub(crate) pools: Vec<EndpointReport>,
     pub(crate) unmatched: usize,
 }
 
-/// What the judge has seen on one endpoint.
+/// What the judge has seen on one endpoint, or in one pool.
+///
+/// A request that comes under a pool counts in both, with the same verdict, whichever of the two limits
+/// it was refused by.
 ///
 /// Every number is there as a field and as a method of the same name, for where a function is wanted:
 /// `report.endpoints().map(EndpointReport::accepted).sum()`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndpointReport {
-    /// The template, as it was given to the builder.
+    /// The endpoint's template, as it was given to the builder, or the pool's name.
     pub endpoint: String,
-    /// What the endpoint allows now.
+    /// What it allows now.
     pub limit: Limit,
     /// Requests that were accepted.
     pub accepted: usize,
+    /// Accepted requests that had to wait for a slot: see
+    /// [`JudgeBuilder::queue`](super::JudgeBuilder::queue).
+    pub queued: usize,
     /// Requests that were refused because a window was full, and the concurrency was not.
     pub refused_by_rate: usize,
     /// Requests that were refused because too many were in flight, whether or not a window was full too.
@@ -36,24 +44,34 @@ pub struct EndpointReport {
     /// Requests that the endpoint's check turned down. They are not judged, and so neither accepted
     /// nor refused, and part of no window.
     pub invalid: usize,
-    /// The largest number of requests that *arrived*, accepted or refused, in any half-open interval
+    /// Requests that a [`Fault`](super::Fault) struck, whether or not they had been accepted. Pools do not
+    /// know of those that had not.
+    pub faulted: usize,
+    /// The largest number of requests that *arrived*, accepted or not, in any half-open interval
     /// of the limit's first window's length (without a window: of one second). A client that keeps to
     /// a window of n has at most n here.
     pub worst_window: usize,
     /// The largest number of requests that the client had open here at once: each from its arrival
-    /// until its answer's body had ended, if accepted, or until the refusal was handed out, if refused.
+    /// until its answer's body had ended, if accepted, or until the head was handed out, if not.
     /// A client that keeps to n at once has at most n here.
     pub most_in_flight: usize,
     /// Requests that arrived before the time that the endpoint's latest `Retry-After` named, sent after
     /// that answer was handed out (nobody can keep to what they have not been told yet).
     pub early: usize,
+    /// How long the slowest refusal took, from the arrival of its request until it was handed out, or its
+    /// client had gone away.
+    pub slowest_refusal: Duration,
     /// Requests in flight at the moment of the report: accepted, and their answers have not ended.
     pub in_flight: usize,
+    /// Requests waiting for a slot at the moment of the report.
+    pub waiting: usize,
     /// The first breaches of the rules, in order of time; at most 16 of each kind.
     pub violations: Vec<Violation>,
     /// The first requests, in order of arrival: as many as
     /// [`JudgeBuilder::kept_records`](super::JudgeBuilder::kept_records) says.
     pub records: Vec<Record>,
+    /// Requests that a fault kept from being judged.
+    pub(crate) not_judged: usize,
 }
 
 /// One request, as the judge saw it.
@@ -78,6 +96,8 @@ pub enum Verdict {
     RefusedByConcurrency,
     /// The endpoint's check turned it down before the limits were asked.
     Invalid,
+    /// A fault struck it before the limits were asked.
+    Faulted,
 }
 
 /// Which limit a request was refused by.
@@ -102,6 +122,8 @@ pub enum RefusedBy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     at: Duration,
+    /// The pool whose limit it was, if not the endpoint's own.
+    pool: Option<Arc<str>>,
     breach: Breach,
 }
 
@@ -122,23 +144,30 @@ enum Breach {
 }
 
 impl Violation {
-    pub(crate) fn rate(at: Duration, limit: usize, period: Duration, too_soon: Duration) -> Self {
-        let breach = Breach::Rate {
-            limit,
-            period,
-            too_soon,
+    pub(crate) fn refused(
+        at: Duration,
+        pool: Option<Arc<str>>,
+        by: RefusedBy,
+        in_flight: usize,
+        too_soon: Duration,
+    ) -> Self {
+        let breach = match by {
+            RefusedBy::Rate { limit, period } => Breach::Rate {
+                limit,
+                period,
+                too_soon,
+            },
+            RefusedBy::Concurrency { limit } => Breach::Concurrency { limit, in_flight },
         };
-        Self { at, breach }
-    }
-
-    pub(crate) fn concurrency(at: Duration, limit: usize, in_flight: usize) -> Self {
-        let breach = Breach::Concurrency { limit, in_flight };
-        Self { at, breach }
+        Self { at, pool, breach }
     }
 
     pub(crate) fn early(at: Duration, too_soon: Duration) -> Self {
-        let breach = Breach::Early { too_soon };
-        Self { at, breach }
+        Self {
+            at,
+            pool: None,
+            breach: Breach::Early { too_soon },
+        }
     }
 
     /// When it was done, after the start (or the last [`Judge::reset`](super::Judge::reset)).
@@ -161,15 +190,19 @@ impl fmt::Display for Violation {
                 "request {} in a window of {period:?} that allows {limit}, {:.3} s too soon",
                 limit + 1,
                 too_soon.as_secs_f64()
-            ),
+            )?,
             Breach::Concurrency { limit, in_flight } => {
-                write!(f, "{in_flight} in flight where {limit} are allowed")
+                write!(f, "{in_flight} in flight where {limit} are allowed")?;
             }
             Breach::Early { too_soon } => write!(
                 f,
                 "{:.3} s before the time that Retry-After had named",
                 too_soon.as_secs_f64()
-            ),
+            )?,
+        }
+        match &self.pool {
+            Some(pool) => write!(f, " (pool {pool:?})"),
+            None => Ok(()),
         }
     }
 }
@@ -189,28 +222,33 @@ impl EndpointReport {
             endpoint: endpoint.to_owned(),
             limit,
             accepted: 0,
+            queued: 0,
             refused_by_rate: 0,
             refused_by_concurrency: 0,
             invalid: 0,
+            faulted: 0,
             worst_window: 0,
             most_in_flight: 0,
             early: 0,
+            slowest_refusal: Duration::ZERO,
             in_flight: 0,
+            waiting: 0,
             violations: Vec::new(),
             records: Vec::new(),
+            not_judged: 0,
         }
     }
 
-    accessors!(accepted refused_by_rate refused_by_concurrency invalid worst_window most_in_flight early in_flight);
+    accessors!(accepted queued refused_by_rate refused_by_concurrency invalid faulted worst_window most_in_flight early in_flight waiting);
 
     /// Requests that were refused, by whichever limit.
     pub fn refused(&self) -> usize {
         self.refused_by_rate + self.refused_by_concurrency
     }
 
-    /// All requests that arrived: accepted, refused, or invalid.
+    /// All requests that arrived: accepted, refused, invalid, or kept from being judged by a fault.
     pub fn requests(&self) -> usize {
-        self.accepted + self.refused() + self.invalid
+        self.accepted + self.refused() + self.invalid + self.not_judged
     }
 
     /// Appends a line for each kind of breach.
@@ -268,6 +306,26 @@ impl Report {
         })
     }
 
+    /// The pools, in the order in which they came into being: see
+    /// [`JudgeBuilder::pool_by`](super::JudgeBuilder::pool_by).
+    pub fn pools(&self) -> impl Iterator<Item = &EndpointReport> {
+        self.pools.iter()
+    }
+
+    /// What was seen in the pool with this name.
+    ///
+    /// # Panics
+    ///
+    /// If no request has come to such a pool, and no limit was set for it.
+    #[track_caller]
+    pub fn pool(&self, name: &str) -> &EndpointReport {
+        let found = self.pools().find(|pool| pool.endpoint == name);
+        found.unwrap_or_else(|| {
+            let known: Vec<_> = self.pools().map(|known| &known.endpoint).collect();
+            panic!("the judge has no pool {name:?}: it has {known:?}")
+        })
+    }
+
     /// Requests that were accepted, over all endpoints.
     pub fn accepted(&self) -> usize {
         self.endpoints().map(EndpointReport::accepted).sum()
@@ -294,6 +352,11 @@ impl Report {
         self.endpoints().map(EndpointReport::early).sum()
     }
 
+    /// Requests that a fault struck, over all endpoints.
+    pub fn faulted(&self) -> usize {
+        self.endpoints().map(EndpointReport::faulted).sum()
+    }
+
     /// Requests whose path or method no endpoint has; they were answered with 404 or 405.
     pub fn unmatched(&self) -> usize {
         self.unmatched
@@ -306,6 +369,8 @@ impl Report {
     }
 
     /// Checks that the client kept to every limit and every `Retry-After`.
+    ///
+    /// What a pool refused is told at the endpoint that it was sent to, with the pool's name.
     ///
     /// # Panics
     ///
@@ -325,33 +390,55 @@ impl Report {
     }
 }
 
-/// A table with a row for each endpoint.
+/// A table with a row for each endpoint and each pool that a request has come to (or all of them, if none
+/// has), and columns for queued and faulted requests if there were any.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header = [
-            "endpoint",
-            "limit",
-            "accepted",
-            "refused by rate",
-            "by concurrency",
-            "early",
-            "worst window",
-            "most in flight",
+        type Column = (&'static str, bool, fn(&EndpointReport) -> usize);
+        let all = || self.endpoints().chain(self.pools());
+        let columns: [Column; 8] = [
+            ("accepted", true, EndpointReport::accepted),
+            (
+                "queued",
+                all().any(|seen| seen.queued > 0),
+                EndpointReport::queued,
+            ),
+            ("refused by rate", true, EndpointReport::refused_by_rate),
+            (
+                "by concurrency",
+                true,
+                EndpointReport::refused_by_concurrency,
+            ),
+            ("early", true, EndpointReport::early),
+            (
+                "faulted",
+                all().any(|seen| seen.faulted > 0),
+                EndpointReport::faulted,
+            ),
+            ("worst window", true, EndpointReport::worst_window),
+            ("most in flight", true, EndpointReport::most_in_flight),
         ];
-        let mut rows = vec![header.map(str::to_owned)];
-        rows.extend(self.endpoints().map(|endpoint| {
-            [
-                endpoint.endpoint.clone(),
-                endpoint.limit.to_string(),
-                endpoint.accepted.to_string(),
-                endpoint.refused_by_rate.to_string(),
-                endpoint.refused_by_concurrency.to_string(),
-                endpoint.early.to_string(),
-                endpoint.worst_window.to_string(),
-                endpoint.most_in_flight.to_string(),
-            ]
-        }));
-        let widths: Vec<_> = (0..header.len())
+        let columns = columns.iter().filter(|(_, shown, _)| *shown);
+        let row = |name: String, seen: &EndpointReport| {
+            let figures = columns.clone().map(|(.., figure)| figure(seen).to_string());
+            [name, seen.limit.to_string()]
+                .into_iter()
+                .chain(figures)
+                .collect()
+        };
+        let header = columns.clone().map(|(header, ..)| (*header).to_owned());
+        let header = ["endpoint", "limit"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(header);
+        let mut rows: Vec<Vec<_>> = vec![header.collect()];
+        let used = |seen: &&EndpointReport| seen.requests() > 0 || seen.most_in_flight > 0;
+        let unused = !all().any(|seen| used(&seen));
+        let endpoints = self.endpoints().filter(|seen| unused || used(seen));
+        rows.extend(endpoints.map(|seen| row(seen.endpoint.clone(), seen)));
+        let pools = self.pools().filter(|seen| unused || used(seen));
+        rows.extend(pools.map(|seen| row(format!("pool {}", seen.endpoint), seen)));
+        let widths: Vec<_> = (0..rows[0].len())
             .map(|column| {
                 let cells = rows.iter().map(|row| row[column].chars().count());
                 cells.max().unwrap_or(0)

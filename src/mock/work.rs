@@ -92,6 +92,10 @@ impl Draws {
         Self { range, rng }
     }
 
+    pub(crate) fn set_range(&mut self, range: Range<Duration>) {
+        self.range = range;
+    }
+
     pub(crate) fn draw(&mut self) -> Duration {
         let Range { start, end } = self.range;
         if start == end {
@@ -116,6 +120,8 @@ impl Iterator for Draws {
     }
 }
 
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 #[track_caller]
 pub(crate) fn check(range: &Range<Duration>) {
     assert!(
@@ -124,9 +130,15 @@ pub(crate) fn check(range: &Range<Duration>) {
     );
     // A mock that works for centuries is a mistake; refused here so that a draw cannot overflow.
     assert!(
-        range.end <= Duration::from_secs(100 * 365 * 86_400),
+        range.end <= CENTURY,
         "the range {range:?} is longer than a century"
     );
+}
+
+/// As [`check`], for a time that is not drawn.
+#[track_caller]
+pub(crate) fn check_time(time: Duration) {
+    assert!(time <= CENTURY, "{time:?} is longer than a century");
 }
 
 #[cfg(test)]
@@ -173,6 +185,12 @@ mod tests {
                 .all(|t| t == MS(12))
         );
         assert_eq!(Work::uniform(MS(3)..MS(3)), Work::fixed(MS(3)));
+    }
+
+    #[test]
+    #[should_panic(expected = "is longer than a century")]
+    fn nothing_takes_longer_than_a_century() {
+        check_time(Duration::from_secs(1 << 40));
     }
 
     #[test]

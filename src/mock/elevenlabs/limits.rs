@@ -1,0 +1,91 @@
+//! What speech is limited to: which pool a request belongs to, and how much that allows.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::{TTS, api::Api, speech};
+use crate::{
+    elevenlabs::Plan,
+    mock::{Judge, Limit, Pool, Received},
+};
+
+/// Where the limit of speech comes from.
+#[derive(Debug)]
+pub(super) struct Limits {
+    basis: Basis,
+    /// What it was changed to while the mock runs, if every workspace has a limit of its own.
+    changed: Mutex<Option<Limit>>,
+}
+
+#[derive(Debug)]
+enum Basis {
+    /// From the endpoint [`TTS`], with which the others share it.
+    Endpoint,
+    /// From here, for each workspace.
+    Workspace(Limit),
+    /// From each workspace's plan, for each family of models.
+    Plan,
+}
+
+impl Limits {
+    /// `planned` is whether workspaces have plans, `by_workspace` whether there can be several.
+    pub(super) fn new(explicit: Option<Limit>, planned: bool, by_workspace: bool) -> Self {
+        let basis = match explicit {
+            Some(limit) if by_workspace => Basis::Workspace(limit),
+            None if planned => Basis::Plan,
+            _ => Basis::Endpoint,
+        };
+        Self {
+            basis,
+            changed: Mutex::new(None),
+        }
+    }
+
+    /// What the endpoint itself allows, if the limit of speech is this.
+    pub(super) fn of_endpoint(&self, limit: Limit) -> Limit {
+        match self.basis {
+            Basis::Endpoint => limit,
+            Basis::Workspace(_) | Basis::Plan => Limit::unlimited(),
+        }
+    }
+
+    /// The pool that a request for speech belongs to. The request has been checked.
+    pub(super) fn pool(&self, api: &Api, request: &Received<'_>) -> Option<Pool> {
+        let workspace = speech::workspace(api, request)?;
+        let limit = match &self.basis {
+            Basis::Endpoint => request.judge().limit(TTS),
+            Basis::Workspace(limit) => self.changed().unwrap_or_else(|| limit.clone()),
+            Basis::Plan => match self.changed() {
+                Some(limit) => limit,
+                None => return Self::planned(api, workspace, request),
+            },
+        };
+        Some(Pool::new(workspace, limit))
+    }
+
+    fn planned(api: &Api, workspace: &str, request: &Received<'_>) -> Option<Pool> {
+        let plan: Plan = api.state.lock().get(workspace).plan?;
+        let family = speech::family(request);
+        let limit = Limit::concurrent(plan.concurrency(family));
+        Some(Pool::new(format!("{workspace}/{family}"), limit))
+    }
+
+    /// Changes the limit of speech, for all workspaces and families alike.
+    pub(super) fn set(&self, judge: &Judge, limit: Limit) {
+        match self.basis {
+            Basis::Endpoint => judge.set_limit(TTS, limit),
+            Basis::Workspace(_) | Basis::Plan => *self.lock() = Some(limit),
+        }
+    }
+
+    pub(super) fn reset(&self) {
+        *self.lock() = None;
+    }
+
+    fn changed(&self) -> Option<Limit> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Limit>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
