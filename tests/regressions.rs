@@ -230,3 +230,29 @@ async fn what_is_given_back_after_a_sweep_goes_to_its_own_bucket() {
     send_all(others).await;
     assert_idle(&handle);
 }
+
+/// L3: "in the order in which they got there". Where an answer without a body ended a group's permit with
+/// the head, and the endpoint's with the body, the endpoint's next head came to the contest too late.
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_a_body_ends_all_permits_in_one_step() {
+    for face in [Face::Concurrency, Face::Throttle] {
+        let probe = Probe::new();
+        let endpoints = Endpoints::new()
+            .route("/a", Quota::concurrent(1))
+            .route("/b", Quota::unlimited())
+            .group(
+                "group",
+                Quota::concurrent(1).release_at_head(),
+                ["/a", "/b"],
+            );
+        let layer = AnyLayer::new(face, endpoints);
+        let client = layer.client(&probe);
+        let paths = ["/a", "/a", "/b", "/b"];
+        let request = |id: usize| Work::head(ms(10)).id(id).of(paths[id]);
+        let sent = burst(&client, 4, request).await;
+        send_all(sent).await;
+        // The second stands behind the third, which was there first, and before the fourth.
+        assert_eq!(probe.ids(), [0, 2, 1, 3], "{face:?}");
+        assert_eq!(probe.times(), [0, 10, 20, 30], "{face:?}");
+    }
+}

@@ -78,13 +78,16 @@ def refused(what, call, status, word, kind=ApiError):
 
 
 def broken(what, call):
-    """A call whose connection breaks."""
+    """A call whose connection breaks; behind the gateway, the gateway says so."""
     try:
         result = call()
         if hasattr(result, "__next__"):
             list(result)
     except httpx.TransportError:
         check(what, True)
+    except ApiError as error:
+        by_gateway = "proxy-status" in (error.headers or {})
+        check(what, error.status_code == 502 and by_gateway, repr(error))
     except Exception as error:
         check(what, False, repr(error))
     else:

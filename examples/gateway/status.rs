@@ -1,0 +1,47 @@
+//! What the gateway is doing, for whoever asks.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tower_throttle::{BucketSnapshot, Learned, Snapshot};
+
+use super::upstream::Upstream;
+
+/// Names of endpoints and numbers; nothing of any request.
+pub(crate) fn page(upstream: &Upstream, snapshot: &Snapshot, tunnels: usize) -> Value {
+    let buckets: Vec<_> = snapshot.buckets().map(bucket).collect();
+    json!({ "upstream": upstream.to_string(), "tunnels": tunnels, "buckets": buckets })
+}
+
+fn bucket(bucket: &BucketSnapshot) -> Value {
+    json!({
+        "endpoint": bucket.name(),
+        // As text: not every reader of JSON has whole numbers of 64 bits.
+        "partition": bucket.partition().map(|hash| format!("{hash:016x}")),
+        "quota": format!("{:?}", bucket.quota()),
+        "waiting": bucket.waiting(),
+        "in_flight": bucket.in_flight(),
+        "concurrency": bucket.concurrency(),
+        "paused_ms": bucket.paused_for().map(millis),
+        "admitted": bucket.admitted(),
+        "refused": bucket.refused(),
+        "throttled": bucket.throttled(),
+        "learned": bucket.learned().map(learned),
+    })
+}
+
+fn learned(learned: &Learned) -> Value {
+    let rate = learned
+        .rate()
+        .map(|(n, period, _)| json!({ "n": n, "period_ms": millis(period) }));
+    json!({
+        "concurrency": learned.concurrency().map(|(n, _)| n),
+        "rate": rate,
+        "margin_thousandths": learned.margin(),
+        "pace_ms": learned.pace().map(millis),
+    })
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}

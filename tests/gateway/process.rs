@@ -1,0 +1,125 @@
+//! The example as a program.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    sync::OnceLock,
+};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::{
+    options::HELP,
+    support::{get, recorder, soon},
+};
+
+/// The example, built as cargo would for `cargo run --example gateway`. Nothing is built if it has been, as
+/// by `cargo test`; `cargo test --test gateway` alone builds no examples.
+fn program() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        cargo.args(["build", "--locked", "--offline", "--example", "gateway"]);
+        cargo.args(["--message-format", "json"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        let built = cargo.stderr(Stdio::inherit()).output().unwrap();
+        assert!(built.status.success());
+        let messages = String::from_utf8(built.stdout).unwrap();
+        let mut messages = messages
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let artifact = messages.find(|message: &Value| {
+            message["target"]["name"] == "gateway" && message["target"]["kind"][0] == "example"
+        });
+        artifact.unwrap()["executable"].as_str().unwrap().into()
+    })
+}
+
+fn run(args: &[&str]) -> Output {
+    Command::new(program()).args(args).output().unwrap()
+}
+
+#[test]
+fn help_is_printed() {
+    for arg in ["--help", "-h"] {
+        let output = run(&[arg]);
+        assert!(output.status.success());
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), HELP);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_arguments_is_said() {
+    let refused: [(&[&str], &str); 4] = [
+        (
+            &[],
+            "gateway: --upstream is missing: expected http://HOST[:PORT] or https://HOST[:PORT]\n\
+             Try --help.\n",
+        ),
+        (
+            &["--upstream", "http://x", "--port", "70000"],
+            "gateway: --port: expected a port from 0 to 65535, not \"70000\": number too large to fit in \
+             target type\nTry --help.\n",
+        ),
+        (
+            &[
+                "--upstream",
+                "http://x",
+                "--host",
+                "192.0.2.1",
+                "--port",
+                "1",
+            ],
+            "gateway: --host, --port: cannot listen on 192.0.2.1:1: ",
+        ),
+        (
+            &["--upstream", "https://x", "--ca", "/nonexistent.pem"],
+            "gateway: --ca /nonexistent.pem: ",
+        ),
+    ];
+    for (args, reason) in refused {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with(reason), "{said}");
+    }
+}
+
+/// Ctrl-C there is no signal that a test could send.
+#[cfg(unix)]
+#[tokio::test]
+async fn it_says_where_it_listens_and_runs_until_it_is_interrupted() {
+    for signal in ["INT", "TERM"] {
+        let (upstream, mut recorded) = recorder();
+        let mut child = tokio::process::Command::new(program())
+            .args(["--upstream", &upstream, "--limit", "/a=rps:5"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = soon("an address", out.next_line()).await.unwrap().unwrap();
+        assert!(address.starts_with("http://127.0.0.1:"), "{address}");
+        assert_eq!(get(&format!("{address}/a")).await.body, "ok");
+        recorded.recv().await.unwrap();
+
+        let id = child.id().unwrap().to_string();
+        let kill = Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", signal, &id])
+            .status();
+        assert!(kill.unwrap().success());
+        let output = soon("the program ends", child.wait_with_output())
+            .await
+            .unwrap();
+        assert!(output.status.success());
+        assert_eq!(out.next_line().await.unwrap(), None);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("gateway: /a: Quota(5 per 1s)"), "{said}");
+    }
+}
