@@ -97,7 +97,7 @@ impl MockBuilder {
         self
     }
 
-    /// Changes what [`CLONE_VOICE`] allows, and how long it works on each request.
+    /// Changes what [`CLONE_VOICE`](super::CLONE_VOICE) allows, and how long it works on each request.
     pub fn clone_voice(mut self, limit: Limit, work: Work) -> Self {
         self.cloning = (Some(limit), work);
         self
