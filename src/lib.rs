@@ -63,6 +63,11 @@
 //! `poll_ready`. It travels as a [`BoxError`], and [`Refused::in_error`] finds it under whatever other
 //! layers have wrapped around it.
 //!
+//! # Which client
+//!
+//! Any that is a `Service<http::Request<B>>` and `Clone`. [`_clients`] is a guide for hyper-util, reqwest,
+//! tonic, octocrab and kube, and for axum apps that call upstream.
+//!
 //! # Order by hand
 //!
 //! Where the simple layers are stacked, a request passes them from top to bottom. Retry is outermost, so
@@ -96,7 +101,7 @@
 //! - The inner service has to be `Clone`: a request that waits does so with a clone, so as not to sit on
 //!   what the readied instance has reserved. Below a client that is not, put tower's `BufferLayer`.
 //! - A client that retries or follows redirects by itself sends requests that nobody has counted. Switch
-//!   that off (for reqwest: `.retry(reqwest::retry::never())` and a redirect policy), or leave room for it.
+//!   that off (for reqwest: `tower_throttle::reqwest::ReqwestService::build` does), or leave room for it.
 //! - Timeouts go above to include the wait, below to exclude it.
 //! - The error type is [`BoxError`]; an inner error passes through as it came. The response body is
 //!   [`Body`], which holds the permit and forwards everything else.
@@ -167,6 +172,8 @@
 //!
 //! - `elevenlabs`: what the ElevenLabs API allows, by plan, and endpoints made from it.
 //! - `mock`: the judge, and a mock ElevenLabs made with it. For tests.
+//! - `hyper-client`: [`retry`] understands the errors of hyper, hyper-util's client and HTTP/2.
+//! - `reqwest`: reqwest's client below the layers, and its types above them. Includes `hyper-client`.
 //! - `tower-retry`: the decisions of [`RetryLayer`] as a policy for tower's own retry layer.
 //! - `full`: all of them.
 
@@ -180,6 +187,9 @@ mod error;
 mod limit;
 mod peek;
 mod quota;
+#[cfg(feature = "reqwest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+pub mod reqwest;
 pub mod retry;
 pub mod signal;
 
@@ -205,6 +215,11 @@ pub mod elevenlabs;
 #[cfg(feature = "mock")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mock")))]
 pub mod mock;
+
+// Compiled by the package `tests/interop`: for that, this one would have to depend on every client.
+#[cfg_attr(not(doctest), doc = include_str!("../docs/clients.md"))]
+#[cfg_attr(doctest, doc = "A guide, and no code.")]
+pub mod _clients {}
 
 /// The README's example has to compile.
 #[cfg(doctest)]

@@ -65,12 +65,17 @@ impl Bodies {
     }
 
     pub(super) fn plan<B: 'static>(&self, body: B) -> Plan<B> {
-        match self.way() {
-            Some(Way::Collect(collect)) => Plan::Collect(collect(body)),
-            _ => match self.copy(&body) {
-                Some(copy) => Plan::Spared(body, Spare::Copy(copy)),
-                None => Plan::Once(body),
+        let body = match self.way() {
+            Some(Way::Collect(collect)) => return Plan::Collect(collect(body)),
+            Some(Way::Copy(_)) => body,
+            None => match share(body) {
+                Ok((body, spare)) => return Plan::Spared(body, spare),
+                Err(body) => body,
             },
+        };
+        match self.copy(&body) {
+            Some(copy) => Plan::Spared(body, Spare::Copy(copy)),
+            None => Plan::Once(body),
         }
     }
 
@@ -86,7 +91,8 @@ impl Bodies {
                 .or_else(|| copy_as::<Bytes, B>(body))
                 .or_else(|| copy_as::<String, B>(body))
                 .or_else(|| copy_as::<&'static str, B>(body))
-                .or_else(|| copy_as::<Vec<u8>, B>(body)),
+                .or_else(|| copy_as::<Vec<u8>, B>(body))
+                .or_else(|| copy_of_reqwest(body)),
         }
     }
 }
@@ -98,6 +104,52 @@ fn copy_as<T: Clone + 'static, B: 'static>(body: &B) -> Option<B> {
     let copy: &mut Option<B> = (&mut copy as &mut dyn Any).downcast_mut()?;
     copy.take()
 }
+
+/// A body of reqwest's, if it is in memory. Copies its bytes, which cannot be had otherwise from a
+/// reference.
+#[cfg(feature = "reqwest")]
+fn copy_of_reqwest<B: 'static>(body: &B) -> Option<B> {
+    let body: &reqwest::Body = (body as &dyn Any).downcast_ref()?;
+    let copy = Bytes::copy_from_slice(body.as_bytes()?);
+    take(&mut Some(reqwest::Body::from(copy)))
+}
+
+#[cfg(not(feature = "reqwest"))]
+fn copy_of_reqwest<B>(_: &B) -> Option<B> {
+    None
+}
+
+/// A body of reqwest's that is in memory, and what to make it from again. They share their bytes.
+#[cfg(feature = "reqwest")]
+fn share<B: 'static>(body: B) -> Result<(B, Spare<B>), B> {
+    let in_memory = (&body as &dyn Any)
+        .downcast_ref()
+        .and_then(reqwest::Body::as_bytes);
+    if in_memory.is_none() {
+        return Err(body);
+    }
+    let body: reqwest::Body = take(&mut Some(body)).expect(SAME);
+    let bytes = crate::reqwest::only_frame(body);
+    let rebuild = move || {
+        let body = reqwest::Body::from(bytes.clone());
+        take(&mut Some(body)).expect(SAME)
+    };
+    Ok((rebuild(), Spare::Rebuild(Box::new(rebuild))))
+}
+
+#[cfg(not(feature = "reqwest"))]
+fn share<B>(body: B) -> Result<(B, Spare<B>), B> {
+    Err(body)
+}
+
+/// The body, if it is a `T`.
+#[cfg(feature = "reqwest")]
+fn take<T: 'static>(body: &mut dyn Any) -> Option<T> {
+    body.downcast_mut::<Option<T>>()?.take()
+}
+
+#[cfg(feature = "reqwest")]
+const SAME: &str = "the body is one of reqwest's";
 
 impl fmt::Debug for Bodies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,6 +194,39 @@ mod tests {
         ));
         assert!(matches!(bodies.plan(70_u32), Plan::Once(70)));
         assert!(matches!(bodies.plan(7_u64), Plan::Once(7)));
+    }
+
+    #[cfg(feature = "reqwest")]
+    #[test]
+    fn a_body_of_reqwests_is_shared_if_it_is_in_memory() {
+        let bytes = Bytes::from(vec![1; 100]);
+        let body = reqwest::Body::from(bytes.clone());
+        let Plan::Spared(body, Spare::Rebuild(rebuild)) = Bodies::default().plan(body) else {
+            panic!("it is in memory");
+        };
+        for body in [body, rebuild(), rebuild()] {
+            assert_eq!(body.as_bytes().unwrap().as_ptr(), bytes.as_ptr());
+            assert_eq!(body.as_bytes().unwrap(), bytes);
+        }
+        assert!(copies(reqwest::Body::default()));
+        assert!(!copies(reqwest::Body::wrap(Full::new(bytes.clone()))));
+
+        // tower's own retry has but a reference.
+        let copy = |body| Bodies::default().copy::<reqwest::Body>(&body);
+        let copied = copy(bytes.clone().into()).unwrap();
+        assert_eq!(copied.as_bytes().unwrap(), bytes);
+        assert!(copy(reqwest::Body::wrap(Full::new(bytes))).is_none());
+    }
+
+    #[cfg(feature = "reqwest")]
+    #[test]
+    fn what_is_registered_comes_before_reqwests_own() {
+        let mut bodies = Bodies::default();
+        bodies.copy_with(|_: &reqwest::Body| None);
+        assert!(matches!(
+            bodies.plan(reqwest::Body::from("x")),
+            Plan::Once(_)
+        ));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | 429, or another answer that the [classifier](crate::signal::Classify) takes for a limit | always |
 //! | 503 or 529 with a delay (`Retry-After` and the like) | always; see [`trust_retry_after`](RetryLayer::trust_retry_after) |
-//! | a refused connection | always |
+//! | a connection that was refused; by [what clients tell](#what-clients-tell) also any that could not be made, and what was not accepted | always |
 //! | 408, 500, 502, 503, 504, 529 | if repeatable |
 //! | a lost connection (reset, aborted, broken pipe, timed out, unexpected end) | if repeatable |
 //! | any answer from 400 on with `x-should-retry: true` | always |
@@ -25,6 +25,24 @@
 //! [`clone_body_with`](RetryLayer::clone_body_with) or
 //! [`collect_body_with`](RetryLayer::collect_body_with) says so. That a type is `Clone` proves nothing:
 //! there are bodies whose clones share one stream.
+//!
+//! # What clients tell
+//!
+//! Without further features, errors are understood as far as there is an [`std::io::Error`] in their chain,
+//! for any client. With the feature `hyper-client` (which `reqwest` includes), those of hyper, hyper-util and
+//! h2 are, and with `reqwest` reqwest's timeouts:
+//!
+//! - *Never sent*, and so retried whatever the request: whatever kept hyper-util's client or reqwest from
+//!   connecting (a name that cannot be resolved, a timeout for connecting, TLS); a connection that was gone
+//!   before it took the request; an HTTP/2 stream that the server refused, or had not accepted when it
+//!   shut down (RFC 9113, section 8.7).
+//! - *Lost*, and so retried if repeatable: a connection that was closed before the answer was complete, any
+//!   other stream that the server reset, a timeout.
+//! - *Neither*: a failing request body.
+//!
+//! A client that follows redirects by itself can fail to connect to where it was sent on to, after the
+//! first server has carried out the request. That looks like a request that was never sent. Have it follow
+//! none (`tower_throttle::reqwest::ReqwestService::build` sees to that).
 //!
 //! # When
 //!
@@ -53,7 +71,8 @@
 //! would go out without a place in the window.
 //!
 //! Clients that retry by themselves do it below the limits, where nobody counts: switch that off
-//! (`reqwest`: `.retry(reqwest::retry::never())`).
+//! (reqwest: `ReqwestService::build`; hyper-util's client: `retry_canceled_requests(false)`, though what it
+//! sends again has never left).
 //!
 //! Above any limiting layer of ours, by hand as within [`ThrottleLayer`](crate::ThrottleLayer), a throttled
 //! request goes straight back into the queue, in its old place, and the bucket's pause holds it there; it
@@ -77,6 +96,7 @@ mod progress;
 mod service;
 #[cfg(feature = "tower-retry")]
 mod tower;
+mod transport;
 
 #[cfg(feature = "tower-retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower-retry")))]

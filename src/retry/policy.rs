@@ -1,11 +1,11 @@
 //! Whether to retry, and when: no clock, no state, no randomness.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderMap, HeaderName, Method, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::attempts::Idempotent;
+use super::{attempts::Idempotent, transport};
 use crate::{
     BoxError,
     admission::{Deadline, ReadyAt},
@@ -268,37 +268,13 @@ impl Cause {
         if Refused::in_dyn(error).is_some() {
             return Self::Hopeless;
         }
-        let mut next = Some(error);
-        while let Some(error) = next {
-            let Some(error) = error.downcast_ref::<io::Error>() else {
-                next = error.source();
-                continue;
-            };
-            match error.kind() {
-                // Only connecting ends like this.
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable => {
-                    return Self::Unsent;
-                }
-                // The request may have arrived before, and its answer may have been on its way.
-                io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::NotConnected
-                | io::ErrorKind::HostUnreachable
-                | io::ErrorKind::NetworkUnreachable
-                | io::ErrorKind::TimedOut
-                | io::ErrorKind::UnexpectedEof => return Self::Lost,
-                // An `io::Error` leaves the error inside it out of its sources.
-                _ => next = error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
-            }
-        }
-        Self::Hopeless
+        transport::cause(error).unwrap_or(Self::Hopeless)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fmt;
+    use std::{fmt, io};
 
     use super::*;
     use crate::error::RefusedReason;
