@@ -256,3 +256,36 @@ async fn an_answer_without_a_body_ends_all_permits_in_one_step() {
         assert_eq!(probe.times(), [0, 10, 20, 30], "{face:?}");
     }
 }
+
+/// "A new quota takes effect at once, for all partitions." At the very instant at which the wider scope
+/// opened, the first partition's turn to hear of the new quota let the second's next request through, by
+/// the quota that was no longer.
+#[tokio::test(start_paused = true)]
+async fn a_lowered_quota_holds_for_all_partitions_when_a_wider_scope_opens() {
+    for face in FACES {
+        let probe = Probe::new();
+        let endpoints = Endpoints::new()
+            .route("/a", Quota::unlimited())
+            .partition_by_header("x-key")
+            .across_partitions(Quota::unlimited());
+        let layer = AnyLayer::new(face, endpoints);
+        let (mut client, handle) = (layer.client(&probe), layer.handle());
+        let mut enter = |key: &'static str| {
+            let mut request = job("/a", ms(1000));
+            request.headers_mut().insert("x-key", key.parse().unwrap());
+            let mut sent = call(&mut client, request);
+            tokio_test::assert_pending!(sent.poll());
+            sent
+        };
+        let _under_way = ["one", "two"].map(&mut enter);
+        handle.pause(Endpoints::ACROSS_PARTITIONS, ms(100)).unwrap();
+        let waiting = ["one", "two"].map(enter);
+        // Nobody has been polled since the pause has ended, so nobody knows.
+        tokio::time::advance(ms(100)).await;
+        handle.set_quota("/a", per(1, 1000).concurrency(1)).unwrap();
+        for mut waiter in waiting {
+            tokio_test::assert_pending!(waiter.poll());
+        }
+        assert_eq!(probe.times(), [0, 0], "{face:?}");
+    }
+}

@@ -215,13 +215,7 @@ impl Server {
     pub fn serve<B>(
         mut self,
         request: Request<B>,
-    ) -> impl Future<
-        Output = Result<
-            Response<impl http_body::Body<Data = Bytes, Error = std::convert::Infallible> + use<B>>,
-            BoxError,
-        >,
-    > + Send
-    + use<B>
+    ) -> impl Future<Output = Result<Response<Lasting<mock::Body, AtWork>>, BoxError>> + Send + use<B>
     where
         B: http_body::Body + Send + 'static,
         B::Data: Send,

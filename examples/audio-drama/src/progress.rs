@@ -187,6 +187,9 @@ impl Progress {
 impl Voicing {
     /// Its request is being sent now.
     pub fn starts(&self, attempt: u32, limits: &Limits) {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
         let Activity {
             limit, generating, ..
         } = limits.activity(self.kind);

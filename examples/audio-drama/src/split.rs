@@ -112,7 +112,7 @@ struct Runs<'a> {
     open: Option<Open>,
     /// For each kind of mark, what was last found ahead. Positions only grow, so no part of the text is
     /// searched twice.
-    ahead: [Ahead; Quote::ALL.len()],
+    ahead: [Ahead; Quote::COUNT],
 }
 
 /// A quote that has begun, and how many of its kind are open in it, itself included.
@@ -154,25 +154,21 @@ impl<'a> Runs<'a> {
             text,
             at: 0,
             open: None,
-            ahead: [Ahead::default(); Quote::ALL.len()],
+            ahead: [Ahead::default(); Quote::COUNT],
         }
-    }
-
-    fn places(&self, from: usize) -> impl Iterator<Item = Place<'a>> + use<'a> {
-        let text = self.text;
-        let chars = text[from..].char_indices();
-        chars.map(move |(offset, char)| Place {
-            text,
-            at: from + offset,
-            char,
-        })
     }
 
     /// The first place from which on a run does not go on, and what is open behind it.
     fn end(&mut self) -> Option<(Place<'a>, Option<Open>)> {
-        for place in self.places(self.at) {
+        let text = self.text;
+        for (offset, char) in text[self.at..].char_indices() {
+            let place = Place {
+                text,
+                at: self.at + offset,
+                char,
+            };
             let Some(open) = &mut self.open else {
-                let opened = Quote::ALL.into_iter().find(|quote| quote.opens(place));
+                let opened = Quote::begun_by(char).filter(|quote| quote.opens(place));
                 // A single mark opens only what is closed on the same line.
                 let opened = opened.filter(|quote| {
                     *quote != Quote::Single || self.is_closed_ahead(*quote, place.next())
@@ -190,7 +186,7 @@ impl<'a> Runs<'a> {
                 }
             } else if quote.nests(place) {
                 open.depth += 1;
-            } else if place.char == '\n' && !self.is_closed_ahead(quote, place.next()) {
+            } else if char == '\n' && !self.is_closed_ahead(quote, place.next()) {
                 return Some((place, None));
             }
         }
@@ -203,10 +199,16 @@ impl<'a> Runs<'a> {
         if (known.from..=known.at).contains(&from) && known.at > 0 {
             return known.closes;
         }
-        let mark = self.places(from).find(|place| quote.decides(*place));
+        let text = self.text;
+        let mut places = text[from..].char_indices().map(|(offset, char)| Place {
+            text,
+            at: from + offset,
+            char,
+        });
+        let mark = places.find(|place| quote.decides(*place));
         let ahead = Ahead {
             from,
-            at: mark.map_or(self.text.len(), |place| place.at),
+            at: mark.map_or(text.len(), |place| place.at),
             closes: mark.is_some_and(|place| quote.closes_later(place)),
         };
         self.ahead[quote as usize] = ahead;
@@ -237,14 +239,21 @@ impl Iterator for Runs<'_> {
 }
 
 impl Quote {
-    const ALL: [Self; 6] = [
-        Self::Curly,
-        Self::Straight,
-        Self::Corner,
-        Self::WhiteCorner,
-        Self::Guillemets,
-        Self::Single,
-    ];
+    /// How many kinds there are.
+    const COUNT: usize = Self::Single as usize + 1;
+
+    /// Which quote this may be the beginning of.
+    const fn begun_by(char: char) -> Option<Self> {
+        match char {
+            '“' => Some(Self::Curly),
+            '"' => Some(Self::Straight),
+            '「' => Some(Self::Corner),
+            '『' => Some(Self::WhiteCorner),
+            '«' => Some(Self::Guillemets),
+            '‘' => Some(Self::Single),
+            _ => None,
+        }
+    }
 
     const fn marks(self) -> (char, char) {
         match self {
@@ -257,11 +266,8 @@ impl Quote {
         }
     }
 
-    /// Whether a quote begins here, where none is open.
+    /// Whether a quote begins at its opening mark here, where none is open.
     fn opens(self, place: Place<'_>) -> bool {
-        if place.char != self.marks().0 {
-            return false;
-        }
         match self {
             Self::Straight => {
                 let inches = place.before().is_some_and(|c| c.is_ascii_digit());
@@ -376,6 +382,10 @@ fn cut(text: &str, max_chars: NonZeroUsize) -> usize {
         WideEnd,
         NarrowPause,
         WidePause,
+    }
+    // No text has more characters than bytes.
+    if text.len() <= max_chars.get() {
+        return text.len();
     }
     let (mut sentence, mut pause, mut word) = (None, None, None);
     let mut last = Last::Other;

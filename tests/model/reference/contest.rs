@@ -1,5 +1,7 @@
 //! Who is next.
 
+use std::collections::BTreeSet;
+
 use super::{Model, Places, Stage};
 use crate::config::{Bucket, GROUP};
 
@@ -106,7 +108,7 @@ impl Model<'_> {
     /// Somebody has a look at everything that a request to this leaf needs.
     pub(super) fn notice_path(&mut self, leaf: Bucket) {
         for bucket in self.path(leaf) {
-            if self.unnoticed.remove(&bucket) {
+            if self.unnoticed.remove(&bucket).is_some() {
                 self.settle();
             }
         }
@@ -123,9 +125,9 @@ impl Model<'_> {
             if reached.contains(&state) {
                 continue;
             }
-            for &bucket in &state.unnoticed {
+            for bucket in state.unnoticed.keys() {
                 let mut next = state.clone();
-                next.unnoticed.remove(&bucket);
+                next.unnoticed.remove(bucket);
                 next.settle();
                 todo.push(next);
             }
@@ -134,27 +136,31 @@ impl Model<'_> {
         reached
     }
 
-    /// All of `buckets` are looked at, in some order.
-    pub(super) fn notice_each(self, buckets: &[Bucket]) -> Vec<Self> {
-        let mut states = vec![self];
+    /// All of `buckets` are looked at, in some order, and all that is above them; then whoever can go goes.
+    pub(super) fn notice_each(self, buckets: &BTreeSet<Bucket>) -> Vec<Self> {
+        let mut states = vec![(self, buckets.clone())];
         for _ in buckets {
-            let mut next: Vec<Self> = Vec::new();
-            for state in states {
-                let left = buckets.iter().filter(|&b| state.unnoticed.contains(b));
-                for bucket in left {
+            let mut next = Vec::new();
+            for (state, left) in states {
+                for bucket in &left {
                     let mut state = state.clone();
-                    state.unnoticed.remove(bucket);
-                    state.settle();
-                    if !next.contains(&state) {
-                        next.push(state);
+                    for bucket in state.path(*bucket) {
+                        state.unnoticed.remove(&bucket);
                     }
-                }
-                if !buckets.iter().any(|b| state.unnoticed.contains(b)) && !next.contains(&state) {
-                    next.push(state);
+                    state.seat();
+                    let mut left = left.clone();
+                    left.remove(bucket);
+                    if !next.contains(&(state.clone(), left.clone())) {
+                        next.push((state, left));
+                    }
                 }
             }
             states = next;
         }
-        states
+        let settled = states.into_iter().map(|(mut state, _)| {
+            state.settle();
+            state
+        });
+        settled.collect()
     }
 }

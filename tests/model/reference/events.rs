@@ -368,16 +368,23 @@ impl Model<'_> {
             .collect()
     }
 
-    /// The buckets of a scope have changed: those that are open now are noticed one after the other.
+    /// The buckets of a scope may have changed: all hear of it, in some order, before anybody can go.
     pub(super) fn reconsider(mut self, scope: usize, were_open: &BTreeSet<Bucket>) -> Vec<Self> {
         let buckets: Vec<_> = self.buckets.keys().copied().collect();
-        let opened = buckets.into_iter().filter(|bucket| {
-            bucket.scope == scope && !were_open.contains(bucket) && self.has_room(*bucket)
-        });
-        let opened: Vec<_> = opened.collect();
-        self.unnoticed.extend(opened.iter().copied());
-        self.settle();
-        let states = self.notice_each(&opened);
+        let mut affected = BTreeSet::new();
+        for bucket in buckets.into_iter().filter(|bucket| bucket.scope == scope) {
+            let was_open = were_open.contains(&bucket);
+            if was_open != self.has_room(bucket) {
+                self.unnoticed.insert(bucket, was_open);
+            }
+            let path = self.path(bucket);
+            if self.waiting(bucket) > 0 && path.iter().any(|b| self.unnoticed.contains_key(b)) {
+                affected.insert(bucket);
+            } else {
+                self.unnoticed.remove(&bucket);
+            }
+        }
+        let states = self.notice_each(&affected);
         let mut after: Vec<Self> = Vec::new();
         for state in states.into_iter().flat_map(Self::refuse_the_hopeless) {
             if !after.contains(&state) {
@@ -401,7 +408,7 @@ impl Model<'_> {
             .collect();
         self.now += 1;
         let opened = closed.into_iter().filter(|&bucket| self.has_room(bucket));
-        self.unnoticed = opened.collect();
+        self.unnoticed = opened.map(|bucket| (bucket, false)).collect();
     }
 
     /// Whether nothing is left to be done at this instant, once all who were woken have been polled.

@@ -114,8 +114,9 @@ pub struct Model<'a> {
     /// For each bucket that competes in its parent: the request it stands for, and its place in the
     /// order of arrival there.
     seats: BTreeMap<Bucket, (usize, usize)>,
-    /// Buckets that have opened at this very instant, of which nobody may have noticed yet.
-    unnoticed: BTreeSet<Bucket>,
+    /// Buckets that have changed at this very instant, of which nobody may have noticed yet, and whether
+    /// they were open before.
+    unnoticed: BTreeMap<Bucket, bool>,
     entered: u64,
 }
 
@@ -133,7 +134,7 @@ impl<'a> Model<'a> {
             buckets: buckets.map(|bucket| (bucket, Counts::default())).collect(),
             requests: BTreeMap::new(),
             seats: BTreeMap::new(),
-            unnoticed: BTreeSet::new(),
+            unnoticed: BTreeMap::new(),
             entered: 0,
         }
     }
@@ -228,7 +229,8 @@ impl<'a> Model<'a> {
     }
 
     fn is_open(&self, bucket: Bucket) -> bool {
-        !self.unnoticed.contains(&bucket) && self.has_room(bucket)
+        let believed = self.unnoticed.get(&bucket).copied();
+        believed.unwrap_or_else(|| self.has_room(bucket))
     }
 
     /// The requests that are not done, in any stage.
