@@ -79,7 +79,6 @@ pub fn at_start(n: usize) -> Arrivals {
 /// What became of a request.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    pub place: usize,
     /// When its answer had been read to the end, after the start.
     pub ended: Duration,
     /// `None` if there was no answer.
@@ -167,7 +166,6 @@ impl<'a> Crowd<'a> {
                 Err(_) => None,
             };
             Outcome {
-                place,
                 ended: start.elapsed(),
                 status,
                 polls,

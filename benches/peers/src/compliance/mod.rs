@@ -17,31 +17,47 @@ pub mod scenarios;
 pub mod tables;
 pub mod targets;
 
+use std::{
+    collections::BTreeMap,
+    panic::resume_unwind,
+    thread::{self, ScopedJoinHandle},
+};
+
 use figures::Figures;
 
-/// Runs everything. What needs real time takes half of it, and can be left out.
+/// Runs everything. What needs real time can be left out.
 pub fn run(real_time: bool) -> Figures {
-    // Beside each other, since one of them mostly waits.
-    std::thread::scope(|scope| {
+    // Clocks and draws belong to a thread, so what takes longest can go on at the same time. What goes by
+    // real time mostly waits.
+    thread::scope(|scope| {
         let real_time = real_time.then(|| scope.spawn(scenarios::real_time::run));
+        let judged = scope.spawn(scenarios::judged::run);
+        let sent_again = scope.spawn(scenarios::sent_again::run);
+        let order = scope.spawn(scenarios::order::run);
+        let polls = scope.spawn(scenarios::polls::run);
+        let learned = scope.spawn(scenarios::learned::run);
         let mut figures = Figures {
             versions: versions(),
             targets: Vec::new(),
             windows: scenarios::windows::run(),
-            judged: scenarios::judged::run(),
-            sent_again: scenarios::sent_again::run(),
-            order: scenarios::order::run(),
-            polls: scenarios::polls::run(),
             cancelled: scenarios::cancelled::run(),
             storm: scenarios::storm::run(),
             streams: scenarios::streams::run(),
-            learned: scenarios::learned::run(),
             timelines: scenarios::timelines::run(),
-            real_time: real_time.map(|thread| thread.join().expect("it does not panic")),
+            judged: finished(judged),
+            sent_again: finished(sent_again),
+            order: finished(order),
+            polls: finished(polls),
+            learned: finished(learned),
+            real_time: real_time.map(finished),
         };
         figures.targets = targets::targets(&figures);
         figures
     })
+}
+
+fn finished<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 const PEERS: [&str; 12] = [
@@ -60,14 +76,14 @@ const PEERS: [&str; 12] = [
 ];
 
 /// As they are in the lock file that this was built with.
-fn versions() -> std::collections::BTreeMap<String, String> {
+fn versions() -> BTreeMap<String, String> {
     let lock = include_str!("../../../../Cargo.lock");
     let entry = |line: &str, key: &str| {
         let value = line.strip_prefix(key)?.strip_prefix(" = \"")?;
         Some(value.strip_suffix('"')?.to_owned())
     };
     let mut lines = lock.lines().peekable();
-    let mut versions = std::collections::BTreeMap::new();
+    let mut versions = BTreeMap::new();
     while let Some(line) = lines.next() {
         let name = entry(line, "name").filter(|name| PEERS.contains(&&**name));
         let version = lines.peek().and_then(|line| entry(line, "version"));

@@ -11,7 +11,7 @@ mod resilience;
 mod semaphore;
 mod tower;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ::tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 use bytes::Bytes;
@@ -101,6 +101,16 @@ pub trait Contestant: Sync {
 
     /// Puts the limits in front of the server. Runs inside a runtime.
     fn client(&self, limits: Limits, server: Server) -> Client;
+}
+
+impl<C: Contestant + Send> Contestant for Arc<C> {
+    fn name(&self) -> String {
+        C::name(self)
+    }
+
+    fn client(&self, limits: Limits, server: Server) -> Client {
+        C::client(self, limits, server)
+    }
 }
 
 /// Gives every service the same type.

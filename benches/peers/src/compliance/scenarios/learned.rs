@@ -86,16 +86,7 @@ struct ItsAdaptive(Arc<Adaptive>);
 
 impl Learner for ItsAdaptive {
     fn client(&self, limits: Limits, server: Server) -> Client {
-        struct Shared(Arc<Adaptive>);
-        impl Contestant for Shared {
-            fn name(&self) -> String {
-                self.0.name()
-            }
-            fn client(&self, limits: Limits, server: Server) -> Client {
-                self.0.client(limits, server)
-            }
-        }
-        let over = Shared(Arc::clone(&self.0));
+        let over = Arc::clone(&self.0);
         ResilienceRetry { random: true, over }.client(limits, server)
     }
 
