@@ -117,7 +117,12 @@ struct Seen {
 
 impl Profile {
     /// Whether an answer of this status can be a refusal; whether it is may be for its body to say.
-    fn may_refuse(self, status: StatusCode) -> bool {
+    #[inline]
+    pub(crate) fn may_refuse(self, status: StatusCode) -> bool {
+        // As nearly all answers can be told.
+        if status.as_u16() < 400 {
+            return false;
+        }
         match status {
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::SERVICE_UNAVAILABLE
