@@ -79,9 +79,16 @@ impl<B: http_body::Body> Body<B> {
         }
     }
 
+    /// A body that holds the permit from the start.
+    #[inline]
+    pub(crate) fn holding(body: B, permit: Option<Permit>) -> Self {
+        Self::new(body).and_hold(permit)
+    }
+
     /// Holds the permit from now on, unless the inner body has ended: such a body (of an answer to
     /// `HEAD`, or of length 0) may never be polled.
-    pub(crate) fn holding(mut self, permit: Option<Permit>) -> Self {
+    #[inline]
+    pub(crate) fn and_hold(mut self, permit: Option<Permit>) -> Self {
         let ended = match &self.inner {
             Inner::Untouched { body } => body.is_end_stream(),
             Inner::Peeked { peeked } => peeked.has_ended(),

@@ -53,21 +53,19 @@ impl Classifier {
         }
     }
 
-    /// Tells what an answer means, if that can be told now; otherwise its body has to be peeked.
-    ///
-    /// Costs a success a look at its status, and no allocation.
+    /// Whether an answer may be a refusal, or has been found to be one. Most can be told by the status.
     #[inline]
-    pub(crate) fn look<B: http_body::Body>(
-        &self,
-        response: Response<Body<B>>,
-    ) -> Result<Response<Body<B>>, Peek<B>> {
-        match self {
-            Self::Profile(profile) if !profile.may_refuse(response.status()) => Ok(response),
-            _ => self.look_closer(response),
-        }
+    pub(crate) fn may_refuse<B>(&self, response: &Response<B>) -> bool {
+        let by_status = match self {
+            Self::Profile(profile) => profile.may_refuse(response.status()),
+            Self::Other(_) => true,
+        };
+        by_status || response.extensions().get::<Signal>().is_some()
     }
 
-    fn look_closer<B: http_body::Body>(
+    /// Tells what an answer means, if that can be told now; otherwise its body has to be peeked. There is
+    /// nothing to tell of one that is no refusal ([`may_refuse`](Self::may_refuse)).
+    pub(crate) fn look<B: http_body::Body>(
         &self,
         mut response: Response<Body<B>>,
     ) -> Result<Response<Body<B>>, Peek<B>> {

@@ -18,7 +18,7 @@ impl Keeper for &Engine {
 
 /// Places and permits of a request that has been admitted and not yet dispatched.
 ///
-/// Dropped as it is, it gives everything back. [`dispatch`](Self::dispatch) is the way to spend it.
+/// Dropped as it is, it gives everything back. [`depart`](Self::depart) is the way to spend it.
 #[must_use = "dropping a grant gives its places back"]
 pub(crate) struct Grant<K: Keeper> {
     keeper: K,
@@ -43,31 +43,16 @@ impl<K: Keeper> Grant<K> {
         self.taken.is_some_and(paused)
     }
 
-    /// Calls the inner service, and stamps the places with the time at which that has returned. The
-    /// permit gets a keeper of its own, of the same engine.
-    ///
-    /// The stamp comes after: a request that is still on its way out of `call` may go out later than
-    /// a stamp taken before would say, and the window would be broken by that much. If `call`
-    /// panics, the request may still have gone out: the places are stamped all the same, and the
-    /// permits end.
+    /// The request goes out now: what follows is the inner service's `call`, and then
+    /// [`Departure::gone`]. The permit gets a keeper of its own, of the same engine.
     #[inline]
-    pub(crate) fn dispatch<T, P: Keeper>(
-        mut self,
-        keeper: P,
-        call: impl FnOnce() -> T,
-    ) -> (T, Permit<P>) {
+    pub(crate) fn depart<P: Keeper>(mut self, keeper: P) -> Departure<P> {
         debug_assert!(
             std::ptr::eq(keeper.engine(), self.keeper.engine()),
             "a permit goes back to the engine that gave it"
         );
-        let Some(taken) = self.taken.take() else {
-            unreachable!("a grant is spent once, by value")
-        };
-        let permit = Permit { keeper, taken };
-        let stamp = Stamp(&permit);
-        let result = call();
-        drop(stamp);
-        (result, permit)
+        let permit = self.taken.take().map(|taken| Permit { keeper, taken });
+        Departure { permit }
     }
 }
 
@@ -86,16 +71,32 @@ impl<K: Keeper> fmt::Debug for Grant<K> {
     }
 }
 
-/// Stamps on drop, so that a panic in the inner service's `call` stamps too. The permit ends after it
-/// then.
-struct Stamp<'a, K: Keeper>(&'a Permit<K>);
+/// A request whose inner service is being called.
+///
+/// Its places are stamped with the time at which that has returned. A request that is still on its way out
+/// of `call` may go out later than a stamp taken before would say, and the window would be broken by that
+/// much. If `call` panics, the request may still have gone out: the places are stamped all the same, and
+/// the permits end.
+#[must_use = "dropping a departure ends its permits"]
+pub(crate) struct Departure<K: Keeper> {
+    /// Taken out when the call has returned.
+    permit: Option<Permit<K>>,
+}
 
-impl<K: Keeper> Drop for Stamp<'_, K> {
+impl<K: Keeper> Departure<K> {
+    #[inline]
+    pub(crate) fn gone(mut self) -> Permit<K> {
+        let permit = self.permit.take().expect("a grant is spent once, by value");
+        permit.stamp();
+        permit
+    }
+}
+
+impl<K: Keeper> Drop for Departure<K> {
     #[inline]
     fn drop(&mut self) {
-        let Permit { keeper, taken } = self.0;
-        if taken.places != 0 {
-            keeper.engine().stamp(*taken);
+        if let Some(permit) = &self.permit {
+            permit.stamp();
         }
     }
 }
@@ -108,8 +109,16 @@ pub(crate) struct Permit<K: Keeper> {
 }
 
 impl<K: Keeper> Permit<K> {
+    #[inline]
     pub(crate) fn keeper(&self) -> &K {
         &self.keeper
+    }
+
+    #[inline]
+    fn stamp(&self) {
+        if self.taken.places != 0 {
+            self.keeper.engine().stamp(self.taken);
+        }
     }
 
     /// The answer was a refusal: its bucket hears of it, and everyone who waits there. Returns when the

@@ -51,6 +51,7 @@ impl Router {
     }
 
     /// The best match for a request with this path, in the sense of [`Trie::find`].
+    #[inline]
     pub(super) fn find(&self, head: &RequestHead<'_>, path: &str) -> Option<SpecId> {
         // Most users talk to one host and name none; they do not pay for looking at it.
         if self.hosts.is_empty() {

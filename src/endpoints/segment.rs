@@ -31,6 +31,7 @@ pub(super) fn word(text: &[u8]) -> u64 {
     }
 }
 
+#[inline(never)]
 fn short_word(text: &[u8]) -> u64 {
     let word = if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
         // Two halves that overlap, rather than byte by byte.

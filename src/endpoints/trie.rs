@@ -116,6 +116,7 @@ impl Trie {
     /// be in any form in which it stays a segment, as long as nothing was passed by that another spelling
     /// could have equalled: a literal beside the parameter or further up, or the templates of a host
     /// (`passed`). Otherwise, and for a catch-all, it has to be in normal form.
+    #[inline]
     pub(super) fn find(&self, path: &str, method: &Method, passed: Passed) -> Option<SpecId> {
         match path.as_bytes() {
             // The root's own path is the one that ends in a slash.
@@ -227,13 +228,13 @@ impl Node {
     fn literal<'p>(&self, path: &'p [u8]) -> Option<(usize, &'p [u8])> {
         // Most nodes have few children, and comparing for equality beats ordering them there.
         const FEW: usize = 8;
+        let head = word(path);
         if self.literals.len() <= FEW {
-            let head = word(path);
             let mut literals = self.literals.iter();
             literals.find_map(|edge| edge.follow(path, head))
         } else {
             let found = self.search(path).ok()?;
-            self.literals[found].follow(path, word(path))
+            self.literals[found].follow(path, head)
         }
     }
 

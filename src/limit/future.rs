@@ -134,15 +134,16 @@ where
                     } = turn;
                     let is_connect = request.method() == Method::CONNECT;
                     let setup = Arc::clone(waiting.keeper());
-                    let (future, permit) = grant.dispatch(setup, || service.call(request));
+                    let departure = grant.depart(setup);
+                    let future = service.call(request);
                     state.set(State::Calling {
                         future,
-                        permit,
+                        permit: departure.gone(),
                         is_connect,
                     });
                 }
                 StateProj::Calling { future, .. } => {
-                    let result = ready!(future.poll(cx)).map_err(Into::into);
+                    let result = ready!(future.poll(cx));
                     // Ends the inner future, and on an error the permit, before anyone hears of it.
                     let StateOwned::Calling {
                         mut permit,
@@ -152,11 +153,21 @@ where
                     else {
                         unreachable!("matched above")
                     };
-                    let response = result?.map(Body::new);
+                    let response = match result {
+                        Ok(response) => response,
+                        Err(error) => return Poll::Ready(Err(error.into())),
+                    };
                     if opens_a_tunnel(is_connect, response.status()) {
                         permit.until_head();
                     }
-                    match permit.keeper().classifier.look(response) {
+                    let classifier = &permit.keeper().classifier;
+                    if !classifier.may_refuse(&response) {
+                        Setup::succeeded(&response, &permit);
+                        let permit = permit.head_arrived();
+                        let response = response.map(|body| Body::holding(body, permit));
+                        return Poll::Ready(Ok(response));
+                    }
+                    match classifier.look(response.map(Body::new)) {
                         Ok(response) => return Poll::Ready(Ok(Setup::answered(response, permit))),
                         Err(peek) => {
                             Setup::peeking(&peek, &permit);

@@ -46,8 +46,9 @@ where
             Ok(Some(grant)) => {
                 let is_connect = request.method() == Method::CONNECT;
                 let setup = Arc::clone(&self.setup);
-                let (future, permit) = grant.dispatch(setup, || self.inner.call(request));
-                ResponseFuture::calling(future, permit, is_connect)
+                let departure = grant.depart(setup);
+                let future = self.inner.call(request);
+                ResponseFuture::calling(future, departure.gone(), is_connect)
             }
             Ok(None) => {
                 // The readied instance may have reserved something below. It must not be held while

@@ -40,9 +40,9 @@ impl Setup {
         }
     }
 
-    /// Hears of every answer once, when it is known what it means: a refusal has a [`Signal`] among
-    /// its extensions now. The engine learns, and the body takes what is left of the permit.
-    #[inline]
+    /// Hears of every answer that may be a refusal once, when it is known what it means: a refusal has a
+    /// [`Signal`] among its extensions now. The engine learns, and the body takes what is left of the
+    /// permit.
     pub(super) fn answered<B>(mut response: Response<Body<B>>, permit: Permit) -> Response<Body<B>>
     where
         B: http_body::Body,
@@ -50,13 +50,22 @@ impl Setup {
         let setup = permit.keeper();
         if response.extensions().get::<Signal>().is_some() {
             setup.refused(&mut response, &permit);
-        } else if !response.status().is_server_error() {
-            // A server that has failed says nothing about its limits. One that says that the
-            // request was wrong has let it through.
-            permit.succeeded(setup.classifier.quota(&response).as_ref());
+        } else {
+            Self::succeeded(&response, &permit);
         }
         let permit = permit.head_arrived();
-        response.map(|body| body.holding(permit))
+        response.map(|body| body.and_hold(permit))
+    }
+
+    /// Hears of every other answer.
+    #[inline]
+    pub(super) fn succeeded<B>(response: &Response<B>, permit: &Permit) {
+        // A server that has failed says nothing about its limits. One that says that the
+        // request was wrong has let it through.
+        if !response.status().is_server_error() {
+            let quota = permit.keeper().classifier.quota(response);
+            permit.succeeded(quota.as_ref());
+        }
     }
 
     fn refused<B>(&self, response: &mut Response<B>, permit: &Permit) {

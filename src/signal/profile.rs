@@ -90,7 +90,16 @@ impl Classify for Profile {
     fn quota(&self, answer: &Answer<'_>) -> Option<QuotaReport> {
         let seen = self.look(answer.headers());
         // Most answers have none of these headers, and then nothing else is looked at.
-        if seen == Seen::default() || is_cached(answer.headers()) {
+        if seen == Seen::default() {
+            return None;
+        }
+        self.report(answer, seen)
+    }
+}
+
+impl Profile {
+    fn report(self, answer: &Answer<'_>, seen: Seen) -> Option<QuotaReport> {
+        if is_cached(answer.headers()) {
             return None;
         }
         let mut report = self.ask(answer, seen, Buckets::report).unwrap_or_default();
