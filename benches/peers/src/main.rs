@@ -2,12 +2,10 @@
 //!
 //! `.ci/instructions` runs it under valgrind, which counts what happens within [`measured`].
 
-use std::{num::NonZeroU32, time::Duration};
-
 use http::Request;
-use peers::{Bare, Body, Governed, call, request};
+use peers::{Bare, Body, Governed, PATH, call, endpoints, plenty, request};
 use tower::{Layer, Service};
-use tower_throttle::{ConcurrencyLayer, Endpoints, Quota, RpsLayer, ThrottleLayer};
+use tower_throttle::{ConcurrencyLayer, RpsLayer, ThrottleLayer};
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -17,13 +15,7 @@ fn main() {
         .expect("a number of calls")
         .parse()
         .expect("a number");
-    let n = 1_000_000;
-    let plenty = NonZeroU32::new(n * 1000).expect("positive");
-    let endpoints = Endpoints::new().route(
-        "POST /v1/text-to-speech/{voice_id}",
-        Quota::per(n, Duration::from_millis(100)).concurrency(1000),
-    );
-    let request = request("http://api.example.com/v1/text-to-speech/21m00Tcm4TlvDq8ikWAM");
+    let request = request(PATH);
     macro_rules! run {
         ($service:expr) => {{
             let mut service = $service;
@@ -34,14 +26,14 @@ fn main() {
     }
     match &*contestant {
         "bare" => run!(Bare),
-        "governor" => run!(Governed::new(Bare, plenty)),
-        "rps" => run!(RpsLayer::new(endpoints).layer(Bare)),
-        "concurrency" => run!(ConcurrencyLayer::new(endpoints).layer(Bare)),
-        "throttle" => run!(ThrottleLayer::new(endpoints).without_retry().layer(Bare)),
-        "retry" => run!(ThrottleLayer::new(endpoints).layer(Bare)),
+        "governor" => run!(Governed::new(Bare, plenty())),
+        "rps" => run!(RpsLayer::new(endpoints()).layer(Bare)),
+        "concurrency" => run!(ConcurrencyLayer::new(endpoints()).layer(Bare)),
+        "throttle" => run!(ThrottleLayer::new(endpoints()).without_retry().layer(Bare)),
+        "retry" => run!(ThrottleLayer::new(endpoints()).layer(Bare)),
         "tower-concurrency" => run!(tower::limit::ConcurrencyLimitLayer::new(1000).layer(Bare)),
         "both" => {
-            let governed = Governed::new(Bare, plenty);
+            let governed = Governed::new(Bare, plenty());
             run!(tower::limit::ConcurrencyLimitLayer::new(1000).layer(governed));
         }
         other => panic!("no contestant is called {other}"),
