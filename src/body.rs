@@ -79,14 +79,16 @@ impl<B: http_body::Body> Body<B> {
         }
     }
 
-    /// Holds the permit from now on, unless the inner body has ended: such a body (of an answer to
-    /// `HEAD`, or of length 0) may never be polled.
-    pub(crate) fn holding(mut self, permit: Option<Permit>) -> Self {
+    /// Holds what is left of the permit after the head, unless the inner body has ended: such a body (of
+    /// an answer to `HEAD`, or of length 0) may never be polled.
+    pub(crate) fn holding(mut self, permit: Permit) -> Self {
         let ended = match &self.inner {
             Inner::Untouched { body } => body.is_end_stream(),
             Inner::Peeked { peeked } => peeked.has_ended(),
         };
-        self.permit = permit.filter(|_| !ended);
+        // Where nothing is left to come, all of it ends in one step. First what ends with the head and then
+        // the rest would let others pass those who wait for both.
+        self.permit = if ended { None } else { permit.head_arrived() };
         self
     }
 

@@ -5,6 +5,7 @@ mod mock_support;
 use std::{
     convert::Infallible,
     pin::pin,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -16,7 +17,7 @@ use futures_util::{
 };
 use http::{Request, Response, StatusCode, header};
 use http_body::{Body as _, Frame};
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use mock_support::{OK, REFUSED, at_a, call, head, ms, scored, send};
 use tokio::time::{Instant, advance, sleep, sleep_until};
 use tower::{BoxError, ServiceExt};
@@ -427,4 +428,42 @@ async fn an_oracle_foretells_when_the_last_answer_comes() {
     }
     assert_eq!(Some(start.elapsed()), free_at.into_iter().max());
     judge.report().assert_compliant();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_hears_of_each_request_that_is_accepted_and_may_say_how_long_it_takes() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&heard);
+    let judge = at_a(Limit::concurrent(2), ms(50))
+        .check("/a", |received| {
+            let wrong = received.head().headers.contains_key("x-wrong");
+            wrong.then(|| Response::new(Bytes::new()))
+        })
+        .accepted("/a", move |received| {
+            told.lock().unwrap().push(received.in_flight());
+            (received.in_flight() == 2).then(|| ms(200))
+        })
+        .build();
+    let wrong = Request::post("/a").header("x-wrong", "1");
+    let wrong = wrong.body(Empty::<Bytes>::new()).unwrap();
+    judge.clone().oneshot(wrong).await.unwrap();
+    assert!(heard.lock().unwrap().is_empty());
+
+    let start = Instant::now();
+    let (first, second) = (call(&judge, "/a"), call(&judge, "/a"));
+    assert_eq!(send(&judge, "/a").await, REFUSED);
+    // Heard of in `call`, before anything is awaited; those that were refused are not.
+    assert_eq!(*heard.lock().unwrap(), [1, 2]);
+    first.await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(start.elapsed(), ms(50));
+    second.await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(start.elapsed(), ms(200));
+}
+
+#[test]
+fn what_an_endpoint_allows_can_be_asked() {
+    let judge = at_a(Limit::rps(5), ms(0)).build();
+    assert_eq!(judge.limit("/a"), Limit::rps(5));
+    judge.set_limit("/a", Limit::concurrent(3));
+    assert_eq!(judge.limit("/a"), Limit::concurrent(3));
 }

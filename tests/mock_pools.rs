@@ -175,7 +175,6 @@ async fn the_table_has_a_row_for_each_pool() {
     let expected = "\
 endpoint               limit      accepted  queued  refused by rate  by concurrency  early  worst window  most in flight
 /speak                 unlimited         3       1                0               1      0             4               4
-/stream                3 at once         0       0                0               0      0             0               0
 pool ann/multilingual  2 at once         3       1                0               1      0             4               4";
     assert_eq!(judge.report().to_string(), expected);
 }

@@ -230,3 +230,62 @@ async fn what_is_given_back_after_a_sweep_goes_to_its_own_bucket() {
     send_all(others).await;
     assert_idle(&handle);
 }
+
+/// L3: "in the order in which they got there". Where an answer without a body ended a group's permit with
+/// the head, and the endpoint's with the body, the endpoint's next head came to the contest too late.
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_a_body_ends_all_permits_in_one_step() {
+    for face in [Face::Concurrency, Face::Throttle] {
+        let probe = Probe::new();
+        let endpoints = Endpoints::new()
+            .route("/a", Quota::concurrent(1))
+            .route("/b", Quota::unlimited())
+            .group(
+                "group",
+                Quota::concurrent(1).release_at_head(),
+                ["/a", "/b"],
+            );
+        let layer = AnyLayer::new(face, endpoints);
+        let client = layer.client(&probe);
+        let paths = ["/a", "/a", "/b", "/b"];
+        let request = |id: usize| Work::head(ms(10)).id(id).of(paths[id]);
+        let sent = burst(&client, 4, request).await;
+        send_all(sent).await;
+        // The second stands behind the third, which was there first, and before the fourth.
+        assert_eq!(probe.ids(), [0, 2, 1, 3], "{face:?}");
+        assert_eq!(probe.times(), [0, 10, 20, 30], "{face:?}");
+    }
+}
+
+/// "A new quota takes effect at once, for all partitions." At the very instant at which the wider scope
+/// opened, the first partition's turn to hear of the new quota let the second's next request through, by
+/// the quota that was no longer.
+#[tokio::test(start_paused = true)]
+async fn a_lowered_quota_holds_for_all_partitions_when_a_wider_scope_opens() {
+    for face in FACES {
+        let probe = Probe::new();
+        let endpoints = Endpoints::new()
+            .route("/a", Quota::unlimited())
+            .partition_by_header("x-key")
+            .across_partitions(Quota::unlimited());
+        let layer = AnyLayer::new(face, endpoints);
+        let (mut client, handle) = (layer.client(&probe), layer.handle());
+        let mut enter = |key: &'static str| {
+            let mut request = job("/a", ms(1000));
+            request.headers_mut().insert("x-key", key.parse().unwrap());
+            let mut sent = call(&mut client, request);
+            tokio_test::assert_pending!(sent.poll());
+            sent
+        };
+        let _under_way = ["one", "two"].map(&mut enter);
+        handle.pause(Endpoints::ACROSS_PARTITIONS, ms(100)).unwrap();
+        let waiting = ["one", "two"].map(enter);
+        // Nobody has been polled since the pause has ended, so nobody knows.
+        tokio::time::advance(ms(100)).await;
+        handle.set_quota("/a", per(1, 1000).concurrency(1)).unwrap();
+        for mut waiter in waiting {
+            tokio_test::assert_pending!(waiter.poll());
+        }
+        assert_eq!(probe.times(), [0, 0], "{face:?}");
+    }
+}

@@ -129,8 +129,8 @@ type Connector = HttpConnector;
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn connector(tcp: HttpConnector, options: &Options) -> Result<Connector, BoxError> {
-    if options.upstream.is_https() {
-        let upstream = &options.upstream;
+    let Options { upstream, ca, .. } = options;
+    if upstream.is_https() || ca.is_some() {
         return Err(format!(
             "{upstream}: there is no TLS in this example for this kind of processor: expected an http upstream"
         )

@@ -9,6 +9,7 @@ use http::{
         PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
     },
     request, response,
+    uri::Authority,
 };
 
 use super::upstream::Upstream;
@@ -46,10 +47,8 @@ pub(crate) fn upwards(head: &mut request::Parts, way: Way) {
     let websocket = wants_websocket(head);
     let trailers = lists(&head.headers, &TE, "trailers");
     let host = head.headers.remove(HOST);
-    let authority = head.uri.authority().map(http::uri::Authority::as_str);
-    let asked = authority
-        .map(str::to_owned)
-        .or_else(|| Some(host?.to_str().ok()?.to_owned()));
+    let authority = head.uri.authority().cloned();
+    let asked = authority.or_else(|| host?.to_str().ok()?.parse().ok());
     let headers = &mut head.headers;
     strip(headers);
     let expects = headers.get(EXPECT).map(HeaderValue::as_bytes);
@@ -73,7 +72,7 @@ pub(crate) fn upwards(head: &mut request::Parts, way: Way) {
     };
     append(headers, VIA, &format!("{received} {PSEUDONYM}"));
     if let Some(caller) = way.caller {
-        forwarded(headers, caller.ip(), asked.as_deref());
+        forwarded(headers, caller.ip(), asked.as_ref().map(Authority::as_str));
     }
     // What the client below speaks is its own affair, and so is what hyper has left for us.
     head.version = Version::HTTP_11;

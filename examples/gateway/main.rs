@@ -19,8 +19,11 @@
 //!    `--grace` is over: then who waits is answered with 503.
 //!
 //! A request whose body is longer than `--keep`, or does not say how long it is, is sent once. While such a
-//! request of HTTP/1.1 waits for its turn nobody reads from its connection, so its place is given up
-//! only when its turn has come.
+//! request of HTTP/1.1 waits for its turn nobody reads from its connection: if its caller goes away, that is
+//! noticed when its turn has come.
+//!
+//! https needs no C compiler, and for that a processor with certain instructions, which is checked. For
+//! another implementation of TLS, change the connector.
 
 mod answers;
 mod connector;

@@ -31,8 +31,9 @@ pub(crate) enum Received {
 impl Received {
     /// Reads a body that says that it is short, before anything is asked of the limits.
     ///
-    /// One that does not say how long it is may be half of a conversation whose other half is the
-    /// answer: it is not waited for.
+    /// So hyper reads on while the request waits for its turn, and notices if the caller goes away. A
+    /// body that does not say how long it is may be half of a conversation whose other half is the answer:
+    /// it is not waited for. (`RetryLayer::collect_body_with` would wait.)
     ///
     /// # Errors
     ///

@@ -165,7 +165,7 @@ fn check_key(option: &str, known: &[Key], new: &Key) -> Result<(), lexopt::Error
     Ok(())
 }
 
-const TAKES_VALUE: [&str; 19] = [
+pub(crate) const TAKES_VALUE: [&str; 19] = [
     "--port",
     "--host",
     "--seed",

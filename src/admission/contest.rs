@@ -35,6 +35,17 @@ impl State {
         }
     }
 
+    /// Brings the seats from `start` up to the root up to date, and admits nobody yet:
+    /// [`settle`](Self::settle) has to follow.
+    pub(super) fn take_seats(&mut self, start: NodeId, now: Tick, wakes: &mut Wakes) {
+        let mut id = start;
+        while let Some(parent) = self.node(id).parent {
+            let candidate = self.candidate(id, now, wakes);
+            self.seat(id, parent, candidate);
+            id = parent;
+        }
+    }
+
     /// Who goes next through this node, if it is open. If it opens later, its head is told when.
     pub(super) fn candidate(
         &mut self,

@@ -144,6 +144,11 @@ impl State {
             .filter(|(_, node)| node.spec == spec && node.contest.is_some())
             .map(|(index, _)| NodeId::new(index))
             .collect();
+        // All of them first, and only then whoever can go: else the first could let somebody through by
+        // the seat that another is about to lose.
+        for &id in &affected {
+            self.take_seats(id, now, wakes);
+        }
         for id in affected {
             self.settle(id, now, wakes);
         }

@@ -71,7 +71,6 @@ impl Setup {
             // request was wrong has let it through.
             permit.succeeded(self.classifier.quota(&response).as_ref());
         }
-        let permit = permit.head_arrived();
         response.map(|body| body.holding(permit))
     }
 

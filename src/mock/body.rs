@@ -17,7 +17,7 @@ use tower::BoxError;
 use super::{
     answer::{Answer, Chunk},
     faults::Spoilt,
-    visit::Place,
+    judge::Place,
 };
 
 /// How much of a body is handed out at once, at most: what HTTP/2 sends in one frame by default. So a

@@ -174,11 +174,9 @@ impl Books {
         self.ticket(arrival.now, scopes, TicketKind::Struck)
     }
 
-    /// A fault struck a request that has been accepted.
+    /// A fault struck a request that has just been accepted.
     pub(crate) fn strike_accepted(&mut self, ticket: &Ticket) {
-        if ticket.id.run == self.run {
-            self.each(ticket.scopes, Ledger::struck_later);
-        }
+        self.each(ticket.scopes, Ledger::struck_later);
     }
 
     /// A request is over: its answer has ended, or its client went away.

@@ -28,7 +28,7 @@ use super::{
 /// [`faulted`](super::EndpointReport::faulted), and a `Retry-After` on a fault holds like any other.
 ///
 /// ```
-/// use std::{fmt, time::Duration};
+/// use std::time::Duration;
 ///
 /// use tower_throttle::mock::{Fault, Judge, Limit, Work};
 ///
@@ -194,7 +194,8 @@ impl Fault {
         self
     }
 
-    /// Lets so many requests pass first that it would strike otherwise.
+    /// Lets so many requests pass first that it would strike otherwise, whether or not another fault
+    /// strikes them.
     pub fn after(mut self, requests: usize) -> Self {
         self.after = requests;
         self

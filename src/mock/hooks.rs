@@ -71,8 +71,9 @@ impl Received<'_> {
         self.standing.pool
     }
 
-    /// How many requests were in flight when this one was accepted, itself included: in its pool, or on
-    /// this endpoint if it has none. For a check, which comes before that: how many are on this endpoint.
+    /// How many requests were in flight when this one was accepted (or got its slot, if it had to wait for
+    /// one), itself included: in its pool, or on this endpoint if it has none. For a check, which comes
+    /// before that: how many are on this endpoint.
     pub fn in_flight(&self) -> usize {
         self.standing.in_flight
     }

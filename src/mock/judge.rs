@@ -276,7 +276,7 @@ impl Shared {
         result
     }
 
-    pub(crate) fn close(&self, ticket: &Ticket) {
+    fn close(&self, ticket: &Ticket) {
         self.change(|state, now| {
             state.turns.remove(&ticket.id());
             state.books.close(now, ticket);
@@ -387,6 +387,26 @@ impl State {
     /// How long a request is worked on that has been accepted just now.
     pub(crate) fn draw_work(&mut self, route: usize) -> Duration {
         self.draws[route].work.draw()
+    }
+}
+
+/// A request that the client has open. Dropping it tells the judge that it is over.
+#[must_use = "a place that is not held is given back"]
+pub(crate) struct Place {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+}
+
+impl Place {
+    pub(crate) fn new(shared: &Arc<Shared>, ticket: Ticket) -> Self {
+        let shared = Arc::clone(shared);
+        Self { shared, ticket }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.close(&self.ticket);
     }
 }
 

@@ -18,11 +18,11 @@ use tower::BoxError;
 use super::{
     answer::{self, Answer},
     body::{self, Body},
-    books::{Decision, Slot, Ticket},
+    books::{Decision, Slot},
     builder::Route,
     faults::{Effect, Instead, Spoilt},
     hooks::{Received, Refusal, Standing},
-    judge::{Departure, Found, Judge, Shared},
+    judge::{Departure, Found, Judge, Place, Shared},
     path::Params,
     pool::Pool,
     report::RefusedBy,
@@ -454,25 +454,5 @@ impl Call {
 async fn wait_until(time: Instant) {
     if time > Instant::now() {
         sleep_until(time).await;
-    }
-}
-
-/// A request that the client has open. Dropping it tells the judge that it is over.
-#[must_use = "a place that is not held is given back"]
-pub(crate) struct Place {
-    shared: Arc<Shared>,
-    ticket: Ticket,
-}
-
-impl Place {
-    fn new(shared: &Arc<Shared>, ticket: Ticket) -> Self {
-        let shared = Arc::clone(shared);
-        Self { shared, ticket }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.shared.close(&self.ticket);
     }
 }

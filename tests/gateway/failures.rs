@@ -1,32 +1,23 @@
 //! An upstream that does not answer as it should.
 
-use std::future::pending;
+use std::{future::pending, io};
 
 use http::{Response, StatusCode, Version};
 use http_body_util::BodyExt;
-use tokio::{io::AsyncWriteExt, net::TcpListener, sync::mpsc};
+use tokio::{net::TcpListener, sync::mpsc};
+use tower_throttle::BoxError;
 
-use crate::support::{
-    Line, VERSIONS, Whole, client, full, get, ms, post, send, serve, soon, streamed,
+use crate::{
+    answers,
+    support::{
+        Line, VERSIONS, Whole, client, full, get, ms, post, says, send, serve, soon, streamed,
+    },
 };
 
 /// An address at which nobody listens.
 async fn nobody() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
-}
-
-/// A server that says this on each connection, and hangs up.
-async fn says(words: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.write_all(words.as_bytes()).await.unwrap();
-        }
-    });
-    url
 }
 
 fn kind(answer: &Whole) -> String {
@@ -50,7 +41,7 @@ async fn an_upstream_that_is_not_there_is_a_bad_gateway() {
 #[tokio::test]
 async fn an_upstream_that_hangs_up_is_a_bad_gateway() {
     for words in ["", "HTTP/1.1 200 OK\r\n", "no HTTP\r\n\r\n"] {
-        let line = Line::start(&says(words).await, &["--no-retry"]);
+        let line = Line::start(&says(words), &["--no-retry"]);
         let answer = send(&client(Version::HTTP_11), post(&line.url("/a"))).await;
         assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{words:?}");
         assert_eq!(kind(&answer), "upstream_failed");
@@ -70,6 +61,18 @@ async fn an_upstream_that_takes_too_long_is_a_gateway_timeout() {
             "tower-throttle; error=http_response_timeout"
         );
     }
+}
+
+#[test]
+fn a_connection_that_takes_too_long_is_a_gateway_timeout() {
+    // Not over a socket: on one machine, connections are there at once or not at all.
+    let error = io::Error::from(io::ErrorKind::TimedOut);
+    let answer = answers::failed(&BoxError::from(error));
+    assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(
+        answer.headers()["proxy-status"],
+        "tower-throttle; error=connection_timeout"
+    );
 }
 
 #[tokio::test]

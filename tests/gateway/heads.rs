@@ -114,6 +114,18 @@ fn who_called_is_added_to_who_called_before() {
 }
 
 #[test]
+fn a_host_that_is_none_is_not_repeated() {
+    let mut head = head(Version::HTTP_11, &[("host", "a\";for=evil")]);
+    let way = Way {
+        http2: false,
+        caller: Some("127.0.0.1:5".parse().unwrap()),
+    };
+    upwards(&mut head, way);
+    assert_eq!(head.headers["forwarded"], "for=127.0.0.1;proto=http");
+    assert!(!head.headers.contains_key("x-forwarded-host"));
+}
+
+#[test]
 fn locations_at_the_upstream_become_paths() {
     let upstream: Upstream = "https://api.example:8443".parse().unwrap();
     for (location, passed) in [

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::support::{
-    Line, VERSIONS, client, full, get, recorder, send, serve, serve_and_count, soon, streamed,
+    Line, VERSIONS, client, full, get, recorder, says, send, serve, serve_and_count, soon, streamed,
 };
 
 /// The ways from a caller through the gateway: the version of each side.
@@ -324,41 +324,48 @@ async fn headers_about_one_connection_are_not_passed_on() {
     assert_eq!(names, ["accept", "host", "via"]);
 }
 
+/// What is left of an answer for a caller that closes: its head, without the date, and its body.
+async fn left_of(answer: &'static str) -> (Vec<String>, String) {
+    let line = Line::start(&says(answer), &[]);
+    let sent = "GET /a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answer = raw(&line, &[sent]).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let lines = head.lines().filter(|line| !line.starts_with("date:"));
+    let mut lines: Vec<_> = lines.map(str::to_owned).collect();
+    lines[1..].sort_unstable();
+    (lines, body.to_owned())
+}
+
 #[tokio::test]
 async fn nor_are_those_of_the_answer() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let upstream = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let answer = "HTTP/1.1 200 Fine\r\nconnection: close, x-internal\r\nx-internal: 1\r\n\
-                      keep-alive: timeout=5\r\nproxy-authenticate: Basic\r\nx-other: 2\r\n\
-                      content-length: 2\r\n\r\nok";
-        stream.write_all(answer.as_bytes()).await.unwrap();
-        let mut rest = Vec::new();
-        stream.read_to_end(&mut rest).await.unwrap();
-    });
-    let line = Line::start(&upstream, &[]);
-    let answer = raw(
-        &line,
-        &["GET /a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"],
+    let (head, body) = left_of(
+        "HTTP/1.1 200 Fine\r\nconnection: close, x-internal\r\nx-internal: 1\r\n\
+         keep-alive: timeout=5\r\nproxy-authenticate: Basic\r\nx-other: 2\r\n\
+         content-length: 2\r\n\r\nok",
     )
     .await;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let mut lines: Vec<_> = head
-        .lines()
-        .filter(|line| !line.starts_with("date:"))
-        .collect();
-    lines[1..].sort_unstable();
-    assert_eq!(
-        lines,
-        [
-            "HTTP/1.1 200 Fine",
-            "connection: close",
-            "content-length: 2",
-            "x-other: 2"
-        ]
-    );
+    let expected = [
+        "HTTP/1.1 200 Fine",
+        "connection: close",
+        "content-length: 2",
+        "x-other: 2",
+    ];
+    assert_eq!(head, expected);
     assert_eq!(body, "ok");
+
+    // A length that is overridden is none.
+    let (head, body) = left_of(
+        "HTTP/1.1 200 OK\r\ncontent-length: 99\r\ntransfer-encoding: chunked\r\n\r\n\
+         2\r\nok\r\n0\r\n\r\n",
+    )
+    .await;
+    let expected = [
+        "HTTP/1.1 200 OK",
+        "connection: close",
+        "transfer-encoding: chunked",
+    ];
+    assert_eq!(head, expected);
+    assert_eq!(body, "2\r\nok\r\n0\r\n\r\n");
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ use hyper_util::{
 };
 use serde_json::Value;
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::{sleep, timeout},
@@ -220,6 +221,24 @@ where
         }
     });
     (url, connections)
+}
+
+/// An upstream that says this on each connection, whatever it is asked, and hangs up.
+pub(crate) fn says(words: &'static str) -> String {
+    let listener = mock::bind().unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(words.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            tokio::spawn(async move {
+                // What is not read is answered with a reset, which would overtake the words.
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            });
+        }
+    });
+    url
 }
 
 /// An upstream that remembers the heads and bodies of what it was sent, and answers `ok`.

@@ -3,11 +3,18 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::{StatusCode, Version};
+use http::{Request, Response, StatusCode, Version};
 use tokio::time::{Instant, sleep};
-use tower_throttle::mock::{Judge, Limit, Work};
+use tower::{Layer, Service, service_fn};
+use tower_throttle::{
+    BoxError, Endpoints, Quota, RpsLayer,
+    mock::{Judge, Limit, Work},
+};
 
-use crate::support::{LONG, Line, VERSIONS, Whole, client, get, ms, post, send, serve_judge};
+use crate::{
+    answers,
+    support::{LONG, Line, VERSIONS, Whole, client, get, ms, post, send, serve_judge},
+};
 
 const A: &str = "POST /a";
 
@@ -53,6 +60,22 @@ async fn a_full_queue_is_said_with_the_time_at_which_there_is_room() {
         assert_eq!(again.status, StatusCode::OK);
     }))
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_are_rounded_up() {
+    for (micros, seconds, millis) in [(1_500_000, "2", "1500"), (2_500, "1", "3")] {
+        let quota = Quota::per(1, Duration::from_micros(micros));
+        let layer = RpsLayer::new(Endpoints::new().overall(quota)).max_waiting(0);
+        let mut api = layer.layer(service_fn(async |_: Request<()>| {
+            Ok::<_, BoxError>(Response::new(String::new()))
+        }));
+        api.call(Request::default()).await.unwrap();
+        let refused = api.call(Request::default()).await.unwrap_err();
+        let answer = answers::failed(&refused);
+        assert_eq!(answer.headers()["retry-after"], seconds);
+        assert_eq!(answer.headers()["retry-after-ms"], millis);
+    }
 }
 
 #[tokio::test]

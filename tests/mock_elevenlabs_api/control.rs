@@ -249,7 +249,7 @@ async fn faults_are_scheduled_and_cleared() {
         let speak = async || served.send(&client, Ask::speak("a", "", &hello())).await;
         let html = json!({
             "kind": "status", "status": 502, "times": 2,
-            "body": "<h1>Bad Gateway</h1>", "headers": {"content-type": "text/html"},
+            "body": "<h1>Bad Gateway</h1>", "headers": {"x-cache": "miss"},
         });
         let busy = json!({"kind": "system_busy", "on": TTS, "retry_after": 2, "gzip": true});
         let late = json!({"kind": "delay", "delay_ms": 100});
@@ -262,6 +262,7 @@ async fn faults_are_scheduled_and_cleared() {
                 (502, "<h1>Bad Gateway</h1>")
             );
             assert_eq!(bad.header("content-type"), Some("text/html"));
+            assert_eq!(bad.header("x-cache"), Some("miss"));
         }
         let busy = speak().await;
         assert_eq!(busy.status(), 429);
@@ -310,7 +311,7 @@ async fn limits_network_and_memory_are_changed() {
         served.mock.judge().limit("GET /v1/models"),
         Limit::concurrent(1)
     );
-    control("limits", json!({"pool": "default"})).await;
+    control("limits", json!({"pool": "default/multilingual"})).await;
     assert_eq!(status(speak()).await, 200);
 
     control("network", json!({"latency_ms": 150, "jitter_ms": 10})).await;
@@ -324,12 +325,12 @@ async fn limits_network_and_memory_are_changed() {
             .await
             .json()
     };
-    let used = user().await["character_count"].as_u64().unwrap();
-    assert!(used > 0);
+    let credits = user().await["character_count"].as_u64().unwrap();
+    assert!(credits > 0);
     let reset = control("reset", json!({"score_only": true})).await;
     assert_eq!(reset, json!({"reset": "score"}));
     assert_eq!(served.mock.report().accepted(), 0);
-    assert_eq!(user().await["character_count"], used);
+    assert_eq!(user().await["character_count"], credits);
     // Without a body, too.
     let ask = Ask::new("POST", "/__mock__/reset");
     let reset = served.send(&client, ask).await.json();
@@ -343,132 +344,134 @@ async fn limits_network_and_memory_are_changed() {
     assert_eq!(status(speak()).await, 200);
 }
 
+/// Method, resource and body; status and what is said.
+const NOT_UNDERSTOOD: [(&str, &str, &str, u16, &str); 17] = [
+    (
+        "POST",
+        "faults",
+        "{oops",
+        400,
+        r#"the body is "{oops": expected JSON (key must be a string at line 1 column 2)"#,
+    ),
+    (
+        "POST",
+        "faults",
+        "3",
+        400,
+        "the body is 3: expected an object",
+    ),
+    (
+        "POST",
+        "faults",
+        "{}",
+        400,
+        r#"there is no "kind": expected "status", "system_busy", "delay", "reset", "reset_after", "cut_short" or "slow_body""#,
+    ),
+    (
+        "POST",
+        "faults",
+        r#"{"kind": "fire"}"#,
+        400,
+        r#""kind" is "fire": expected "status", "system_busy", "delay", "reset", "reset_after", "cut_short" or "slow_body""#,
+    ),
+    (
+        "POST",
+        "faults",
+        r#"{"kind": "status"}"#,
+        400,
+        r#"there is no "status", which a fault of the kind "status" needs"#,
+    ),
+    (
+        "POST",
+        "faults",
+        r#"{"kind": "status", "status": 99}"#,
+        400,
+        r#""status" is 99: expected 200 to 599"#,
+    ),
+    (
+        "POST",
+        "faults",
+        r#"{"kind": "status", "status": 500, "headers": {"a b": "c"}}"#,
+        400,
+        r#""headers" has "a b": "c", which is no header"#,
+    ),
+    (
+        "POST",
+        "faults",
+        r#"{"kind": "slow_body", "bytes": 0, "every_ms": 1}"#,
+        400,
+        r#""bytes" is 0: expected a positive integer"#,
+    ),
+    (
+        "POST",
+        "faults",
+        r#"{"kind": "reset", "times": 0}"#,
+        400,
+        r#""times" is 0: expected a positive integer or "always""#,
+    ),
+    (
+        "POST",
+        "faults",
+        r#"{"kind": "delay", "delay_ms": -1}"#,
+        400,
+        r#""delay_ms" is -1: expected a number of milliseconds, up to a day"#,
+    ),
+    (
+        "POST",
+        "faults",
+        r#"[{"kind": "reset"}, {"kind": "reset", "bytes": 3}]"#,
+        400,
+        r#"the field "bytes" has no place here: expected "kind", "delay_ms", "accepted", "on", "after", "times""#,
+    ),
+    (
+        "POST",
+        "limits",
+        r#"{"concurrency": "four"}"#,
+        400,
+        r#""concurrency" is "four": expected a positive integer"#,
+    ),
+    (
+        "POST",
+        "limits",
+        r#"{"endpoint": "a", "pool": "b"}"#,
+        400,
+        r#"there are "endpoint" and "pool": expected at most one of them"#,
+    ),
+    (
+        "POST",
+        "network",
+        r#"{"latency": 3}"#,
+        400,
+        r#"the field "latency" has no place here: expected "latency_ms", "jitter_ms""#,
+    ),
+    (
+        "POST",
+        "reset",
+        r#"{"score_only": "yes"}"#,
+        400,
+        r#""score_only" is "yes": expected true or false"#,
+    ),
+    (
+        "PUT",
+        "report",
+        "",
+        405,
+        "PUT report is not possible: there are report (GET), faults (GET, POST, DELETE), limits (POST), network (POST) and reset (POST)",
+    ),
+    (
+        "GET",
+        "a/b",
+        "",
+        404,
+        "there is no /__mock__/a/b: there are report (GET), faults (GET, POST, DELETE), limits (POST), network (POST) and reset (POST)",
+    ),
+];
+
 #[tokio::test]
 async fn what_is_not_understood_is_said_and_changes_nothing() {
     let [(client, _), _] = clients();
     let served = Served::new(MockElevenLabs::builder().require_key());
-    let cases: [(&str, &str, &str, u16, &str); 17] = [
-        (
-            "POST",
-            "faults",
-            "{oops",
-            400,
-            r#"the body is "{oops": expected JSON (key must be a string at line 1 column 2)"#,
-        ),
-        (
-            "POST",
-            "faults",
-            "3",
-            400,
-            "the body is 3: expected an object",
-        ),
-        (
-            "POST",
-            "faults",
-            "{}",
-            400,
-            r#"there is no "kind": expected "status", "system_busy", "delay", "reset", "reset_after", "cut_short" or "slow_body""#,
-        ),
-        (
-            "POST",
-            "faults",
-            r#"{"kind": "fire"}"#,
-            400,
-            r#""kind" is "fire": expected "status", "system_busy", "delay", "reset", "reset_after", "cut_short" or "slow_body""#,
-        ),
-        (
-            "POST",
-            "faults",
-            r#"{"kind": "status"}"#,
-            400,
-            r#"there is no "status", which a fault of the kind "status" needs"#,
-        ),
-        (
-            "POST",
-            "faults",
-            r#"{"kind": "status", "status": 99}"#,
-            400,
-            r#""status" is 99: expected 200 to 599"#,
-        ),
-        (
-            "POST",
-            "faults",
-            r#"{"kind": "status", "status": 500, "headers": {"a b": "c"}}"#,
-            400,
-            r#""headers" has "a b": "c", which is no header"#,
-        ),
-        (
-            "POST",
-            "faults",
-            r#"{"kind": "slow_body", "bytes": 0, "every_ms": 1}"#,
-            400,
-            r#""bytes" is 0: expected a positive integer"#,
-        ),
-        (
-            "POST",
-            "faults",
-            r#"{"kind": "reset", "times": 0}"#,
-            400,
-            r#""times" is 0: expected a positive integer or "always""#,
-        ),
-        (
-            "POST",
-            "faults",
-            r#"{"kind": "delay", "delay_ms": -1}"#,
-            400,
-            r#""delay_ms" is -1: expected a number of milliseconds, up to a day"#,
-        ),
-        (
-            "POST",
-            "faults",
-            r#"[{"kind": "reset"}, {"kind": "reset", "bytes": 3}]"#,
-            400,
-            r#"the field "bytes" has no place here: expected "kind", "delay_ms", "accepted", "on", "after", "times""#,
-        ),
-        (
-            "POST",
-            "limits",
-            r#"{"concurrency": "four"}"#,
-            400,
-            r#""concurrency" is "four": expected a positive integer"#,
-        ),
-        (
-            "POST",
-            "limits",
-            r#"{"endpoint": "a", "pool": "b"}"#,
-            400,
-            r#"there are "endpoint" and "pool": expected at most one of them"#,
-        ),
-        (
-            "POST",
-            "network",
-            r#"{"latency": 3}"#,
-            400,
-            r#"the field "latency" has no place here: expected "latency_ms", "jitter_ms""#,
-        ),
-        (
-            "POST",
-            "reset",
-            r#"{"score_only": "yes"}"#,
-            400,
-            r#""score_only" is "yes": expected true or false"#,
-        ),
-        (
-            "PUT",
-            "report",
-            "",
-            405,
-            "PUT report is not possible: there are report (GET), faults (GET, POST, DELETE), limits (POST), network (POST) and reset (POST)",
-        ),
-        (
-            "GET",
-            "a/b",
-            "",
-            404,
-            "there is no /__mock__/a/b: there are report (GET), faults (GET, POST, DELETE), limits (POST), network (POST) and reset (POST)",
-        ),
-    ];
-    for (method, resource, body, status, message) in cases {
+    for (method, resource, body, status, message) in NOT_UNDERSTOOD {
         let ask = Ask::new(method, format!("/__mock__/{resource}")).body(body);
         let answer = served.send(&client, ask).await;
         let got = (answer.status().as_u16(), answer.json());

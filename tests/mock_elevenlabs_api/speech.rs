@@ -246,13 +246,14 @@ async fn workspaces_have_limits_of_their_own_and_their_keys_share_them() {
     assert!(!report.to_string().contains("own"));
     drop(open);
 
-    // A limit of one's own takes the place of the plans', for each workspace.
-    mock.set_speech_limit(Limit::concurrent(1));
+    // A limit that is changed takes the place of the plans', and who is in flight counts.
     let open = [speak("one").call(&mock), speak("own").call(&mock)];
+    mock.set_speech_limit(Limit::concurrent(1));
     for key in ["one", "two", "own"] {
         assert_eq!(speak(key).send(&mock).await.status(), 429, "{key}");
     }
     drop(open);
+    assert_eq!(speak("two").send(&mock).await.status(), 200);
     mock.reset_all();
     let open = [speak("own").call(&mock), speak("own").call(&mock)];
     assert_eq!(speak("own").send(&mock).await.status(), 429);

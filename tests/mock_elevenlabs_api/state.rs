@@ -331,18 +331,26 @@ async fn workspaces_know_nothing_of_each_other() {
     let user = async |key: &str| {
         let user = ask(Ask::get("/v1/user"), key).await;
         let subscription = &user["subscription"];
-        let (tier, used) = (
+        let (tier, count) = (
             subscription["tier"].clone(),
             subscription["character_count"].clone(),
         );
         let limit = subscription["character_limit"].clone();
-        (user["workspace_id"].clone(), tier, used, limit)
+        (user["workspace_id"].clone(), tier, count, limit)
     };
     let team = (json!("team"), json!("creator"), json!(5), json!(1_000));
     assert_eq!(user("one").await, team);
     assert_eq!(user("two").await, team);
     let other = (json!("workspace-3"), json!("pro"), json!(0), json!(500_000));
     assert_eq!(user("other").await, other);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_may_be_named_like_the_one_without_keys() {
+    let account = Account::new(Plan::Scale).workspace("default");
+    let mock = quick().key("one", account).build();
+    let user = Ask::get("/v1/user").key("one").send(&mock).await.json();
+    assert_eq!(user["subscription"]["tier"], "scale");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,8 @@
 //! What the benches have in common: a bare service, requests, and interleaved timing.
 
+#[cfg(feature = "virtual-time")]
+pub mod compliance;
+
 use std::{
     convert::Infallible,
     future::{Ready, ready},

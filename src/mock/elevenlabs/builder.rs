@@ -1,28 +1,32 @@
 //! What the mock is told before it opens.
 
-use std::{ops::Range, sync::Arc, time::Duration, time::SystemTime};
+use std::{
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::Instant;
 
 use super::{
-    CLONE_VOICE, CONTROL, MockElevenLabs, TTS,
+    CONTROL, MockElevenLabs, TTS,
     account::{Account, Keys},
     api::Api,
     audio::Audio,
     control,
-    endpoints::{self, Kind},
+    endpoints::{self, Endpoint, Kind},
     ids::Ids,
     limits::Limits,
     problem::{Dialect, Problem},
     response::Responder,
-    speech,
+    speech::{self, Pace},
     state::{Own, State},
     times,
     voice::Voice,
 };
 use crate::{
     elevenlabs::Plan,
-    mock::{Answer, Judge, JudgeBuilder, Limit, RefusedBy, Work},
+    mock::{Judge, JudgeBuilder, Limit, RefusedBy, Work},
 };
 
 /// When the first byte of a stream comes by default: within the demo's working times.
@@ -93,7 +97,7 @@ impl MockBuilder {
         self
     }
 
-    /// Changes what [`CLONE_VOICE`] allows, and how long it works on each request.
+    /// Changes what [`CLONE_VOICE`](super::CLONE_VOICE) allows, and how long it works on each request.
     pub fn clone_voice(mut self, limit: Limit, work: Work) -> Self {
         self.cloning = (Some(limit), work);
         self
@@ -261,75 +265,101 @@ impl MockBuilder {
             concurrency_headers: self.concurrency_headers || planned,
             epoch: (Instant::now(), SystemTime::now()),
         });
-
-        let demo = Limit::rps(5).concurrency(4);
-        let speech = limits.of_endpoint(self.limit.unwrap_or(demo));
         let (cloning, cloning_work) = self.cloning;
-        let demo = if planned {
-            Limit::unlimited()
-        } else {
-            Limit::rps(1).concurrency(1)
-        };
-        let cloning = cloning.unwrap_or(demo);
-        let first_byte = if self.realistic_times {
-            times::FIRST_BYTE
-        } else {
-            FIRST_BYTE
-        };
-
-        let mut judge = self.judge;
-        for endpoint in endpoints::all() {
-            let template = endpoint.template;
-            let (limit, work) = match endpoint.kind {
-                Kind::Speech(_) if template == TTS => (speech.clone(), self.work.clone()),
-                Kind::Speech(_) => (Limit::unlimited(), self.work.clone()),
-                Kind::Other if template == CLONE_VOICE => (cloning.clone(), cloning_work.clone()),
-                Kind::Other => (Limit::unlimited(), Work::none()),
-            };
-            judge = judge.route(template, limit, work);
-            let asked = Arc::clone(&api);
-            judge = judge.check(template, move |request| {
-                let stop = (endpoint.check)(&asked, request).err()?;
-                Some(asked.stopped(&request.head().headers, stop))
-            });
-            let asked = Arc::clone(&api);
-            judge = judge.answer(template, move |request| {
-                let answer = (endpoint.answer)(&asked, request);
-                let headers = &request.head().headers;
-                answer.unwrap_or_else(|stop| asked.stopped(headers, stop).into())
-            });
-            if let Kind::Speech(pace) = endpoint.kind {
-                let (asked, limits) = (Arc::clone(&api), Arc::clone(&limits));
-                judge = judge.pool_by(template, move |request| limits.pool(&asked, request));
-                let asked = Arc::clone(&api);
-                let realistic = self.realistic_times;
-                judge = judge.accepted(template, move |request| {
-                    speech::accepted(&asked, request);
-                    realistic.then(|| speech::time(request))
-                });
-                if pace == speech::Pace::Streamed {
-                    judge = judge.streaming(template, first_byte);
-                }
+        let cloning = cloning.unwrap_or_else(|| {
+            if planned {
+                Limit::unlimited()
+            } else {
+                Limit::rps(1).concurrency(1)
             }
-        }
-        let asked = Arc::clone(&api);
-        judge = judge.refusal(move |refusal| {
+        });
+        let speech = self.limit.unwrap_or_else(|| Limit::rps(5).concurrency(4));
+        let wiring = Wiring {
+            speech: (limits.of_endpoint(speech), self.work),
+            cloning: (cloning, cloning_work),
+            realistic_times: self.realistic_times,
+            api: Arc::clone(&api),
+            limits: Arc::clone(&limits),
+        };
+        let judge = wiring.connect(self.judge).build();
+        MockElevenLabs { judge, api, limits }
+    }
+}
+
+/// What connects the API to the judge in front of it.
+struct Wiring {
+    speech: (Limit, Work),
+    cloning: (Limit, Work),
+    realistic_times: bool,
+    api: Arc<Api>,
+    limits: Arc<Limits>,
+}
+
+impl Wiring {
+    fn connect(&self, judge: JudgeBuilder) -> JudgeBuilder {
+        let endpoints = endpoints::all();
+        let judge = endpoints
+            .iter()
+            .fold(judge, |judge, endpoint| self.endpoint(judge, endpoint));
+        let api = Arc::clone(&self.api);
+        let judge = judge.refusal(move |refusal| {
             let problem = match refusal.by() {
                 RefusedBy::Concurrency { limit } => Problem::too_many_at_once(limit),
                 RefusedBy::Rate { .. } => Problem::too_fast(),
             };
             let headers = &refusal.head().headers;
-            asked.responder.chunked_problem(headers, &problem)
+            api.responder.chunked_problem(headers, &problem)
         });
-        let (asked, known) = (Arc::clone(&api), Arc::clone(&limits));
-        let controls = format!("{CONTROL}{{*resource}}");
-        judge = judge.intercept(&controls, move |request| -> Option<Answer> {
-            Some(control::answer(&asked, &known, request))
+        let (api, limits) = (Arc::clone(&self.api), Arc::clone(&self.limits));
+        judge.intercept(&format!("{CONTROL}{{*resource}}"), move |request| {
+            Some(control::answer(&api, &limits, request))
+        })
+    }
+
+    fn endpoint(&self, judge: JudgeBuilder, endpoint: &Endpoint) -> JudgeBuilder {
+        let &Endpoint {
+            template,
+            kind,
+            check,
+            answer,
+        } = endpoint;
+        let (limit, work) = match kind {
+            Kind::Speech(_) if template == TTS => self.speech.clone(),
+            Kind::Speech(_) => (Limit::unlimited(), self.speech.1.clone()),
+            Kind::Cloning => self.cloning.clone(),
+            Kind::Other => (Limit::unlimited(), Work::none()),
+        };
+        let (checking, answering) = (Arc::clone(&self.api), Arc::clone(&self.api));
+        let judge = judge
+            .route(template, limit, work)
+            .check(template, move |request| {
+                let stop = check(&checking, request).err()?;
+                Some(checking.stopped(&request.head().headers, stop))
+            })
+            .answer(template, move |request| {
+                let headers = &request.head().headers;
+                let answer = answer(&answering, request);
+                answer.unwrap_or_else(|stop| answering.stopped(headers, stop).into())
+            });
+        match kind {
+            Kind::Speech(pace) => self.speech(judge, template, pace),
+            Kind::Cloning | Kind::Other => judge,
+        }
+    }
+
+    /// What the endpoints of speech have in common.
+    fn speech(&self, judge: JudgeBuilder, template: &str, pace: Pace) -> JudgeBuilder {
+        let (api, limits) = (Arc::clone(&self.api), Arc::clone(&self.limits));
+        let judge = judge.pool_by(template, move |request| limits.pool(&api, request));
+        let (api, realistic) = (Arc::clone(&self.api), self.realistic_times);
+        let judge = judge.accepted(template, move |request| {
+            speech::accepted(&api, request);
+            realistic.then(|| speech::time(request))
         });
-        MockElevenLabs {
-            judge: judge.build(),
-            api,
-            limits,
+        match pace {
+            Pace::AtOnce => judge,
+            Pace::Streamed if realistic => judge.streaming(template, times::FIRST_BYTE),
+            Pace::Streamed => judge.streaming(template, FIRST_BYTE),
         }
     }
 }

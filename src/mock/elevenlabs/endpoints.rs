@@ -24,6 +24,8 @@ pub(super) struct Endpoint {
 pub(super) enum Kind {
     /// One of those that share the limit of speech.
     Speech(Pace),
+    Cloning,
+    /// One of those that take no time, and are not limited.
     Other,
 }
 
@@ -66,7 +68,7 @@ pub(super) fn all() -> [Endpoint; 16] {
         speech!(TTS, Form::Audio, Pace::AtOnce),
         Endpoint {
             template: CLONE_VOICE,
-            kind: Kind::Other,
+            kind: Kind::Cloning,
             check: cloning::check,
             answer: |api, request| {
                 let body = cloning::clone(api, request)?;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{audio::Format, query::Query, schema::Errors};
 
 /// How many items a workspace's history holds, so that a long load test does not eat up the memory.
-const KEPT: usize = 10_000;
+const KEPT: usize = 1_000;
 
 const PAGE: usize = 100;
 const LARGEST_PAGE: i64 = 1_000;

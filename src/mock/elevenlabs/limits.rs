@@ -1,6 +1,6 @@
 //! What speech is limited to: which pool a request belongs to, and how much that allows.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{TTS, api::Api, speech};
 use crate::{
@@ -51,25 +51,23 @@ impl Limits {
     /// The pool that a request for speech belongs to. The request has been checked.
     pub(super) fn pool(&self, api: &Api, request: &Received<'_>) -> Option<Pool> {
         let workspace = speech::workspace(api, request)?;
-        let limit = match &self.basis {
-            Basis::Endpoint => request.judge().limit(TTS),
-            Basis::Workspace(limit) => self.changed().unwrap_or_else(|| limit.clone()),
-            Basis::Plan => match self.changed() {
-                Some(limit) => limit,
-                None => return Self::planned(api, workspace, request),
-            },
-        };
-        Some(Pool::new(workspace, limit))
+        Some(match &self.basis {
+            Basis::Endpoint => Pool::new(workspace, request.judge().limit(TTS)),
+            Basis::Workspace(limit) => {
+                Pool::new(workspace, self.changed().unwrap_or_else(|| limit.clone()))
+            }
+            Basis::Plan => {
+                let plan: Plan = api.state.lock().get(workspace).plan?;
+                let family = speech::family(request);
+                let planned = || Limit::concurrent(plan.concurrency(family));
+                // A pool of its own for each, whatever the limit: it knows who is in flight.
+                let name = format!("{workspace}/{family}");
+                Pool::new(name, self.changed().unwrap_or_else(planned))
+            }
+        })
     }
 
-    fn planned(api: &Api, workspace: &str, request: &Received<'_>) -> Option<Pool> {
-        let plan: Plan = api.state.lock().get(workspace).plan?;
-        let family = speech::family(request);
-        let limit = Limit::concurrent(plan.concurrency(family));
-        Some(Pool::new(format!("{workspace}/{family}"), limit))
-    }
-
-    /// Changes the limit of speech, for all workspaces and families alike.
+    /// Changes the limit of speech: of each workspace, and of each family if those have their own.
     pub(super) fn set(&self, judge: &Judge, limit: Limit) {
         match self.basis {
             Basis::Endpoint => judge.set_limit(TTS, limit),
@@ -85,7 +83,7 @@ impl Limits {
         self.lock().clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Limit>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Limit>> {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

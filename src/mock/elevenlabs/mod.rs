@@ -37,7 +37,7 @@
 //! | [`DELETE_VOICE`] | none | no time | `{"status":"ok"}` | `voices_write` |
 //! | [`MODELS`] | none | no time | all models | `models_read` |
 //! | [`USER`], [`SUBSCRIPTION`] | none | no time | the plan, and what is left of it | `user_read` |
-//! | [`HISTORY`], [`HISTORY_ITEM`], [`HISTORY_AUDIO`] | none | no time | what was spoken, the newest 10 000 of it | `speech_history_read` |
+//! | [`HISTORY`], [`HISTORY_ITEM`], [`HISTORY_AUDIO`] | none | no time | what was spoken, the newest 1 000 of it | `speech_history_read` |
 //! | [`DELETE_HISTORY_ITEM`] | none | no time | `{"status":"ok"}` | `speech_history_write` |
 //!
 //! Objects have every field that any known client insists on.
@@ -94,7 +94,7 @@
 //! | `GET /__mock__/report` | answers with the score card; with `?records=true` request by request |
 //! | `POST /__mock__/faults` | schedules a fault, or a list of them, after those that are scheduled |
 //! | `GET`, `DELETE /__mock__/faults` | shows, or clears, those that have not struck as often as they will |
-//! | `POST /__mock__/limits` | changes the limit of speech, or of the `endpoint` or `pool` that is named: `{"concurrency": 4, "rps": 5}`; what is not there is not limited |
+//! | `POST /__mock__/limits` | changes the limit of speech ([`set_speech_limit`](MockElevenLabs::set_speech_limit)), or of the `endpoint` or `pool` that is named: `{"concurrency": 4, "rps": 5}`; what is not there is not limited |
 //! | `POST /__mock__/network` | changes how late requests arrive: `{"latency_ms": 50, "jitter_ms": 20}` |
 //! | `POST /__mock__/reset` | makes everything as it was in the beginning; with `{"score_only": true}` only the score card |
 //!
@@ -257,8 +257,8 @@ impl MockElevenLabs {
         control::system_busy(&self.api.responder)
     }
 
-    /// Changes what speech is limited to, on all four endpoints together, from the next arrival on: for
-    /// all workspaces and all families of models alike.
+    /// Changes what speech is limited to, on all four endpoints together, from the next arrival on: in each
+    /// workspace, and with plans for each family of models. Who is in flight stays so, and counts.
     pub fn set_speech_limit(&self, limit: Limit) {
         self.limits.set(&self.judge, limit);
     }

@@ -60,9 +60,11 @@ impl State {
             history: History::default(),
         };
         let mut initial = HashMap::new();
-        let mut default = workspace(DEFAULT_WORKSPACE, own.plan);
-        default.quota = own.credits.unwrap_or(default.quota);
-        initial.insert(default.name.clone(), default);
+        if keys.accounts().next().is_none() {
+            let mut default = workspace(DEFAULT_WORKSPACE, own.plan);
+            default.quota = own.credits.unwrap_or(default.quota);
+            initial.insert(default.name.clone(), default);
+        }
         let mut told = Vec::new();
         for (name, account) in keys.accounts() {
             let known = initial

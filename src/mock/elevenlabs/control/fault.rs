@@ -1,11 +1,12 @@
 //! Faults, as JSON describes them.
 
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 
 use super::fields::{Fields, Result, Times};
 use crate::mock::{
-    Fault,
+    Fault, answer,
     elevenlabs::{problem::Problem, response::Responder},
 };
 
@@ -34,17 +35,17 @@ fn read(fault: Value, responder: &Responder, endpoints: &[&str]) -> Result<Fault
         return Err(format!(r#"there is no "kind": expected {KINDS}"#));
     };
     let mut fault = match kind.as_str() {
-        "status" => answer(&mut fields, responder)?,
+        "status" => with_status(&mut fields, responder)?,
         "system_busy" => with_hints(&mut fields, system_busy(responder))?,
         "delay" => {
             let time = needed(fields.millis("delay_ms")?, "delay_ms", &kind)?;
             Fault::delay(time)
         }
         "reset" => Fault::reset(),
-        "reset_after" => Fault::reset_after(bytes(&mut fields, &kind, 0)?),
-        "cut_short" => Fault::cut_short(bytes(&mut fields, &kind, 0)?),
+        "reset_after" => Fault::reset_after(byte_count(&mut fields, &kind, 0)?),
+        "cut_short" => Fault::cut_short(byte_count(&mut fields, &kind, 0)?),
         "slow_body" => {
-            let bytes = bytes(&mut fields, &kind, 1)?;
+            let bytes = byte_count(&mut fields, &kind, 1)?;
             let every = needed(fields.millis("every_ms")?, "every_ms", &kind)?;
             Fault::slow_body(bytes, every)
         }
@@ -83,7 +84,7 @@ pub(in crate::mock::elevenlabs) fn system_busy(responder: &Responder) -> Fault {
 }
 
 /// An answer with any status; the body is the API's own unless there is one.
-fn answer(fields: &mut Fields, responder: &Responder) -> Result<Fault> {
+fn with_status(fields: &mut Fields, responder: &Responder) -> Result<Fault> {
     let status = needed(fields.count("status", 0)?, "status", "status")?;
     let known = u16::try_from(status)
         .ok()
@@ -92,12 +93,7 @@ fn answer(fields: &mut Fields, responder: &Responder) -> Result<Fault> {
         return Err(format!(r#""status" is {status}: expected 200 to 599"#));
     };
     let response = match (fields.text("body")?, status) {
-        (Some(body), _) => {
-            let mut response = Response::new(bytes::Bytes::from(body));
-            *response.status_mut() = status;
-            responder.put_common(response.headers_mut());
-            response
-        }
+        (Some(body), status) => with_body(responder, status, body),
         (None, StatusCode::TOO_MANY_REQUESTS) => responder.plain_problem(&Problem::too_fast()),
         (None, status) => responder.plain_problem(&Problem::failure(status)),
     };
@@ -114,6 +110,19 @@ fn answer(fields: &mut Fields, responder: &Responder) -> Result<Fault> {
     with_hints(fields, fault)
 }
 
+/// The API's answer with another body: JSON, unless it looks like a page.
+fn with_body(responder: &Responder, status: StatusCode, body: String) -> Response<Bytes> {
+    let page = body.trim_start().starts_with('<');
+    let mut response = answer::json(status, body);
+    let headers = response.headers_mut();
+    responder.put_common(headers);
+    if page {
+        let html = HeaderValue::from_static("text/html");
+        headers.insert(header::CONTENT_TYPE, html);
+    }
+    response
+}
+
 fn with_hints(fields: &mut Fields, mut fault: Fault) -> Result<Fault> {
     if let Some(time) = fields.seconds("retry_after")? {
         fault = fault.retry_after(time);
@@ -127,7 +136,7 @@ fn with_hints(fields: &mut Fields, mut fault: Fault) -> Result<Fault> {
     Ok(fault)
 }
 
-fn bytes(fields: &mut Fields, kind: &str, least: usize) -> Result<usize> {
+fn byte_count(fields: &mut Fields, kind: &str, least: usize) -> Result<usize> {
     needed(fields.count("bytes", least)?, "bytes", kind)
 }
 

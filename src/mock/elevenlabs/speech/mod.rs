@@ -127,13 +127,10 @@ pub(super) fn check(api: &Api, request: &Received<'_>) -> Result<(), Stop> {
 
 /// A request that was checked has been accepted: it has to be paid for.
 pub(super) fn accepted(api: &Api, request: &Received<'_>) {
-    let Ok(order) = Order::of(api, request, false) else {
-        return;
-    };
-    let Ok(name) = api.enter(request, SPEAK) else {
-        return;
-    };
-    api.state.lock().get(name).used += order.cost();
+    let (order, name) = (Order::of(api, request, false), api.enter(request, SPEAK));
+    if let (Ok(order), Ok(name)) = (order, name) {
+        api.state.lock().get(name).used += order.cost();
+    }
 }
 
 /// The workspace that a request belongs to. It has been checked.

@@ -1,0 +1,9 @@
+//! An answer of a server.
+
+#![no_main]
+
+#[path = "../../tests/arbitrary_bytes/entry.rs"]
+#[allow(dead_code)]
+mod entry;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::answers(bytes));

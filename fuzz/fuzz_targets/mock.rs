@@ -1,0 +1,9 @@
+//! Requests to the mock ElevenLabs.
+
+#![no_main]
+
+#[path = "../../tests/arbitrary_bytes/entry.rs"]
+#[allow(dead_code)]
+mod entry;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::mock(bytes));

@@ -1,0 +1,9 @@
+//! Templates, and a request that looks for its endpoint.
+
+#![no_main]
+
+#[path = "../../tests/arbitrary_bytes/entry.rs"]
+#[allow(dead_code)]
+mod entry;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::templates(bytes));

@@ -1,0 +1,133 @@
+//! What can happen.
+
+use proptest::prelude::*;
+
+use crate::config::{ENDPOINTS, GROUP, Limit, Millis, OVERALL, PARTITIONS, SCOPES, limit};
+
+/// One thing that happens. Requests are chosen among those that are left, counted round.
+#[derive(Clone, Debug)]
+pub enum Op {
+    Call(Call),
+    /// Polls a response future, whether it was woken or not.
+    Poll(usize),
+    /// Drops a response future, or the body that came of it.
+    Drop(usize),
+    /// The server has made up its mind about a request; it may not even have it yet.
+    Answer(usize, Answer),
+    /// The server goes on with the body of an answer.
+    Send(usize, Piece),
+    /// The caller reads the next frame.
+    Read(usize),
+    SetQuota(usize, Limit),
+    Pause(usize, Millis),
+    Resume(usize),
+    Sweep,
+    /// Whether the inner service is ready.
+    Inner(Readiness),
+    /// Polls all who are woken, until nobody is.
+    Run,
+    /// Lets so much time pass. If lazily, the next operation comes before the timers have been heard.
+    Advance(Millis, bool),
+}
+
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub endpoint: usize,
+    pub partition: usize,
+    /// So long before (negative) or after the call.
+    pub deadline: Option<i64>,
+    pub panics: bool,
+    pub connect: bool,
+    /// Whether it is polled at once, as it would be by whoever awaits it.
+    pub poll: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    Error,
+    Panic,
+    Head {
+        status: u16,
+        /// The body ends with the head.
+        ended: bool,
+        /// The body does not say that it has ended before it is asked for more.
+        coy: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Piece {
+    Frame,
+    End,
+    Error,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    Pending,
+    /// The next instance that is asked fails; then it is ready.
+    Fails,
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    (
+        prop_oneof![2 => 0usize..2, 3 => 0..ENDPOINTS],
+        prop_oneof![1 => Just(0usize), 1 => 0..PARTITIONS],
+        proptest::option::weighted(0.15, -2i64..25),
+        proptest::bool::weighted(0.05),
+        proptest::bool::weighted(0.03),
+        proptest::bool::weighted(0.85),
+    )
+        .prop_map(
+            |(endpoint, partition, deadline, panics, connect, poll)| Call {
+                endpoint,
+                partition,
+                deadline,
+                panics,
+                connect,
+                poll,
+            },
+        )
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        1 => Just(Answer::Error),
+        1 => Just(Answer::Panic),
+        8 => (
+            prop_oneof![6 => Just(200u16), 1 => Just(404u16), 1 => Just(500u16), 1 => Just(101u16)],
+            any::<bool>(),
+            any::<bool>(),
+        )
+            .prop_map(|(status, ended, coy)| Answer::Head { status, ended, coy }),
+    ]
+}
+
+pub fn op() -> impl Strategy<Value = Op> {
+    let which = || any::<usize>();
+    // Mostly those through which most requests go.
+    let scope = || prop_oneof![2 => 0usize..2, 1 => GROUP..=OVERALL, 2 => 0..SCOPES];
+    prop_oneof![
+        14 => call().prop_map(Op::Call),
+        2 => which().prop_map(Op::Poll),
+        3 => which().prop_map(Op::Drop),
+        8 => (which(), answer()).prop_map(|(which, answer)| Op::Answer(which, answer)),
+        3 => (which(), prop_oneof![Just(Piece::Frame), Just(Piece::End), Just(Piece::Error)])
+            .prop_map(|(which, piece)| Op::Send(which, piece)),
+        4 => which().prop_map(Op::Read),
+        3 => (scope(), limit()).prop_map(|(scope, limit)| Op::SetQuota(scope, limit)),
+        2 => (scope(), 1u64..15).prop_map(|(scope, time)| Op::Pause(scope, time)),
+        1 => scope().prop_map(Op::Resume),
+        1 => Just(Op::Sweep),
+        1 => prop_oneof![
+            3 => Just(Readiness::Ready),
+            2 => Just(Readiness::Pending),
+            1 => Just(Readiness::Fails)
+        ]
+            .prop_map(Op::Inner),
+        5 => Just(Op::Run),
+        8 => (prop_oneof![3 => Just(1u64), 2 => 1u64..8], any::<bool>())
+            .prop_map(|(time, lazily)| Op::Advance(time, lazily)),
+    ]
+}

@@ -1,0 +1,79 @@
+//! Keys that come and go.
+
+use std::collections::BTreeMap;
+
+use super::{Figures, Model, Stage};
+use crate::config::Bucket;
+
+impl Model<'_> {
+    /// Whether a bucket can be forgotten: a new one would do the same.
+    pub(super) fn is_quiet(&self, bucket: Bucket) -> bool {
+        let comes_and_goes = !self.config.fixed().contains(&bucket);
+        let pinned = self.requests.values().any(|request| {
+            request.leaf == bucket
+                && match request.stage {
+                    Stage::Queued | Stage::Granted(_) | Stage::Readying(_) => true,
+                    Stage::Sent { pin, .. } => pin,
+                    Stage::Made | Stage::Refused(_) => false,
+                }
+        });
+        let parent = self
+            .buckets
+            .keys()
+            .any(|&child| self.config.parent(child) == Some(bucket));
+        let windows = &self.scopes[bucket.scope].limit.windows;
+        let longest = windows.iter().map(|window| window.1).max().unwrap_or(0);
+        let last = self.buckets[&bucket].stamps.last();
+        comes_and_goes
+            && !pinned
+            && !parent
+            && self.in_flight(bucket) == 0
+            && self.places(bucket) == 0
+            && last.is_none_or(|last| last + longest <= self.now)
+    }
+
+    pub(super) fn forget(&mut self, bucket: Bucket) {
+        self.buckets.remove(&bucket);
+        self.unnoticed.remove(&bucket);
+    }
+
+    /// Forgets everything that can be.
+    pub fn sweep(mut self) -> Self {
+        while let Some(bucket) = self.buckets.keys().copied().find(|&b| self.is_quiet(b)) {
+            self.forget(bucket);
+        }
+        self
+    }
+
+    /// Forgets what the layer has forgotten, as far as it may.
+    pub fn without(mut self, kept: &BTreeMap<Bucket, Figures>) -> Self {
+        loop {
+            let gone = |bucket: &Bucket| !kept.contains_key(bucket) && self.is_quiet(*bucket);
+            let Some(bucket) = self.buckets.keys().copied().find(gone) else {
+                return self;
+            };
+            self.forget(bucket);
+        }
+    }
+
+    /// What a call may have forgotten of its own path, to make it anew.
+    ///
+    /// A bucket that is above others can be forgotten only after them.
+    pub(super) fn forgetting(self, leaf: Bucket) -> Vec<Self> {
+        let mut states = vec![self];
+        for bucket in states[0].path(leaf) {
+            let mut state = states[0].clone();
+            let below = |state: &Self| {
+                let mut buckets = state.buckets.keys().copied();
+                buckets.find(|&b| state.path(b).contains(&bucket) && state.is_quiet(b))
+            };
+            while let Some(quiet) = below(&state) {
+                state.forget(quiet);
+            }
+            if !state.buckets.contains_key(&bucket) {
+                states.push(state);
+            }
+        }
+        states
+    }
+}
