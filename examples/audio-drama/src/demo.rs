@@ -162,7 +162,7 @@ async fn serve(setting: MaxConcurrent, promises: &mut Promises) -> Result<(), Bo
     );
     let account = &status["subscription"];
     println!(
-        "  and the API says that {} characters of the plan {} are used",
+        "  and {} characters of the plan {} were used when the API was last asked",
         account["character_count"], account["tier"]
     );
     promises.expect(account["tier"] == "free", "the account's quota is known");
