@@ -1,8 +1,12 @@
-//! The table of laws in CONTRIBUTING.md names the tests that prove them. They have to exist.
+//! The tables of laws in CONTRIBUTING.md name the tests that prove them, and changes that break them. They
+//! have to exist.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// The rows of the table: a law, and its tests as (file, name).
+/// What begins the second table.
+const BROKEN: &str = "### Broken on purpose";
+
+/// The rows of a table: a law, and its tests as (file, name).
 fn laws(text: &str) -> BTreeMap<&str, Vec<(&str, &str)>> {
     let mut laws = BTreeMap::new();
     for row in text.lines().filter(|line| line.starts_with("| L")) {
@@ -39,7 +43,8 @@ fn has_test(source: &str, name: &str) -> bool {
 fn each_law_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
-    let laws = laws(&text);
+    let (text, _) = text.split_once(BROKEN).unwrap();
+    let laws = laws(text);
     assert_eq!(laws.len(), 12, "{:?}", laws.keys());
     let mut missing = Vec::new();
     for number in 1..=12 {
@@ -54,6 +59,50 @@ fn each_law_names_tests_that_exist() {
         }
     }
     assert!(missing.is_empty(), "no such tests: {missing:#?}");
+}
+
+#[test]
+fn each_law_is_broken_by_a_patch_that_its_test_notices() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = root.join(".ci/mutations.d");
+    if !folder.exists() {
+        // The published package comes without it.
+        return;
+    }
+    let text = fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let (proofs, broken) = text.split_once(BROKEN).unwrap();
+    let (proofs, broken) = (laws(proofs), laws(broken));
+    assert!(proofs.keys().eq(broken.keys()), "{:?}", broken.keys());
+    let mut patches = BTreeMap::new();
+    for file in fs::read_dir(folder).unwrap() {
+        let patch = fs::read_to_string(file.unwrap().path()).unwrap();
+        let field = |name: &str| {
+            let mut lines = patch.lines();
+            let found = lines.find_map(|line| line.strip_prefix(name));
+            found
+                .unwrap_or_else(|| panic!("no {name} in {patch}"))
+                .to_owned()
+        };
+        let law = field("Law: ");
+        let before = patches.insert(law, (field("Noticed-by: "), field("--- a/")));
+        assert!(before.is_none(), "{patch}");
+    }
+    for (law, noticed_by) in broken {
+        let (noticing, file) = patches
+            .remove(law)
+            .unwrap_or_else(|| panic!("no patch for {law}"));
+        let noticing = noticing.split_once("::").unwrap();
+        assert_eq!(noticed_by, [noticing], "{law}");
+        assert!(
+            proofs[law].contains(&noticing),
+            "{noticing:?} does not prove {law}"
+        );
+        assert!(
+            root.join(&file).exists() && text.contains(&format!("`{file}`: ")),
+            "{law}"
+        );
+    }
+    assert!(patches.is_empty(), "{:?}", patches.keys());
 }
 
 #[test]

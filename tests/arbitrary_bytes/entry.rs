@@ -73,10 +73,16 @@ fn request(mut text: &[u8]) -> Option<Request<Full<Bytes>>> {
     Some(request)
 }
 
-/// Time stands still here unless everybody waits for it.
-fn paused() -> Runtime {
-    let mut runtime = Builder::new_current_thread();
-    runtime.enable_all().start_paused(true).build().unwrap()
+/// Runs it where time stands still unless everybody waits for it.
+fn paused<F: Future>(future: F) -> F::Output {
+    thread_local! {
+        static RUNTIME: Runtime = Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+    }
+    RUNTIME.with(|runtime| runtime.block_on(future))
 }
 
 /// A request of two lines, the second its `Host`; and templates, one per line.
@@ -192,7 +198,7 @@ pub fn answers(mut text: &[u8]) {
         PROFILES[0],
         PROFILES[usize::from(status.as_u16()) % PROFILES.len()],
     ] {
-        paused().block_on(hear(profile, status, &headers, body));
+        paused(hear(profile, status, &headers, body));
     }
 }
 
@@ -288,7 +294,7 @@ pub fn mock(text: &[u8]) {
     if requests.is_empty() {
         return;
     }
-    paused().block_on(async {
+    paused(async {
         let api = MockElevenLabs::builder().seed(7).build();
         // Tests in other languages can tell the mock to fail: then it may.
         let mut may_fail = false;
