@@ -11,7 +11,7 @@ use bytes::Buf;
 use http_body::{Body as _, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::admission::Permit;
+use crate::limit::Permit;
 
 pin_project! {
     /// The response body of every layer here: it holds the permit of its request, and what was peeked of
@@ -79,9 +79,16 @@ impl<B: http_body::Body> Body<B> {
         }
     }
 
+    /// A body that holds the permit from the start.
+    #[inline]
+    pub(crate) fn holding(body: B, permit: Permit) -> Self {
+        Self::new(body).and_hold(permit)
+    }
+
     /// Holds what is left of the permit after the head, unless the inner body has ended: such a body (of
     /// an answer to `HEAD`, or of length 0) may never be polled.
-    pub(crate) fn holding(mut self, permit: Permit) -> Self {
+    #[inline]
+    pub(crate) fn and_hold(mut self, permit: Permit) -> Self {
         let ended = match &self.inner {
             Inner::Untouched { body } => body.is_end_stream(),
             Inner::Peeked { peeked } => peeked.has_ended(),

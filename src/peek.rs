@@ -4,6 +4,7 @@
 //! extensions of a throttling answer, and the layers above take that for granted.
 
 use std::{
+    any::Any,
     fmt,
     io::IoSlice,
     pin::Pin,
@@ -31,16 +32,39 @@ pub(crate) const MAX_PEEK_TIME: Duration = Duration::from_millis(250);
 
 /// A layer's [`Classify`].
 #[derive(Clone)]
-pub(crate) struct Classifier(Arc<dyn Classify>);
+pub(crate) enum Classifier {
+    /// By itself, as nearly all layers have one, and it can tell most answers by a look at the status.
+    Profile(Profile),
+    Other(Arc<dyn Classify>),
+}
 
 impl Classifier {
-    pub(crate) fn new(classify: impl Classify) -> Self {
-        Self(Arc::new(classify))
+    pub(crate) fn new<C: Classify>(classify: C) -> Self {
+        match (&classify as &dyn Any).downcast_ref() {
+            Some(&profile) => Self::Profile(profile),
+            None => Self::Other(Arc::new(classify)),
+        }
     }
 
-    /// Tells what an answer means, if that can be told now; otherwise its body has to be peeked.
-    ///
-    /// Costs a success two looks at its status, and no allocation.
+    fn get(&self) -> &dyn Classify {
+        match self {
+            Self::Profile(profile) => profile,
+            Self::Other(classify) => &**classify,
+        }
+    }
+
+    /// Whether an answer may be a refusal, or has been found to be one. Most can be told by the status.
+    #[inline]
+    pub(crate) fn may_refuse<B>(&self, response: &Response<B>) -> bool {
+        let by_status = match self {
+            Self::Profile(profile) => profile.may_refuse(response.status()),
+            Self::Other(_) => true,
+        };
+        by_status || response.extensions().get::<Signal>().is_some()
+    }
+
+    /// Tells what an answer means, if that can be told now; otherwise its body has to be peeked. There is
+    /// nothing to tell of one that is no refusal ([`may_refuse`](Self::may_refuse)).
     pub(crate) fn look<B: http_body::Body>(
         &self,
         mut response: Response<Body<B>>,
@@ -50,19 +74,23 @@ impl Classifier {
             return Ok(response);
         }
         let answer = Answer::arriving(response.status(), response.headers());
-        if !response.body().is_end_stream() && self.0.wants_body(&answer) {
+        if !response.body().is_end_stream() && self.get().wants_body(&answer) {
             return Err(Peek::new(response.map(Body::peekable)));
         }
-        if let Some(signal) = self.0.classify(&answer) {
+        if let Some(signal) = self.get().classify(&answer) {
             response.extensions_mut().insert(signal);
         }
         Ok(response)
     }
 
     /// What an answer that is no refusal says about what is left.
+    #[inline]
     pub(crate) fn quota<B>(&self, response: &Response<B>) -> Option<QuotaReport> {
-        self.0
-            .quota(&Answer::arriving(response.status(), response.headers()))
+        let answer = Answer::arriving(response.status(), response.headers());
+        match self {
+            Self::Profile(profile) => profile.quota(&answer),
+            Self::Other(classify) => classify.quota(&answer),
+        }
     }
 
     /// The delay that a refusal names in its head.
@@ -73,7 +101,7 @@ impl Classifier {
 
     /// What the head of an answer means by itself.
     pub(crate) fn by_head<B>(&self, response: &Response<B>) -> Option<Signal> {
-        self.0
+        self.get()
             .classify(&Answer::arriving(response.status(), response.headers()))
     }
 }
@@ -157,7 +185,7 @@ impl<B: http_body::Body> Peek<B> {
             }
         }
         let answer = Answer::arriving(response.status(), response.headers()).with_body(text);
-        match classifier.0.classify(&answer) {
+        match classifier.get().classify(&answer) {
             Some(signal) => response.extensions_mut().insert(signal).is_some(),
             None => response.extensions_mut().insert(Peeked).is_some(),
         };

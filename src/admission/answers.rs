@@ -65,10 +65,18 @@ impl Engine {
         });
     }
 
+    #[inline]
     pub(super) fn succeeded(&self, taken: Taken, quota: Option<&QuotaReport>) {
-        let report = quota.map(report).unwrap_or_default();
         // Relaxed: a success that just misses the first lesson would not have been counted by it.
-        if self.learned.load(Ordering::Relaxed) == 0 && report.is_empty() {
+        let learned = self.learned.load(Ordering::Relaxed) != 0;
+        if learned || quota.is_some() {
+            self.report(taken, quota, learned);
+        }
+    }
+
+    fn report(&self, taken: Taken, quota: Option<&QuotaReport>, learned: bool) {
+        let report = quota.map(report).unwrap_or_default();
+        if !learned && report.is_empty() {
             return;
         }
         self.with(|state, now, wakes| {

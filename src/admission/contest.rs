@@ -1,11 +1,11 @@
 //! Who is next: the queues of the nodes, and how a change in one of them is carried to the root.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::{
-    node::{Contest, Entrant, NodeId, Seat},
+    node::{Contest, Entrant, NodeId, Place, Seat},
     state::State,
-    waiter::{Stage, Waiter, WaiterId},
+    waiter::{Stage, WaiterId},
     wakes::Wakes,
 };
 use crate::bucket::{Gate, Tick};
@@ -54,7 +54,7 @@ impl State {
         wakes: &mut Wakes,
     ) -> Option<WaiterId> {
         let contest = self.node(id).contest.as_ref()?;
-        let head = match *contest.queue.first_key_value()?.1 {
+        let head = match contest.queue.first()?.1 {
             Entrant::Waiter(waiter) => waiter,
             Entrant::Child(child) => self.node(child).seat().expect("it stands in a queue").head,
         };
@@ -81,7 +81,8 @@ impl State {
             return;
         }
         if let Some(seat) = seat {
-            self.queue(parent).remove(&(seat.ticket, 0));
+            self.queue(parent)
+                .remove(&(seat.ticket, Entrant::Child(id)));
         }
         let seat = candidate.map(|head| {
             self.next_ticket += 1;
@@ -91,8 +92,7 @@ impl State {
             }
         });
         if let Some(seat) = seat {
-            self.queue(parent)
-                .insert((seat.ticket, 0), Entrant::Child(id));
+            self.queue(parent).insert((seat.ticket, Entrant::Child(id)));
         }
         if let Some(contest) = &mut self.node_mut(id).contest {
             contest.seat = seat;
@@ -119,29 +119,30 @@ impl State {
         let waiter = &mut self.waiters[id.0 as usize];
         waiter.stage = Stage::Granted(taken);
         wakes.wake(waiter.waker.take());
-        let place = (waiter.age.0, id.0);
+        let place = waiter.place(id);
         let contest = self.node_mut(leaf).contest.as_mut();
         contest.expect("it was waiting here").leaving.insert(place);
         leaf
     }
 
-    pub(super) fn queue(&mut self, id: NodeId) -> &mut BTreeMap<(u64, u32), Entrant> {
+    pub(super) fn queue(&mut self, id: NodeId) -> &mut BTreeSet<Place> {
         let contest = self.node_mut(id).contest.as_mut();
         &mut contest.expect("somebody waits here or below").queue
     }
 
     /// Takes its place in the queue of its leaf, and is counted all the way up.
-    pub(super) fn join(&mut self, leaf: NodeId, place: (u64, u32), id: WaiterId) {
+    pub(super) fn join(&mut self, leaf: NodeId, place: Place) {
         self.each(leaf, |node, _, _| {
             node.contest.get_or_insert_default().waiting += 1;
         });
-        self.queue(leaf).insert(place, Entrant::Waiter(id));
+        self.queue(leaf).insert(place);
     }
 
     /// Takes a waiter out of its queue. Seats are for [`settle`](Self::settle) to bring up to date.
     pub(super) fn leave(&mut self, id: WaiterId) {
-        let Waiter { leaf, age, .. } = self.waiters[id.0 as usize];
-        self.queue(leaf).remove(&(age.0, id.0));
+        let waiter = &self.waiters[id.0 as usize];
+        let (leaf, place) = (waiter.leaf, waiter.place(id));
+        self.queue(leaf).remove(&place);
         self.each(leaf, |node, _, _| {
             let contest = node.contest.as_mut().expect("somebody waits here");
             contest.waiting -= 1;
@@ -149,12 +150,12 @@ impl State {
     }
 
     /// Is no longer among those that are leaving; the next one can.
-    pub(super) fn has_left(&mut self, leaf: NodeId, place: (u64, u32), wakes: &mut Wakes) {
+    pub(super) fn has_left(&mut self, leaf: NodeId, place: Place, wakes: &mut Wakes) {
         let contest = self.node_mut(leaf).contest.as_mut();
         let contest = contest.expect("it has somebody leaving");
         contest.leaving.remove(&place);
-        if let Some(&(_, next)) = contest.leaving.first() {
-            wakes.wake(self.waiters[next as usize].waker.take());
+        if let Some(&(_, Entrant::Waiter(next))) = contest.leaving.first() {
+            wakes.wake(self.waiters[next.0 as usize].waker.take());
         }
     }
 
@@ -162,6 +163,6 @@ impl State {
         let contest = self.node(leaf).contest.as_ref();
         contest
             .and_then(|contest| contest.leaving.first())
-            .is_some_and(|first| first.1 == id.0)
+            .is_some_and(|first| first.1 == Entrant::Waiter(id))
     }
 }

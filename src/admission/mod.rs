@@ -41,7 +41,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::{
     age::Age,
-    grant::{Grant, Permit},
+    grant::{Grant, Keeper, Permit},
     ready::ReadyAt,
     wait::Waiting,
 };
@@ -51,7 +51,12 @@ pub use self::{
     wait::Deadline,
 };
 
-use self::{clock::Clock, state::State, wakes::Wakes};
+use self::{
+    clock::Clock,
+    node::NodeId,
+    state::{State, Taken},
+    wakes::Wakes,
+};
 use crate::{
     bucket::{Face, Learning, Tick},
     endpoints::{Endpoints, Routes, Target, UnknownEndpoint},
@@ -111,9 +116,9 @@ impl Engine {
     ///
     /// If the request names an endpoint that does not exist.
     pub(crate) fn admit<B>(
-        self: &Arc<Self>,
+        &self,
         request: &http::Request<B>,
-    ) -> Result<Option<Grant<&Arc<Self>>>, UnknownEndpoint> {
+    ) -> Result<Option<Grant<&Self>>, UnknownEndpoint> {
         let target = self.routes.resolve(request)?;
         let deadline = request.extensions().get();
         if deadline.is_some_and(|&Deadline(instant)| instant < Instant::now()) {
@@ -123,8 +128,7 @@ impl Engine {
         Ok(self.admit_to(&target))
     }
 
-    fn admit_to(self: &Arc<Self>, target: &Target<'_>) -> Option<Grant<&Arc<Self>>> {
-        let mut wakes = Wakes::default();
+    fn admit_to(&self, target: &Target<'_>) -> Option<Grant<&Self>> {
         let mut state = self.lock();
         // The clock is read only where it matters. What has room at an earlier time has room now.
         let mut now = state.latest();
@@ -132,18 +136,34 @@ impl Engine {
             now = state.now(self.clock.now());
         }
         let leaf = state.locate(target, now);
-        let mut taken = state.admit(leaf, now);
-        if taken.is_none() {
-            now = state.now(self.clock.now());
-            if state.is_contested(leaf) {
-                // A gate may have opened since the last timer tick; those in front go first.
-                state.settle(leaf, now, &mut wakes);
-            }
-            taken = state.admit(leaf, now);
+        let taken = match state.admit(leaf, now) {
+            Some(taken) => Some(taken),
+            None => self.admit_by_the_clock(state, leaf),
+        };
+        taken.map(|taken| Grant::new(self, taken))
+    }
+
+    /// Of a request that had no room at the latest time that was known.
+    fn admit_by_the_clock(&self, mut state: MutexGuard<'_, State>, leaf: NodeId) -> Option<Taken> {
+        let mut wakes = Wakes::default();
+        let now = state.now(self.clock.now());
+        if state.is_contested(leaf) {
+            // A gate may have opened since the last timer tick; those in front go first.
+            state.settle(leaf, now, &mut wakes);
         }
+        let taken = state.admit(leaf, now);
         drop(state);
         wakes.run();
-        taken.map(|taken| Grant::new(self, taken))
+        taken
+    }
+
+    /// Something was given back or stamped at a scope where somebody waits.
+    #[cold]
+    fn settle(&self, mut state: MutexGuard<'_, State>, leaf: NodeId, now: Tick) {
+        let mut wakes = Wakes::default();
+        state.settle(leaf, now, &mut wakes);
+        drop(state);
+        wakes.run();
     }
 
     /// Runs `f` under the lock, with the present time, and wakes whom it names afterwards.

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::waiter::WaiterId;
 use crate::{bucket::Bucket, endpoints::SpecId};
@@ -59,22 +59,28 @@ pub(super) struct Contest {
     pub(super) waiting: usize,
     /// At a leaf: the waiting requests by age. Further up: the children whose gates are open, by the
     /// order in which their heads got here; only heads compete.
-    ///
-    /// The second half of the key tells apart two requests of one age: a request that was cloned
-    /// between a retry and us.
-    pub(super) queue: BTreeMap<(u64, u32), Entrant>,
+    pub(super) queue: BTreeSet<Place>,
     /// At a leaf: those who have left the queue with their places, and have yet to be polled. They go
     /// out in the order of the queue, and before anyone who comes later.
-    pub(super) leaving: BTreeSet<(u64, u32)>,
+    pub(super) leaving: BTreeSet<Place>,
     /// This node's own entry in its parent's contest.
     pub(super) seat: Option<Seat>,
 }
 
-/// Who stands in a contest's queue.
-#[derive(Clone, Copy, Debug)]
+/// A place in a contest's queue: an age or a ticket, and who stands there.
+///
+/// That tells apart two requests of one age as well: a request that was cloned between a retry and us.
+pub(super) type Place = (u64, Entrant);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Entrant {
     Waiter(WaiterId),
     Child(NodeId),
+}
+
+impl Entrant {
+    /// Comes before all others.
+    pub(super) const FIRST: Self = Self::Waiter(WaiterId(0));
 }
 
 /// A node that is open takes part in its parent's contest, for the request at its head.

@@ -39,17 +39,10 @@ impl State {
             clippy::cast_possible_truncation,
             reason = "2^32 waiters do not fit into memory"
         )]
-        let id = WaiterId(self.waiters.insert(Waiter {
-            leaf,
-            age,
-            stage: Stage::Queued,
-            waker: None,
-            alarm: Tick::NEVER,
-            armed: Tick::NEVER,
-            limit,
-        }) as u32);
+        let id = WaiterId(self.waiters.insert(Waiter::new(leaf, age, limit)) as u32);
         self.limited += usize::from(limit.is_some());
-        self.join(leaf, (age.0, id.0), id);
+        let place = self.waiters[id.0 as usize].place(id);
+        self.join(leaf, place);
         self.settle(leaf, now, wakes);
         self.look(id, now, wakes)
     }
@@ -60,13 +53,13 @@ impl State {
         // Whoever polls needs no wake.
         wakes.discard(waiter.waker.take());
         waiter.armed = Tick::NEVER;
-        if waiter.is_queued() && waiter.alarm.min(waiter.limit.until) <= now {
+        if waiter.is_queued() && waiter.alarm.min(waiter.limit().until) <= now {
             waiter.alarm = Tick::NEVER;
             let leaf = waiter.leaf;
             self.settle(leaf, now, wakes);
             // What can go at this very instant goes; only then has it waited too long.
             let waiter = &self.waiters[id.0 as usize];
-            if waiter.is_queued() && waiter.limit.until <= now {
+            if waiter.is_queued() && waiter.limit().until <= now {
                 let slot = self.slot(leaf, self.rank(id), now);
                 self.turn_away(id, RefusedReason::WaitedTooLong, slot, now, wakes);
                 self.settle(leaf, now, wakes);
@@ -79,7 +72,7 @@ impl State {
         self.call_back(id, now, wakes);
         let waiter = &self.waiters[id.0 as usize];
         let until = match &waiter.stage {
-            Stage::Queued => waiter.alarm.min(waiter.limit.until),
+            Stage::Queued => waiter.alarm.min(waiter.limit().until),
             // Polled before an older one that has its places too: that one is on its way.
             Stage::Granted(taken) if !self.is_first_to_leave(taken.leaf, id) => Tick::NEVER,
             Stage::Granted(_) | Stage::Refused(_) => {
@@ -99,7 +92,7 @@ impl State {
     /// pause has begun since.
     pub(super) fn call_back(&mut self, id: WaiterId, now: Tick, wakes: &mut Wakes) {
         let waiter = &mut self.waiters[id.0 as usize];
-        let place = (waiter.age.0, id.0);
+        let place = waiter.place(id);
         let Stage::Granted(taken) = waiter.stage else {
             return;
         };
@@ -111,10 +104,10 @@ impl State {
         waiter.alarm = Tick::NEVER;
         self.give_back(taken);
         self.has_left(taken.leaf, place, wakes);
-        self.join(taken.leaf, place, id);
+        self.join(taken.leaf, place);
         self.settle(taken.leaf, now, wakes);
         let waiter = &self.waiters[id.0 as usize];
-        let limit = waiter.limit;
+        let limit = waiter.limit();
         if waiter.is_queued() && limit.is_some() {
             let slot = self.slot(taken.leaf, self.rank(id), now);
             if slot.0 > limit.until {
@@ -127,9 +120,9 @@ impl State {
     /// Removes a waiter whose queue it has left already, and lets the next one out.
     pub(super) fn forget(&mut self, id: WaiterId, wakes: &mut Wakes) -> Waiter {
         let waiter = self.waiters.remove(id.0 as usize);
-        self.limited -= usize::from(waiter.limit.is_some());
+        self.limited -= usize::from(waiter.limit().is_some());
         if let Stage::Granted(Taken { leaf, .. }) = waiter.stage {
-            self.has_left(leaf, (waiter.age.0, id.0), wakes);
+            self.has_left(leaf, waiter.place(id), wakes);
             self.tidy(leaf);
         }
         if self.waiters.is_empty() && self.waiters.capacity() > 64 {
@@ -163,8 +156,6 @@ impl State {
     pub(super) fn rank(&self, id: WaiterId) -> usize {
         let waiter = &self.waiters[id.0 as usize];
         let contest = self.node(waiter.leaf).contest.as_ref();
-        contest.map_or(0, |contest| {
-            contest.queue.range(..(waiter.age.0, id.0)).count()
-        })
+        contest.map_or(0, |contest| contest.queue.range(..waiter.place(id)).count())
     }
 }

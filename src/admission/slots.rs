@@ -29,9 +29,9 @@ impl State {
             return None;
         }
         let contest = self.node(leaf).contest.as_ref();
-        let rank = contest.map_or(0, |contest| match contest.queue.last_key_value() {
-            Some((&(youngest, _), _)) if youngest > age.0 => {
-                contest.queue.range(..(age.0, 0)).count()
+        let rank = contest.map_or(0, |contest| match contest.queue.last() {
+            Some(&(youngest, _)) if youngest > age.get() => {
+                contest.queue.range(..(age.get(), Entrant::FIRST)).count()
             }
             _ => contest.queue.len(),
         });
@@ -123,7 +123,7 @@ impl State {
             if let (Some(child), Some(contest)) = (child, &self.node(id).contest) {
                 let seat = self.node(child).seat();
                 let before = seat.map_or(contest.queue.len(), |seat| {
-                    contest.queue.range(..(seat.ticket, 0)).count()
+                    contest.queue.range(..(seat.ticket, Entrant::FIRST)).count()
                 });
                 let others = contest.queue.len() - usize::from(seat.is_some());
                 // A head that is no longer one has every other head's turn before its own.
@@ -163,7 +163,7 @@ impl State {
         let leaves: std::collections::BTreeSet<_> = self
             .waiters
             .iter()
-            .filter(|(_, waiter)| waiter.limit.is_some() && waiter.is_queued())
+            .filter(|(_, waiter)| waiter.limit().is_some() && waiter.is_queued())
             .map(|(_, waiter)| waiter.leaf)
             .collect();
         for leaf in leaves {
@@ -171,14 +171,14 @@ impl State {
                 // Settling another leaf has let its waiters through.
                 continue;
             };
-            let queue: Vec<_> = contest.queue.values().copied().collect();
+            let queue: Vec<_> = contest.queue.iter().copied().collect();
             let slots = self.slots(leaf, queue.len(), now);
             let mut rank = 0;
-            for entrant in queue {
+            for (_, entrant) in queue {
                 let Entrant::Waiter(id) = entrant else {
                     unreachable!("a leaf has no children")
                 };
-                let limit = self.waiters[id.0 as usize].limit;
+                let limit = self.waiters[id.0 as usize].limit();
                 let slot = slots[rank];
                 if slot.0 <= limit.until {
                     rank += 1;

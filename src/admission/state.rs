@@ -8,7 +8,6 @@ use super::{
     node::{Node, NodeId},
     table::Table,
     waiter::{Waiter, WaiterId},
-    wakes::Wakes,
 };
 use crate::{
     bucket::{Face, Gate, Learning, Rules, Span, Tick},
@@ -132,8 +131,11 @@ impl State {
     /// would ever tell.
     pub(super) fn wants_to_know_the_time(&mut self) -> bool {
         const CALLS: u64 = 64;
+        if self.table.is_empty() {
+            return false;
+        }
         self.calls = self.calls.wrapping_add(1);
-        self.calls % CALLS == 0 && !self.table.is_empty()
+        self.calls % CALLS == 0
     }
 
     pub(super) fn latest(&self) -> Tick {
@@ -170,10 +172,21 @@ impl State {
 
     /// Admits a newcomer if every scope has room and nobody stands before it.
     pub(super) fn admit(&mut self, leaf: NodeId, now: Tick) -> Option<Taken> {
-        let free = self
-            .path(leaf)
-            .all(|id| !self.node(id).has_contenders() && self.gate(id, now) == Gate::Open);
-        free.then(|| self.take(leaf))
+        let mut next = Some(leaf);
+        while let Some(id) = next {
+            let node = self.node(id);
+            if node.has_contenders() || !self.is_open(node, now) {
+                return None;
+            }
+            next = node.parent;
+        }
+        Some(self.take(leaf))
+    }
+
+    /// Whether the node's [`gate`](Self::gate) is open.
+    fn is_open(&self, node: &Node, now: Tick) -> bool {
+        let spec = self.spec(node.spec);
+        spec.paused_until <= now && node.bucket.is_open(&spec.rules, now)
     }
 
     /// Whether anyone waits at one of the scopes that a request to this leaf needs.
@@ -220,8 +233,9 @@ impl State {
         taken
     }
 
-    /// The request has gone out: its places become stamps.
-    pub(super) fn stamp(&mut self, taken: Taken, now: Tick, wakes: &mut Wakes) {
+    /// The request has gone out: its places become stamps. Returns whether there is anybody to
+    /// [`settle`](Self::settle) this with.
+    pub(super) fn stamp(&mut self, taken: Taken, now: Tick) -> bool {
         let mut contested = false;
         self.each(taken.leaf, |node, specs, bit| {
             if taken.places & bit != 0 {
@@ -229,20 +243,20 @@ impl State {
             }
             contested |= node.contest.is_some();
         });
-        if contested {
-            // Until now nobody could say when the next place comes; now its head can set a timer.
-            self.settle(taken.leaf, now, wakes);
-        }
+        contested
     }
 
-    /// Ends the permits in `mask`.
-    pub(super) fn release(&mut self, leaf: NodeId, mask: u8) {
+    /// Ends the permits in `mask`. Returns whether there is anybody to [`settle`](Self::settle) this with.
+    pub(super) fn release(&mut self, leaf: NodeId, mask: u8) -> bool {
+        let mut contested = false;
         self.each(leaf, |node, _, bit| {
             if mask & bit != 0 {
                 node.bucket.release_permit();
             }
+            contested |= node.contest.is_some();
         });
         self.unpin(leaf, mask);
+        contested
     }
 
     fn unpin(&mut self, leaf: NodeId, mask: u8) {

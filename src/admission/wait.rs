@@ -1,14 +1,14 @@
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    Engine, Grant, Patience,
+    Grant, Patience,
     age::Age,
+    grant::Keeper,
     state::Look,
     waiter::{Limit, WaiterId},
 };
@@ -41,27 +41,31 @@ pub struct Deadline(pub Instant);
 /// Only one future per bucket has a timer running for the bucket: that of the request at the head,
 /// because whoever is behind cannot go earlier. Others have one only if their wait is limited.
 #[derive(Debug)]
-pub(crate) struct Waiting {
-    engine: Arc<Engine>,
+pub(crate) struct Waiting<K: Keeper> {
+    keeper: K,
     /// Once it has been in a queue: where it belongs if it has to come back.
     age: Option<Age>,
-    /// When it began to wait.
-    since: Option<Tick>,
+    /// When it began to wait; [`Tick::NONE`] before that.
+    since: Tick,
     /// Its entry in the engine, from the first poll until the answer has been fetched.
     waiter: Option<WaiterId>,
     /// Boxed since few of those who wait ever need one.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Waiting {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+impl<K: Keeper + Clone> Waiting<K> {
+    pub(crate) fn new(keeper: K) -> Self {
         Self {
-            engine,
+            keeper,
             age: None,
-            since: None,
+            since: Tick::NONE,
             waiter: None,
             timer: None,
         }
+    }
+
+    pub(crate) fn keeper(&self) -> &K {
+        &self.keeper
     }
 
     /// Ready once the request holds its places, or has been refused.
@@ -70,13 +74,13 @@ impl Waiting {
         cx: &mut Context<'_>,
         request: &http::Request<B>,
         patience: Patience,
-    ) -> Poll<Result<Grant<Arc<Engine>>, BoxError>> {
+    ) -> Poll<Result<Grant<K>, BoxError>> {
         loop {
             let until = match self.look(cx, request, patience) {
                 Ok(Look::Granted(taken, age)) => {
                     self.waiter = None;
                     self.age = Some(age);
-                    return Poll::Ready(Ok(Grant::new(Arc::clone(&self.engine), taken)));
+                    return Poll::Ready(Ok(Grant::new(self.keeper.clone(), taken)));
                 }
                 Ok(Look::Refused(refused)) => {
                     self.waiter = None;
@@ -90,7 +94,7 @@ impl Waiting {
             };
             // Either the timer is pending and will wake us, or its time has come and we look again;
             // or there is nothing to wait for but a wake.
-            let Some(instant) = self.engine.clock.instant(until) else {
+            let Some(instant) = self.keeper.engine().clock.instant(until) else {
                 return Poll::Pending;
             };
             let timer = self
@@ -114,7 +118,7 @@ impl Waiting {
         let Some(id) = self.waiter else {
             return self.enter(waker, request, patience);
         };
-        Ok(self.engine.with(|state, now, wakes| {
+        Ok(self.keeper.engine().with(|state, now, wakes| {
             let look = state.check(id, now, wakes);
             if let Look::Wait(id, _) = look {
                 state.register(id, waker);
@@ -131,13 +135,16 @@ impl Waiting {
         request: &http::Request<B>,
         patience: Patience,
     ) -> Result<Look, BoxError> {
-        let engine = &*self.engine;
+        let engine = self.keeper.engine();
         let target = engine.routes.resolve(request)?;
         let age = self.age.or(request.extensions().get().copied());
         let deadline = request.extensions().get::<Deadline>();
         let deadline = deadline.map(|&Deadline(instant)| engine.clock.tick(instant));
         Ok(engine.with(|state, now, wakes| {
-            let since = *self.since.get_or_insert(now);
+            if self.since == Tick::NONE {
+                self.since = now;
+            }
+            let since = self.since;
             let max_wait = patience.max_wait.map(|wait| since.after(wait.into()));
             let limit = Limit::new(max_wait, deadline);
             let leaf = state.locate(&target, now);
@@ -156,11 +163,11 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl<K: Keeper> Drop for Waiting<K> {
     fn drop(&mut self) {
         if let Some(id) = self.waiter.take() {
-            self.engine
-                .with(|state, now, wakes| state.cancel(id, now, wakes));
+            let engine = self.keeper.engine();
+            engine.with(|state, now, wakes| state.cancel(id, now, wakes));
         }
     }
 }

@@ -1,6 +1,10 @@
 use std::task::Waker;
 
-use super::{age::Age, node::NodeId, state::Taken};
+use super::{
+    age::Age,
+    node::{Entrant, NodeId, Place},
+    state::Taken,
+};
 use crate::{
     bucket::Tick,
     error::{Refused, RefusedReason},
@@ -19,16 +23,44 @@ pub(super) struct Waiter {
     pub(super) alarm: Tick,
     /// When the future's timer will make it look again. An alarm that is earlier needs a wake.
     pub(super) armed: Tick,
-    pub(super) limit: Limit,
+    /// When it gives up, and what it says then: see [`Limit`].
+    until: Tick,
+    reason: RefusedReason,
 }
 
 impl Waiter {
+    /// Of a request that joins a queue.
+    pub(super) fn new(leaf: NodeId, age: Age, limit: Limit) -> Self {
+        Self {
+            leaf,
+            age,
+            stage: Stage::Queued,
+            waker: None,
+            alarm: Tick::NEVER,
+            armed: Tick::NEVER,
+            until: limit.until,
+            reason: limit.reason,
+        }
+    }
+
+    /// Its place in the queue of its leaf, where it is known as `id`.
+    pub(super) fn place(&self, id: WaiterId) -> Place {
+        (self.age.get(), Entrant::Waiter(id))
+    }
+
+    pub(super) fn limit(&self) -> Limit {
+        Limit {
+            until: self.until,
+            reason: self.reason,
+        }
+    }
+
     pub(super) fn is_queued(&self) -> bool {
         matches!(self.stage, Stage::Queued)
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WaiterId(pub(super) u32);
 
 #[derive(Debug)]

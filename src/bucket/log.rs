@@ -77,7 +77,8 @@ impl Log {
     }
 
     /// When the window has room for one more.
-    pub(crate) fn gate(&self, rule: Rule) -> Gate {
+    #[inline]
+    pub(crate) fn gate(&self, rule: &Rule) -> Gate {
         let Some(stamped) = rule.n.checked_sub(self.places).filter(|&n| n > 0) else {
             return Gate::Closed;
         };
@@ -95,7 +96,7 @@ impl Log {
         let back = n - rank;
         let places = self.places as usize;
         let earliest = if back > places {
-            self.nth_last(back - places, rule)
+            self.nth_last(back - places, &rule)
                 .map_or(Tick::NONE, |stamp| rule.opens(stamp))
         } else {
             // It is a place: it will be stamped now at the earliest.
@@ -123,7 +124,7 @@ impl Log {
                 None | Some(0) => Some(slots[slots.len() - n]),
                 Some(back) => match back.checked_sub(places) {
                     None | Some(0) => Some(now),
-                    Some(back) => self.nth_last(back, rule),
+                    Some(back) => self.nth_last(back, &rule),
                 },
             }
         };
@@ -138,7 +139,8 @@ impl Log {
     }
 
     /// The latest but n-1; `None` if there were not so many.
-    fn nth_last(&self, n: usize, rule: Rule) -> Option<Tick> {
+    #[inline]
+    fn nth_last(&self, n: usize, rule: &Rule) -> Option<Tick> {
         match self.stamps.len().checked_sub(n) {
             Some(index) => Some(self.stamps[index]),
             None => self

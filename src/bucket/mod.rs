@@ -33,6 +33,17 @@ pub(crate) enum Gate {
     Closed,
 }
 
+impl Gate {
+    #[inline]
+    fn is_open(self, now: Tick) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Until(tick) => tick <= now,
+            Self::Closed => false,
+        }
+    }
+}
+
 /// What one bucket has admitted and not yet forgotten.
 ///
 /// A request goes through it in three steps. [`take_place`](Self::take_place) and
@@ -73,7 +84,6 @@ impl Default for Bucket {
 }
 
 impl Bucket {
-    #[inline]
     pub(crate) fn gate(&self, rules: &Rules, now: Tick) -> Gate {
         match self.learned(now) {
             None => {
@@ -84,8 +94,19 @@ impl Bucket {
         }
     }
 
-    /// What was learned, while it holds.
+    /// Whether the gate is open. Of most buckets, this is all that is ever asked.
     #[inline]
+    pub(crate) fn is_open(&self, rules: &Rules, now: Tick) -> bool {
+        if self.learned.is_some() {
+            return self.gate(rules, now) == Gate::Open;
+        }
+        let in_flight = self.in_flight as usize;
+        self.paused_until <= now
+            && rules.concurrency().is_none_or(|limit| in_flight < limit)
+            && (rules.windows().iter()).all(|rule| self.log.gate(rule).is_open(now))
+    }
+
+    /// What was learned, while it holds.
     fn learned(&self, now: Tick) -> Option<&Learned> {
         self.learned
             .as_deref()
@@ -107,7 +128,6 @@ impl Bucket {
         }
     }
 
-    #[inline]
     fn gate_of(
         &self,
         concurrency: Option<usize>,
@@ -120,7 +140,7 @@ impl Bucket {
         }
         let mut opens = self.paused_until;
         for rule in windows {
-            match self.log.gate(rule) {
+            match self.log.gate(&rule) {
                 Gate::Open => {}
                 Gate::Until(tick) => opens = opens.max(tick),
                 Gate::Closed => return Gate::Closed,

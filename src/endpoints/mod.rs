@@ -12,6 +12,7 @@ mod normalize;
 mod partition;
 mod router;
 mod routes;
+mod segment;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,13 @@
 
 use std::borrow::Cow;
 
+use super::segment::split;
+
 /// The path in its normal form; borrowed if that is how it came.
 ///
 /// `*`, the target of `OPTIONS *`, is not a path and stays as it is.
 pub(super) fn path(path: &str) -> Cow<'_, str> {
-    if is_plain(path.as_bytes()) || is_normal(path.as_bytes()) || path == "*" {
+    if is_normal(path.as_bytes()) || path == "*" {
         Cow::Borrowed(path)
     } else {
         Cow::Owned(rewrite(path))
@@ -47,65 +49,37 @@ pub(super) fn push_segment(out: &mut String, segment: &str) {
     }
 }
 
-/// Whether there is nothing about `path` that [`is_normal`] would have to look at: the usual case,
-/// found out sixteen bytes at a time. The loops over arrays are written to be vectorised.
-fn is_plain(path: &[u8]) -> bool {
-    const STEP: usize = 16;
-    // Each pair of neighbours has to be seen.
-    const LEN: usize = STEP + 1;
-
-    let [b'/', .., last] = path else {
-        return false;
-    };
-    let Some(end) = path.last_chunk::<LEN>() else {
-        return false;
-    };
-    let mut plain = *last != b'/' && is_plain_chunk(end);
-    let mut rest = path;
-    while let Some(chunk) = rest.first_chunk::<LEN>() {
-        plain &= is_plain_chunk(chunk);
-        rest = &rest[STEP..];
-    }
-    plain
-}
-
-/// In numbers and without a branch: with lazy operators it is not vectorised, and slower than the
-/// loop that it saves.
-#[inline]
-fn is_plain_chunk(chunk: &[u8; 17]) -> bool {
-    let mut plain = 1;
-    for &byte in chunk {
-        let letter = u8::from((byte | 0x20).wrapping_sub(b'a') < 26);
-        // `-`, `.`, `/`, the digits and `:`.
-        let other = u8::from(byte.wrapping_sub(b'-') <= b':' - b'-');
-        plain &= letter | other | u8::from(byte == b'_');
-    }
-    let mut joint = 0;
-    for at in 0..16 {
-        let (byte, next) = (chunk[at], chunk[at + 1]);
-        let second = u8::from(next == b'/') | u8::from(next == b'.');
-        joint |= u8::from(byte == b'/') & second;
-    }
-    plain & !joint == 1
-}
-
-/// Whether `path` is in normal form already, in one pass and without touching the heap.
+/// Whether `path` is in normal form already, found out without touching the heap.
 fn is_normal(path: &[u8]) -> bool {
-    if path.first() != Some(&b'/') {
-        return false;
-    }
+    path == b"/" || are_normal_segments(path)
+}
+
+/// Whether this is one or more segments in normal form, a slash before each.
+pub(super) fn are_normal_segments(path: &[u8]) -> bool {
     let mut rest = path;
+    while let [b'/', tail @ ..] = rest {
+        let (segment, tail) = split(tail);
+        if !is_normal_segment(segment) {
+            return false;
+        }
+        rest = tail;
+    }
+    rest.is_empty() && !path.is_empty()
+}
+
+/// Whether a segment could be one that does not count, in any spelling: empty, or one or two dots.
+#[inline]
+pub(super) fn may_vanish(segment: &[u8]) -> bool {
+    matches!(segment, [] | [b'.' | b'%', ..])
+}
+
+/// Whether a segment can stand in a path in normal form.
+pub(super) fn is_normal_segment(segment: &[u8]) -> bool {
+    let mut rest = segment;
     while let [byte, tail @ ..] = rest {
         rest = tail;
         match CLASS[usize::from(*byte)] {
             Class::Unreserved | Class::Delimiter => {}
-            Class::Slash => match tail {
-                [] => return path.len() == 1,
-                [b'/', ..] | [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..] => {
-                    return false;
-                }
-                _ => {}
-            },
             Class::Percent => match escaped_byte(tail) {
                 Some(byte)
                     if CLASS[usize::from(byte)] != Class::Unreserved
@@ -115,10 +89,10 @@ fn is_normal(path: &[u8]) -> bool {
                 }
                 _ => return false,
             },
-            Class::Forbidden => return false,
+            Class::Slash | Class::Forbidden => return false,
         }
     }
-    true
+    !matches!(segment, b"" | b"." | b"..")
 }
 
 fn rewrite(path: &str) -> String {
@@ -247,8 +221,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_short_cut_takes_normal_paths_only(text in "/[a-z]{0,12}([A-Z0-9_:]|[/.]|[ -~]|é){0,4}[a-z0-9]{0,12}([/.]|[ -~]){0,2}") {
-            prop_assert!(!is_plain(text.as_bytes()) || is_normal(text.as_bytes()), "{}", text);
+        fn what_is_taken_as_it_is_would_be_written_so(text in "/[a-z]{0,12}([A-Z0-9_:%]|[/.]|[ -~]|é){0,4}[a-z0-9]{0,12}([/.]|[ -~]){0,2}") {
+            prop_assert_eq!(is_normal(text.as_bytes()), rewrite(&text) == text, "{}", text);
         }
 
         #[test]

@@ -7,7 +7,7 @@ use super::{
     authority::Authority,
     head::RequestHead,
     template::Template,
-    trie::{Trie, cmp_by_len},
+    trie::{Passed, Trie, cmp_by_len},
 };
 
 #[derive(Debug, Default)]
@@ -50,27 +50,30 @@ impl Router {
         trie.insert(&template.segments, template.method.as_ref(), spec);
     }
 
-    /// The best match for a request with this path in normal form.
+    /// The best match for a request with this path, in the sense of [`Trie::find`].
+    #[inline]
     pub(super) fn find(&self, head: &RequestHead<'_>, path: &str) -> Option<SpecId> {
         // Most users talk to one host and name none; they do not pay for looking at it.
-        let by_host = if self.hosts.is_empty() {
-            None
-        } else {
-            Authority::of(head)
-                .and_then(|authority| self.find_host(&authority, path, head.method()))
-        };
-        by_host.or_else(|| self.any_host.find(path, head.method()))
+        if self.hosts.is_empty() {
+            return self.any_host.find(path, head.method(), Passed::Nothing);
+        }
+        Authority::of(head)
+            .and_then(|authority| self.find_host(&authority, path, head.method()))
+            .or_else(|| self.any_host.find(path, head.method(), Passed::Something))
     }
 
     fn find_host(&self, authority: &Authority<'_>, path: &str, method: &Method) -> Option<SpecId> {
         let host = &self.hosts[self.search(authority.host()).ok()?];
-        let by_port = || {
-            authority.ports().find_map(|wanted| {
-                let (_, trie) = host.ports.iter().find(|(port, _)| *port == wanted)?;
-                trie.find(path, method)
-            })
-        };
-        by_port().or_else(|| host.any_port.find(path, method))
+        let mut passed = Passed::Nothing;
+        for wanted in authority.ports() {
+            if let Some((_, trie)) = host.ports.iter().find(|(port, _)| *port == wanted) {
+                if let Some(found) = trie.find(path, method, passed) {
+                    return Some(found);
+                }
+                passed = Passed::Something;
+            }
+        }
+        host.any_port.find(path, method, passed)
     }
 
     fn search(&self, name: &str) -> Result<usize, usize> {

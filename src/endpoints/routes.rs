@@ -230,18 +230,29 @@ impl Routes {
     }
 
     fn by_path<'r>(&self, head: &RequestHead<'r>) -> (SpecId, Option<Key<'r>>) {
-        let path = match head.uri().path() {
+        let path = head.uri().path();
+        match self.router.find(head, path) {
+            Some(spec) => (spec, None),
+            None => self.by_normal_form(head, path),
+        }
+    }
+
+    /// Of a path that matches nothing as it is.
+    fn by_normal_form<'r>(
+        &self,
+        head: &RequestHead<'r>,
+        path: &'r str,
+    ) -> (SpecId, Option<Key<'r>>) {
+        let path = match path {
             // The authority form has no path. With any other method it is a sloppy way to write
             // the root.
             "" if head.method() == Method::CONNECT => Cow::Borrowed(""),
             path => normalize::path(path),
         };
-        let found = path
-            .starts_with('/')
-            .then(|| self.router.find(head, &path))
-            .flatten();
-        if let Some(spec) = found {
-            return (spec, None);
+        if let Cow::Owned(path) = &path {
+            if let Some(spec) = self.router.find(head, path) {
+                return (spec, None);
+            }
         }
         let host = || Authority::of(head).map_or(Cow::Borrowed(""), Authority::key);
         let key = match self.spec(self.other).kind {

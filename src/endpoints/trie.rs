@@ -1,16 +1,23 @@
 //! Which template a path and a method belong to, among those of one host.
 //!
-//! A trie with a segment on each edge. Of the ways down that a path leaves open, the search takes
-//! the literal one first, then the parameter, then the catch-all, and returns to the next when one
+//! A trie with one or more segments on each edge. Of the ways down that a path leaves open, the search
+//! takes the literal one first, then the parameter, then the catch-all, and returns to the next when one
 //! ends in nothing (or in other methods only). Since each node has one way up, a search comes to
 //! each node at most once: however a hostile path is made, it costs no more than there are nodes,
 //! and goes no deeper than the longest template.
+//!
+//! A path is searched as it came, in normal form or not, which spares a pass over it: see
+//! [`Trie::find`].
 
 use std::cmp::Ordering;
 
 use http::Method;
 
-use super::{SpecId, template::Segment};
+use super::{
+    SpecId, normalize,
+    segment::{split, word},
+    template::Segment,
+};
 
 #[derive(Debug)]
 pub(super) struct Trie {
@@ -21,8 +28,8 @@ pub(super) struct Trie {
 
 #[derive(Debug, Default)]
 struct Node {
-    /// Sorted by [`cmp_by_len`].
-    literals: Vec<(Box<str>, usize)>,
+    /// By their first segments, of which no two are the same; sorted by [`cmp_by_len`].
+    literals: Vec<Edge>,
     parameter: Option<usize>,
     /// For paths that end here.
     here: Leaf,
@@ -30,11 +37,31 @@ struct Node {
     below: Leaf,
 }
 
+/// A way down that is spelled out. Segments on which nothing else ends or branches are on one edge, and
+/// are compared at once.
+#[derive(Debug)]
+struct Edge {
+    /// A slash before each segment.
+    text: Box<[u8]>,
+    /// The beginning of the text as a number, and which of its bits count: the quick way to tell that a
+    /// path goes elsewhere.
+    head: u64,
+    mask: u64,
+    child: usize,
+}
+
 /// One shape of path, with the methods that are limited by themselves.
 #[derive(Debug, Default)]
 struct Leaf {
     by_method: Vec<(Method, SpecId)>,
     any_method: Option<SpecId>,
+}
+
+/// Whether a search has gone by something that the path might equal in another spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    Nothing,
+    Something,
 }
 
 const ROOT: usize = 0;
@@ -51,15 +78,24 @@ impl Trie {
     /// Adds a template; no other of the same shape was added before.
     pub(super) fn insert(&mut self, segments: &[Segment], method: Option<&Method>, spec: SpecId) {
         let mut at = ROOT;
+        let mut literals = Vec::new();
         let mut below = false;
         for segment in segments {
             match segment {
-                Segment::Literal(text) => at = self.literal_child(at, text),
-                Segment::Parameter => at = self.parameter_child(at),
-                // The last one, so the node is the one that was reached.
+                Segment::Literal(text) => {
+                    literals.push(b'/');
+                    literals.extend(text.bytes());
+                }
+                Segment::Parameter => {
+                    at = self.literal_child(at, &literals);
+                    literals.clear();
+                    at = self.parameter_child(at);
+                }
+                // The last one, so it belongs to the node that is reached.
                 Segment::CatchAll => below = true,
             }
         }
+        at = self.literal_child(at, &literals);
         let node = &mut self.nodes[at];
         let leaf = if below {
             &mut node.below
@@ -72,73 +108,164 @@ impl Trie {
         }
     }
 
-    /// The best match for a path in normal form.
-    pub(super) fn find(&self, path: &str, method: &Method) -> Option<SpecId> {
-        // The root's own path is the one that ends in a slash.
-        let rest = if path == "/" { "" } else { path };
-        self.find_below(ROOT, rest.as_bytes(), method)
+    /// The best match for a path. What is found holds for its normal form as well; if nothing is found
+    /// for a path that is not in normal form, there may be something for that.
+    ///
+    /// In normal form, a path has the same segments in another spelling, less those that are empty or
+    /// consist of dots. Literals are in normal form, and so is what equals one. What a parameter takes may
+    /// be in any form in which it stays a segment, as long as nothing was passed by that another spelling
+    /// could have equalled: a literal beside the parameter or further up, or the templates of a host
+    /// (`passed`). Otherwise, and for a catch-all, it has to be in normal form.
+    #[inline]
+    pub(super) fn find(&self, path: &str, method: &Method, passed: Passed) -> Option<SpecId> {
+        match path.as_bytes() {
+            // The root's own path is the one that ends in a slash.
+            b"/" => self.nodes[ROOT].here.find(method),
+            path @ [b'/', ..] => self.find_below(ROOT, path, method, passed),
+            _ => None,
+        }
     }
 
     /// `rest` is empty or begins with a slash.
-    fn find_below(&self, at: usize, rest: &[u8], method: &Method) -> Option<SpecId> {
-        let (mut node, mut rest) = (&self.nodes[at], rest);
+    fn find_below(
+        &self,
+        at: usize,
+        rest: &[u8],
+        method: &Method,
+        passed: Passed,
+    ) -> Option<SpecId> {
+        let (mut node, mut rest, mut passed) = (&self.nodes[at], rest, passed);
         while let [_slash, tail @ ..] = rest {
-            let (segment, tail) = tail.split_at(segment_len(tail));
-            let next = match (node.literal(segment), node.parameter) {
-                // The usual case: with one way down, there is nothing to return to.
-                (Some(only), None) | (None, Some(only)) if node.below.is_empty() => only,
-                (literal, parameter) => {
-                    return literal
-                        .and_then(|child| self.find_below(child, tail, method))
-                        .or_else(|| self.find_below(parameter?, tail, method))
-                        .or_else(|| node.below.find(method));
+            // Where there is nothing to return to, the search goes on here. That is the usual case.
+            if let Some((child, below)) = node.literal(rest) {
+                if node.parameter.is_none() && node.below.is_empty() {
+                    (node, rest) = (&self.nodes[child], below);
+                    continue;
                 }
-            };
-            (node, rest) = (&self.nodes[next], tail);
+                if let Some(found) = self.find_below(child, below, method, passed) {
+                    return Some(found);
+                }
+            }
+            if !node.literals.is_empty() {
+                passed = Passed::Something;
+            }
+            if let Some(child) = node.parameter {
+                let (segment, below) = split(tail);
+                let fits = match passed {
+                    Passed::Nothing => !normalize::may_vanish(segment),
+                    Passed::Something => normalize::is_normal_segment(segment),
+                };
+                if fits && node.below.is_empty() {
+                    (node, rest) = (&self.nodes[child], below);
+                    continue;
+                }
+                if fits {
+                    if let Some(found) = self.find_below(child, below, method, passed) {
+                        return Some(found);
+                    }
+                }
+            }
+            let found = node.below.find(method)?;
+            return normalize::are_normal_segments(rest).then_some(found);
         }
         node.here.find(method)
     }
 
-    fn literal_child(&mut self, at: usize, text: &str) -> usize {
-        let next = self.nodes.len();
-        match self.nodes[at].search(text.as_bytes()) {
-            Ok(found) => self.nodes[at].literals[found].1,
+    /// The node below `at` that `text` leads to: no, one or more segments with a slash before each.
+    fn literal_child(&mut self, at: usize, text: &[u8]) -> usize {
+        if text.is_empty() {
+            return at;
+        }
+        match self.nodes[at].search(text) {
+            Ok(found) => {
+                let edge = &self.nodes[at].literals[found];
+                let shared = shared_segments(&edge.text, text);
+                if shared < edge.text.len() {
+                    self.split_edge(at, found, shared);
+                }
+                let child = self.nodes[at].literals[found].child;
+                self.literal_child(child, &text[shared..])
+            }
             Err(place) => {
-                self.nodes[at].literals.insert(place, (text.into(), next));
-                self.nodes.push(Node::default());
-                next
+                let child = self.add(Node::default());
+                self.nodes[at]
+                    .literals
+                    .insert(place, Edge::new(text, child));
+                child
             }
         }
     }
 
+    /// Puts a node onto an edge, behind its first `len` bytes.
+    fn split_edge(&mut self, at: usize, edge: usize, len: usize) {
+        let Edge { text, child, .. } = &self.nodes[at].literals[edge];
+        let (above, below) = (text[..len].to_vec(), Edge::new(&text[len..], *child));
+        let between = self.add(Node {
+            literals: vec![below],
+            ..Node::default()
+        });
+        self.nodes[at].literals[edge] = Edge::new(&above, between);
+    }
+
     fn parameter_child(&mut self, at: usize) -> usize {
-        let next = self.nodes.len();
-        let child = *self.nodes[at].parameter.get_or_insert(next);
-        if child == next {
-            self.nodes.push(Node::default());
+        if let Some(child) = self.nodes[at].parameter {
+            return child;
         }
+        let child = self.add(Node::default());
+        self.nodes[at].parameter = Some(child);
         child
+    }
+
+    fn add(&mut self, node: Node) -> usize {
+        self.nodes.push(node);
+        self.nodes.len() - 1
     }
 }
 
 impl Node {
+    /// Where a path goes on if it begins with one of the literals, and what is left of it.
     #[inline]
-    fn literal(&self, segment: &[u8]) -> Option<usize> {
+    fn literal<'p>(&self, path: &'p [u8]) -> Option<(usize, &'p [u8])> {
         // Most nodes have few children, and comparing for equality beats ordering them there.
         const FEW: usize = 8;
-        let found = if self.literals.len() <= FEW {
-            self.literals
-                .iter()
-                .position(|(text, _)| text.as_bytes() == segment)
+        let head = word(path);
+        if self.literals.len() <= FEW {
+            let mut literals = self.literals.iter();
+            literals.find_map(|edge| edge.follow(path, head))
         } else {
-            self.search(segment).ok()
-        };
-        found.map(|found| self.literals[found].1)
+            let found = self.search(path).ok()?;
+            self.literals[found].follow(path, head)
+        }
     }
 
-    fn search(&self, segment: &[u8]) -> Result<usize, usize> {
+    fn search(&self, path: &[u8]) -> Result<usize, usize> {
+        let first = first_segment(path);
         self.literals
-            .binary_search_by(|(text, _)| cmp_by_len(text.as_bytes(), segment))
+            .binary_search_by(|edge| cmp_by_len(first_segment(&edge.text), first))
+    }
+}
+
+impl Edge {
+    fn new(text: &[u8], child: usize) -> Self {
+        let mask = match text.len() {
+            len @ 0..8 => (1 << (8 * len)) - 1,
+            _ => u64::MAX,
+        };
+        Self {
+            head: word(text) & mask,
+            mask,
+            text: text.into(),
+            child,
+        }
+    }
+
+    #[inline]
+    fn follow<'p>(&self, path: &'p [u8], head: u64) -> Option<(usize, &'p [u8])> {
+        if head & self.mask != self.head {
+            return None;
+        }
+        let rest = path.strip_prefix(&*self.text)?;
+        matches!(rest, [] | [b'/', ..]).then_some((self.child, rest))
     }
 }
 
@@ -161,37 +288,22 @@ pub(super) fn cmp_by_len(a: &[u8], b: &[u8]) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
-/// The length up to the next slash or the end, in words of eight bytes: identifiers are long, and a
-/// byte at a time was a third of the whole look-up.
-fn segment_len(rest: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
-    const SLASHES: u64 = ONES * b'/' as u64;
-
-    let (words, tail) = rest.split_at(rest.len() - rest.len() % 8);
-    for (at, word) in words.chunks_exact(8).enumerate() {
-        let word = u64::from_le_bytes(word.try_into().expect("a chunk of eight bytes"));
-        let zeros = word ^ SLASHES;
-        // The lowest bit set is that of the first zero byte; a borrow spoils higher ones only.
-        let found = zeros.wrapping_sub(ONES) & !zeros & HIGH;
-        if found != 0 {
-            return at * 8 + found.trailing_zeros() as usize / 8;
-        }
-    }
-    let in_tail = tail.iter().position(|&byte| byte == b'/');
-    words.len() + in_tail.unwrap_or(tail.len())
+/// Of a path that begins with a slash.
+fn first_segment(path: &[u8]) -> &[u8] {
+    split(&path[1..]).0
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn a_segment_ends_at_the_first_slash(text in "[a./0]{0,8}[a-z.0\u{80}-\u{ff}]{0,24}/?.{0,20}") {
-            let len = text.find('/').unwrap_or(text.len());
-            prop_assert_eq!(segment_len(text.as_bytes()), len);
+/// How many bytes the segments take with which both begin.
+fn shared_segments(a: &[u8], b: &[u8]) -> usize {
+    let (mut a, mut b, mut shared) = (a, b, 0);
+    while let ([b'/', a_tail @ ..], [b'/', b_tail @ ..]) = (a, b) {
+        let (a_first, a_rest) = split(a_tail);
+        let (b_first, b_rest) = split(b_tail);
+        if a_first != b_first {
+            break;
         }
+        shared += 1 + a_first.len();
+        (a, b) = (a_rest, b_rest);
     }
+    shared
 }

@@ -9,10 +9,10 @@ use http::{Method, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::layer::Setup;
+use super::setup::{Permit, Setup};
 use crate::{
     Body, BoxError,
-    admission::{Engine, Grant, Permit, Waiting},
+    admission::{Grant, Waiting},
     peek::Peek,
 };
 
@@ -36,11 +36,11 @@ pin_project! {
         /// Its turn.
         Queued { turn: Turn<S, R> },
         /// The inner service's readiness, with places in every scope.
-        Readying { grant: Grant<Arc<Engine>>, turn: Turn<S, R> },
+        Readying { grant: Grant<Arc<Setup>>, turn: Turn<S, R> },
         /// The inner service's answer.
-        Calling { #[pin] future: F, permit: Permit, is_connect: bool, setup: Arc<Setup> },
+        Calling { #[pin] future: F, permit: Permit, is_connect: bool },
         /// The beginning of the answer's body.
-        Peeking { peek: P, permit: Permit, setup: Arc<Setup> },
+        Peeking { peek: P, permit: Permit },
         /// Nothing: it was clear from the start.
         Failed { error: BoxError },
         /// Nothing any more.
@@ -50,33 +50,31 @@ pin_project! {
 
 /// What a request needs for as long as it has not gone out.
 struct Turn<S, R> {
-    waiting: Waiting,
+    waiting: Waiting<Arc<Setup>>,
     service: S,
     request: R,
-    setup: Arc<Setup>,
 }
 
 impl<S, R, F, P> ResponseFuture<S, R, F, P> {
-    pub(super) fn queued(waiting: Waiting, service: S, request: R, setup: Arc<Setup>) -> Self {
+    pub(super) fn queued(waiting: Waiting<Arc<Setup>>, service: S, request: R) -> Self {
         Self {
             state: State::Queued {
                 turn: Turn {
                     waiting,
                     service,
                     request,
-                    setup,
                 },
             },
         }
     }
 
-    pub(super) fn calling(future: F, permit: Permit, is_connect: bool, setup: Arc<Setup>) -> Self {
+    #[inline]
+    pub(super) fn calling(future: F, permit: Permit, is_connect: bool) -> Self {
         Self {
             state: State::Calling {
                 future,
                 permit,
                 is_connect,
-                setup,
             },
         }
     }
@@ -101,8 +99,11 @@ where
         loop {
             match state.as_mut().project() {
                 StateProj::Queued { turn } => {
-                    let patience = turn.setup.patience;
-                    let granted = ready!(turn.waiting.poll(cx, &turn.request, patience));
+                    let Turn {
+                        waiting, request, ..
+                    } = turn;
+                    let patience = waiting.keeper().patience;
+                    let granted = ready!(waiting.poll(cx, request, patience));
                     let StateOwned::Queued { turn } = state.as_mut().project_replace(State::Done)
                     else {
                         unreachable!("matched above")
@@ -126,53 +127,61 @@ where
                         state.set(State::Queued { turn });
                         continue;
                     }
-                    let is_connect = turn.request.method() == Method::CONNECT;
-                    let (future, permit) = grant.dispatch(|| turn.service.call(turn.request));
+                    let Turn {
+                        waiting,
+                        mut service,
+                        request,
+                    } = turn;
+                    let is_connect = request.method() == Method::CONNECT;
+                    let setup = Arc::clone(waiting.keeper());
+                    let departure = grant.depart(setup);
+                    let future = service.call(request);
                     state.set(State::Calling {
                         future,
-                        permit,
+                        permit: departure.gone(),
                         is_connect,
-                        setup: turn.setup,
                     });
                 }
                 StateProj::Calling { future, .. } => {
-                    let result = ready!(future.poll(cx)).map_err(Into::into);
+                    let result = ready!(future.poll(cx));
                     // Ends the inner future, and on an error the permit, before anyone hears of it.
                     let StateOwned::Calling {
-                        permit,
+                        mut permit,
                         is_connect,
-                        setup,
                         ..
                     } = state.as_mut().project_replace(State::Done)
                     else {
                         unreachable!("matched above")
                     };
-                    let response = result?.map(Body::new);
-                    let permit = if opens_a_tunnel(is_connect, response.status()) {
-                        permit.until_head()
-                    } else {
-                        permit
+                    let response = match result {
+                        Ok(response) => response,
+                        Err(error) => return Poll::Ready(Err(error.into())),
                     };
-                    match setup.classifier.look(response) {
-                        Ok(response) => return Poll::Ready(Ok(setup.answered(response, permit))),
+                    if opens_a_tunnel(is_connect, response.status()) {
+                        permit.until_head();
+                    }
+                    let classifier = &permit.keeper().classifier;
+                    if !classifier.may_refuse(&response) {
+                        Setup::succeeded(&response, &permit);
+                        let response = response.map(|body| Body::holding(body, permit));
+                        return Poll::Ready(Ok(response));
+                    }
+                    match classifier.look(response.map(Body::new)) {
+                        Ok(response) => return Poll::Ready(Ok(Setup::answered(response, permit))),
                         Err(peek) => {
-                            setup.peeking(&peek, &permit);
-                            state.set(State::Peeking {
-                                peek,
-                                permit,
-                                setup,
-                            });
+                            Setup::peeking(&peek, &permit);
+                            state.set(State::Peeking { peek, permit });
                         }
                     }
                 }
-                StateProj::Peeking { peek, setup, .. } => {
-                    let response = ready!(peek.poll(cx, &setup.classifier));
-                    let StateOwned::Peeking { permit, setup, .. } =
+                StateProj::Peeking { peek, permit } => {
+                    let response = ready!(peek.poll(cx, &permit.keeper().classifier));
+                    let StateOwned::Peeking { permit, .. } =
                         state.as_mut().project_replace(State::Done)
                     else {
                         unreachable!("matched above")
                     };
-                    return Poll::Ready(Ok(setup.answered(response, permit)));
+                    return Poll::Ready(Ok(Setup::answered(response, permit)));
                 }
                 StateProj::Failed { .. } => {
                     let StateOwned::Failed { error } = state.as_mut().project_replace(State::Done)

@@ -1,92 +1,11 @@
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use http::Response;
-use tokio::time::Instant;
 use tower_layer::Layer;
 
-use super::{Concurrency, Rps, service::Limit};
+use super::{Concurrency, Rps, service::Limit, setup::Setup};
 use crate::{
-    Body,
-    admission::{Engine, Handle, Patience, Permit, ReadyAt},
-    bucket::Face,
-    endpoints::Endpoints,
-    peek::{Classifier, Peek},
-    signal::{Classify, Signal},
+    admission::Handle, bucket::Face, endpoints::Endpoints, peek::Classifier, signal::Classify,
 };
-
-/// What the layers and services of all faces have: the engine with a choice of what it enforces, and
-/// the layer's settings.
-#[derive(Clone, Debug)]
-pub(super) struct Setup {
-    pub(super) engine: Arc<Engine>,
-    pub(super) patience: Patience,
-    pub(super) classifier: Classifier,
-}
-
-impl Setup {
-    pub(super) fn new(endpoints: &Endpoints, face: Face) -> Self {
-        Self {
-            engine: Arc::new(Engine::new(endpoints, face)),
-            patience: Patience::default(),
-            classifier: Classifier::default(),
-        }
-    }
-
-    /// Hears of every answer once, when it is known what it means: a refusal has a [`Signal`] among
-    /// its extensions now. The engine learns, and the body takes what is left of the permit.
-    pub(super) fn answered<B>(
-        &self,
-        mut response: Response<Body<B>>,
-        permit: Permit,
-    ) -> Response<Body<B>>
-    where
-        B: http_body::Body,
-    {
-        if let Some(signal) = response.extensions().get::<Signal>() {
-            let now = Instant::now();
-            let below = response.extensions().get::<ReadyAt>().copied();
-            let asked = signal.retry_after().and(below);
-            if let Some(ReadyAt(Some(below))) = asked {
-                // Pauses of one delay have a jitter each. What is let through here while the layer
-                // below still pauses would hold a permit there.
-                let delay = below.saturating_duration_since(now);
-                if !delay.is_zero() {
-                    permit.asked_to_wait(delay);
-                }
-            }
-            if let Some(ReadyAt(ready)) = permit.refused(signal) {
-                let bearable = |opens: &Instant| {
-                    let wait = opens.saturating_duration_since(now);
-                    self.patience.allows(wait)
-                };
-                let mut ready = ready.filter(bearable);
-                // In a stack, whoever keeps the retry longest is right.
-                if let Some(ReadyAt(below)) = below {
-                    ready = ready.zip(below).map(|(opens, below)| opens.max(below));
-                }
-                response.extensions_mut().insert(ReadyAt(ready));
-            }
-        } else if !response.status().is_server_error() {
-            // A server that has failed says nothing about its limits. One that says that the
-            // request was wrong has let it through.
-            permit.succeeded(self.classifier.quota(&response).as_ref());
-        }
-        response.map(|body| body.holding(permit))
-    }
-
-    /// The head of an answer is there, and what it means will be known when its body has been peeked.
-    /// A delay that it names is news already.
-    pub(super) fn peeking<B: http_body::Body>(&self, peek: &Peek<B>, permit: &Permit) {
-        let delay = peek.head().and_then(|head| self.classifier.delay(head));
-        if let Some(delay) = delay {
-            permit.asked_to_wait(delay);
-        }
-    }
-
-    pub(super) fn limit<S>(&self, inner: S) -> Limit<S> {
-        Limit::new(inner, Arc::new(self.clone()))
-    }
-}
 
 /// The builder of what all faces have, and their handle.
 macro_rules! builder {
@@ -193,7 +112,7 @@ macro_rules! face {
             type Service = $Service<S>;
 
             fn layer(&self, inner: S) -> Self::Service {
-                $Service::new(self.setup.limit(inner))
+                $Service::new(Limit::new(inner, &self.setup))
             }
         }
     };

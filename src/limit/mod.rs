@@ -51,8 +51,10 @@
 mod future;
 mod layer;
 mod service;
+mod setup;
 mod throttle;
 
+pub(crate) use self::setup::Permit;
 pub use self::{
     future::ResponseFuture,
     layer::{ConcurrencyLayer, RpsLayer},

@@ -6,7 +6,7 @@ use std::{
 use http::{Method, Request, Response};
 use tower_service::Service;
 
-use super::{ResponseFuture, layer::Setup};
+use super::{ResponseFuture, setup::Setup};
 use crate::{Body, BoxError, admission::Waiting, peek::Peek};
 
 /// What the three faces have in common: an inner service and the setup of its layer.
@@ -19,8 +19,11 @@ pub(super) struct Limit<S> {
 }
 
 impl<S> Limit<S> {
-    pub(super) fn new(inner: S, setup: Arc<Setup>) -> Self {
-        Self { inner, setup }
+    pub(super) fn new(inner: S, setup: &Setup) -> Self {
+        Self {
+            inner,
+            setup: Arc::new(setup.clone()),
+        }
     }
 }
 
@@ -42,16 +45,17 @@ where
         match self.setup.engine.admit(&request) {
             Ok(Some(grant)) => {
                 let is_connect = request.method() == Method::CONNECT;
-                let (future, permit) = grant.dispatch(|| self.inner.call(request));
-                ResponseFuture::calling(future, permit, is_connect, Arc::clone(&self.setup))
+                let setup = Arc::clone(&self.setup);
+                let departure = grant.depart(setup);
+                let future = self.inner.call(request);
+                ResponseFuture::calling(future, departure.gone(), is_connect)
             }
             Ok(None) => {
                 // The readied instance may have reserved something below. It must not be held while
                 // waiting, and only a call or its drop gives that back; a clone has reserved nothing.
-                let waiting = Waiting::new(Arc::clone(&self.setup.engine));
+                let waiting = Waiting::new(Arc::clone(&self.setup));
                 self.inner = self.inner.clone();
-                let setup = Arc::clone(&self.setup);
-                ResponseFuture::queued(waiting, self.inner.clone(), request, setup)
+                ResponseFuture::queued(waiting, self.inner.clone(), request)
             }
             Err(error) => {
                 // Here, too, the readied instance is not called.

@@ -12,11 +12,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{
-    ResponseFuture,
-    layer::{Setup, builder},
-    service::Limit,
-};
+use super::{ResponseFuture, layer::builder, service::Limit, setup::Setup};
 use crate::{
     Body, BoxError,
     admission::Handle,
@@ -110,7 +106,7 @@ impl<S> Layer<S> for ThrottleLayer {
     type Service = Throttle<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let limit = self.setup.limit(inner);
+        let limit = Limit::new(inner, &self.setup);
         let kind = match &self.retry {
             Some(retry) => Kind::Retried(retry.joint(limit)),
             None => Kind::Once(limit),

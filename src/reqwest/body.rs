@@ -53,7 +53,7 @@ where
 
 /// A body that is `Sync`, as reqwest wants them. Those of axum and tonic are not.
 ///
-/// To poll it takes no lock, since whoever polls has it for himself.
+/// Polling takes no lock, as whoever polls has the only reference.
 struct Shared<B>(Mutex<Pin<Box<B>>>);
 
 impl<B: Body> Body for Shared<B> {

@@ -317,6 +317,9 @@ where
                     let result = ready!(future.poll(cx)).map_err(Into::into);
                     this.stage.set(Stage::Done);
                     let response = result?.map(Body::new);
+                    if !this.classifier.may_refuse(&response) {
+                        return Poll::Ready(Ok(response));
+                    }
                     match this.classifier.look(response) {
                         Ok(response) => return Poll::Ready(Ok(response)),
                         Err(peek) => this.stage.set(Stage::Peeking { peek }),

@@ -90,7 +90,16 @@ impl Classify for Profile {
     fn quota(&self, answer: &Answer<'_>) -> Option<QuotaReport> {
         let seen = self.look(answer.headers());
         // Most answers have none of these headers, and then nothing else is looked at.
-        if seen == Seen::default() || is_cached(answer.headers()) {
+        if seen == Seen::default() {
+            return None;
+        }
+        self.report(answer, seen)
+    }
+}
+
+impl Profile {
+    fn report(self, answer: &Answer<'_>, seen: Seen) -> Option<QuotaReport> {
+        if is_cached(answer.headers()) {
             return None;
         }
         let mut report = self.ask(answer, seen, Buckets::report).unwrap_or_default();
@@ -117,7 +126,12 @@ struct Seen {
 
 impl Profile {
     /// Whether an answer of this status can be a refusal; whether it is may be for its body to say.
-    fn may_refuse(self, status: StatusCode) -> bool {
+    #[inline]
+    pub(crate) fn may_refuse(self, status: StatusCode) -> bool {
+        // As nearly all answers can be told.
+        if status.as_u16() < 400 {
+            return false;
+        }
         match status {
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::SERVICE_UNAVAILABLE

@@ -1,55 +1,322 @@
-//! What one uncontended call costs over the bare service: ours beside the peers, interleaved.
+//! What a call costs that does not wait: ours beside the peers, in one process and in turns, row by row
+//! as the project's targets are written.
+//!
+//! Only ratios are worth comparing. A row that misses its target says so; it is not an error.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{process::Command, sync::Barrier, thread, time::Duration};
 
-use http::Request;
-use peers::{Bare, Body, Contestant, Governed, call, interleaved, request};
-use tower::{Layer, Service, ServiceBuilder};
-use tower_throttle::{ConcurrencyLayer, Endpoints, Quota, RpsLayer, ThrottleLayer};
+use peers::{
+    Bare, Body, Contestant, Governed, PATH, call, call_leaky, endpoints, interleaved, leaky_bucket,
+    plenty, request, tower_stack,
+};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower_resilience_bulkhead::BulkheadLayer;
+use tower_resilience_ratelimiter::{RateLimiterLayer, WindowType};
+use tower_throttle::{BoxError, ConcurrencyLayer, Endpoints, Quota, RpsLayer, ThrottleLayer};
 
-const CALLS: usize = 20_000;
+/// Calls between two looks at the clock. Short turns, so that a disturbance hits few of them.
+const CALLS: usize = 500;
+const ROUNDS: usize = 1501;
+const THREADED_CALLS: usize = 20_000;
+const THREADED_ROUNDS: usize = 15;
 
-fn calls<S: Service<Request<Body>>>(service: &mut S) {
-    let request = request("http://api.example.com/v1/text-to-speech/voice");
+const PATHS: [&str; 4] = [
+    PATH,
+    "http://api.example.com/v1/speech-to-speech/21m00Tcm4TlvDq8ikWAM",
+    "http://api.example.com/v1/sound-generation",
+    "http://api.example.com/v1/voices/21m00Tcm4TlvDq8ikWAM",
+];
+
+fn main() {
+    // As the test runner calls benches: this is nothing to be tested.
+    if std::env::args().any(|arg| arg == "--test") {
+        return;
+    }
+    println!("Costs of a call over the bare service, as multiples of a peer's. Less is better.\n");
+    rate();
+    concurrency();
+    both();
+    retry();
+    threads();
+    route_tables();
+    million_keys();
+    let memory = Command::new(env!("CARGO_BIN_EXE_memory")).status();
+    if !memory.is_ok_and(|status| status.success()) {
+        println!("what is allocated could not be measured");
+    }
+}
+
+/// Calls in one go.
+fn calls<S: Service<http::Request<Body>>>(service: &mut S) {
+    let request = request(PATH);
     for _ in 0..CALLS {
         call(service, request.clone());
     }
 }
 
-fn main() {
-    let n = 1_000_000;
-    let endpoints = Endpoints::new().route(
-        "POST /v1/text-to-speech/{voice_id}",
-        Quota::per(n, Duration::from_millis(100)).concurrency(1000),
-    );
-    let plenty = NonZeroU32::new(n * 1000).expect("positive");
-    let mut bare = Bare;
-    let mut governor = Governed::new(Bare, plenty);
-    let mut both = ServiceBuilder::new()
-        .layer(tower::limit::ConcurrencyLimitLayer::new(1000))
-        .service(Governed::new(Bare, plenty));
-    let mut tower_concurrency = tower::limit::ConcurrencyLimitLayer::new(1000).layer(Bare);
-    let mut rps = RpsLayer::new(endpoints.clone()).layer(Bare);
-    let mut concurrency = ConcurrencyLayer::new(endpoints.clone()).layer(Bare);
-    let mut throttle = ThrottleLayer::new(endpoints).layer(Bare);
-    let mut contestants: Vec<Contestant<'_>> = vec![
-        ("bare", Box::new(|| calls(&mut bare))),
-        ("governor, keyed by path", Box::new(|| calls(&mut governor))),
-        (
-            "tower concurrency",
-            Box::new(|| calls(&mut tower_concurrency)),
-        ),
-        (
-            "governor + tower concurrency",
-            Box::new(|| calls(&mut both)),
-        ),
-        ("RpsLayer", Box::new(|| calls(&mut rps))),
-        ("ConcurrencyLayer", Box::new(|| calls(&mut concurrency))),
-        ("ThrottleLayer", Box::new(|| calls(&mut throttle))),
-    ];
-    let times = interleaved(101, &mut contestants);
-    for ((name, _), time) in contestants.iter().zip(&times) {
-        let over = time.saturating_sub(times[0]).as_secs_f64() * 1e9 / CALLS as f64;
-        println!("{name:32} {over:7.1} ns a call over the bare service");
+/// The costs over the first contestant, which is the bare service.
+struct Costs(Vec<(String, f64)>);
+
+impl Costs {
+    fn of(mut contestants: Vec<Contestant<'_>>) -> Self {
+        let times = interleaved(ROUNDS, &mut contestants);
+        let over = |time: &Duration| time.as_secs_f64() - times[0].as_secs_f64();
+        let names = contestants.iter().map(|(name, _)| (*name).to_owned());
+        Self(names.zip(times.iter().map(over)).collect())
     }
+
+    fn cost(&self, name: &str) -> f64 {
+        let (_, cost) = self.0.iter().find(|(of, _)| of == name).expect("its name");
+        *cost
+    }
+
+    /// One line for each peer, and whether the target in multiples of one of them is met.
+    fn print(&self, ours: &str, target: Option<(&str, f64)>) {
+        println!("{ours}");
+        for (peer, cost) in &self.0[1..] {
+            if std::env::var("ABS").is_ok() { println!("     {peer} {:.1} ns", cost*1e9/CALLS as f64); }
+            if peer != ours {
+                let ratio = self.cost(ours) / cost;
+                let verdict = match target {
+                    Some((of, target)) if of == peer => verdict(ratio, target),
+                    _ => String::new(),
+                };
+                println!("  {ratio:6.2} times {peer:48} {verdict}");
+            }
+        }
+        println!();
+    }
+}
+
+fn verdict(ratio: f64, target: f64) -> String {
+    let met = if ratio <= target { "met" } else { "NOT MET" };
+    format!("target {target}: {met}")
+}
+
+const GOVERNOR: &str = "governor, keyed by path";
+const TOWER: &str = "tower concurrency limit";
+
+fn rate() {
+    let mut bare = Bare;
+    let mut governor = Governed::new(Bare, plenty());
+    let leaky = leaky_bucket();
+    let leaky_calls = || {
+        let request = request(PATH);
+        for _ in 0..CALLS {
+            call_leaky(&leaky, &mut Bare, request.clone());
+        }
+    };
+    let limiter = |window| {
+        RateLimiterLayer::builder()
+            .limit_for_period(1_000_000)
+            .refresh_period(Duration::from_millis(100))
+            .window_type(window)
+            .build()
+            .expect("a valid configuration")
+            .layer(Bare)
+    };
+    let mut fixed = limiter(WindowType::Fixed);
+    let mut sliding = limiter(WindowType::SlidingLog);
+    let mut ours = RpsLayer::new(endpoints()).layer(Bare);
+    Costs::of(vec![
+        ("bare", Box::new(|| calls(&mut bare))),
+        (GOVERNOR, Box::new(|| calls(&mut governor))),
+        ("leaky-bucket, no key", Box::new(leaky_calls)),
+        ("tower-resilience, fixed window, no key", Box::new(|| calls(&mut fixed))),
+        ("tower-resilience, sliding log, no key", Box::new(|| calls(&mut sliding))),
+        ("RpsLayer", Box::new(|| calls(&mut ours))),
+    ])
+    .print("RpsLayer", Some((GOVERNOR, 1.1)));
+}
+
+fn concurrency() {
+    let mut bare = Bare;
+    let mut tower = tower::limit::ConcurrencyLimitLayer::new(1000).layer(Bare);
+    let mut bulkhead = BulkheadLayer::builder()
+        .max_concurrent_calls(1000)
+        .build()
+        .expect("a valid configuration")
+        .layer(Bare);
+    let mut ours = ConcurrencyLayer::new(endpoints()).layer(Bare);
+    Costs::of(vec![
+        ("bare", Box::new(|| calls(&mut bare))),
+        (TOWER, Box::new(|| calls(&mut tower))),
+        ("tower-resilience bulkhead", Box::new(|| calls(&mut bulkhead))),
+        ("ConcurrencyLayer", Box::new(|| calls(&mut ours))),
+    ])
+    .print("ConcurrencyLayer", None);
+}
+
+fn both() {
+    const BOTH: &str = "governor, keyed by path, and tower concurrency limit";
+    let mut bare = Bare;
+    let mut peers = ServiceBuilder::new()
+        .layer(tower::limit::ConcurrencyLimitLayer::new(1000))
+        .service(Governed::new(Bare, plenty()));
+    let mut ours = ThrottleLayer::new(endpoints()).without_retry().layer(Bare);
+    Costs::of(vec![
+        ("bare", Box::new(|| calls(&mut bare))),
+        (BOTH, Box::new(|| calls(&mut peers))),
+        ("ThrottleLayer without retry", Box::new(|| calls(&mut ours))),
+    ])
+    .print("ThrottleLayer without retry", Some((BOTH, 1.0)));
+}
+
+/// tower's stack needs a worker, so that all of these are awaited on a runtime.
+fn retry() {
+    const STACK: &str = "tower: retry > buffer > concurrency > rate";
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let tower = runtime.block_on(async { tower_stack(Bare) });
+    let ours = ThrottleLayer::new(endpoints()).layer(Bare);
+    let costs = Costs::of(vec![
+        ("bare", Box::new(|| runtime.block_on(awaited_calls(Bare)))),
+        (STACK, Box::new(|| runtime.block_on(awaited_calls(tower.clone())))),
+        ("ThrottleLayer", Box::new(|| runtime.block_on(awaited_calls(ours.clone())))),
+    ]);
+    costs.print("ThrottleLayer", Some((STACK, 0.25)));
+}
+
+async fn awaited_calls<S>(mut service: S)
+where
+    S: Service<http::Request<Body>>,
+    S::Error: std::fmt::Debug,
+{
+    let request = request(PATH);
+    for _ in 0..CALLS {
+        let ready = service.ready().await.expect("it gets ready");
+        ready.call(request.clone()).await.expect("it answers");
+    }
+}
+
+/// Threads that do nothing but call.
+fn threads() {
+    println!("The same with several threads, which do nothing but call");
+    println!("  {:46} {:>10} {:>10} {:>10}", "", "1 thread", "2 threads", "4 threads");
+    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+    for threads in [1, 2, 4] {
+        for (keys, paths) in [("one key", [PATH; 4]), ("a key for each", PATHS)] {
+            let bare = tower::util::MapErr::new(Bare, BoxError::from);
+            let governor = tower::util::MapErr::new(Governed::new(Bare, plenty()), BoxError::from);
+            let both = ServiceBuilder::new()
+                .layer(tower::limit::ConcurrencyLimitLayer::new(1000))
+                .service(governor.clone());
+            let rps = RpsLayer::new(endpoints()).layer(Bare);
+            let throttle = ThrottleLayer::new(endpoints()).without_retry().layer(Bare);
+            let mut contestants: Vec<Contestant<'_>> = vec![
+                ("bare", Box::new(|| on_threads(&bare, &paths[..threads]))),
+                ("governor", Box::new(|| on_threads(&governor, &paths[..threads]))),
+                ("both", Box::new(|| on_threads(&both, &paths[..threads]))),
+                ("RpsLayer", Box::new(|| on_threads(&rps, &paths[..threads]))),
+                ("Throttle", Box::new(|| on_threads(&throttle, &paths[..threads]))),
+            ];
+            let times = interleaved(THREADED_ROUNDS, &mut contestants);
+            let over = |at: usize| times[at].as_secs_f64() - times[0].as_secs_f64();
+            for (name, ratio) in [
+                ("RpsLayer to governor", over(3) / over(1)),
+                ("ThrottleLayer without retry to both", over(4) / over(2)),
+            ] {
+                let name = format!("{name}, {keys}");
+                let cell = format!("{ratio:.2}");
+                match rows.iter_mut().find(|(row, _)| *row == name) {
+                    Some((_, cells)) => cells.push(cell),
+                    None => rows.push((name, vec![cell])),
+                }
+            }
+        }
+    }
+    rows.sort();
+    for (name, cells) in rows {
+        println!("  {name:46} {:>10} {:>10} {:>10}", cells[0], cells[1], cells[2]);
+    }
+    println!();
+}
+
+/// All threads make their calls at the same time, each to its path.
+fn on_threads<S>(service: &S, paths: &[&'static str])
+where
+    S: Service<http::Request<Body>, Error = BoxError> + Clone + Send,
+{
+    let barrier = Barrier::new(paths.len());
+    thread::scope(|scope| {
+        for path in paths {
+            let (barrier, mut service) = (&barrier, service.clone());
+            scope.spawn(move || {
+                let request = request(path);
+                barrier.wait();
+                for _ in 0..THREADED_CALLS {
+                    call(&mut service, request.clone());
+                }
+            });
+        }
+    });
+}
+
+fn route_tables() {
+    let quota = || Quota::per(1000, Duration::from_micros(50));
+    let table = |templates: usize| {
+        let others = (1..templates).fold(Endpoints::new(), |endpoints, index| {
+            endpoints.route(&format!("POST /v1/resource-{index}/{{id}}"), quota())
+        });
+        let endpoints = others.route("POST /v1/text-to-speech/{voice_id}", quota());
+        RpsLayer::new(endpoints).layer(Bare)
+    };
+    let mut bare = Bare;
+    let mut governor = Governed::new(Bare, plenty());
+    let (mut one, mut ten, mut thousand) = (table(1), table(10), table(1000));
+    let mut by_path = RpsLayer::new(Endpoints::new().each_other_path(quota())).layer(Bare);
+    let costs = Costs::of(vec![
+        ("bare", Box::new(|| calls(&mut bare))),
+        (GOVERNOR, Box::new(|| calls(&mut governor))),
+        ("1 template", Box::new(|| calls(&mut one))),
+        ("10 templates", Box::new(|| calls(&mut ten))),
+        ("1 000 templates", Box::new(|| calls(&mut thousand))),
+        ("each path by itself", Box::new(|| calls(&mut by_path))),
+    ]);
+    println!("RpsLayer to {GOVERNOR}, by the size of the route table");
+    for (name, cost) in &costs.0[2..] {
+        println!("  {:6.2} times with {name}", cost / costs.cost(GOVERNOR));
+    }
+    println!();
+}
+
+fn million_keys() {
+    const MANY: usize = 1_000_000;
+    const FEW: usize = 10;
+    const LOOK_UPS: usize = 200_000;
+    let endpoints = || Endpoints::new().each_other_path(Quota::per_minute(1_000_000));
+    let requests = |keys: usize| {
+        let path = |index| format!("http://api.example.com/v1/items/{index:07}");
+        // Far apart from one to the next, so that a cache does not find them.
+        (0..LOOK_UPS).map(move |index| request(&path(index * 7919 % keys)))
+    };
+    let few = RpsLayer::new(endpoints()).layer(Bare);
+    let many = RpsLayer::new(endpoints()).layer(Bare);
+    {
+        let mut many = many.clone();
+        for index in 0..MANY {
+            call(&mut many, request(&format!("http://api.example.com/v1/items/{index:07}")));
+        }
+    }
+    let run = |mut service: tower_throttle::Rps<Bare>, keys: usize| {
+        let requests: Vec<_> = requests(keys).collect();
+        let start = tokio::time::Instant::now();
+        for request in requests {
+            call(&mut service, request);
+        }
+        start.elapsed()
+    };
+    // The paths of both are made anew for each round, and with them their place in memory.
+    let mut differences: Vec<_> = (0..7)
+        .map(|_| {
+            let among_few = run(few.clone(), FEW);
+            run(many.clone(), MANY).as_secs_f64() - among_few.as_secs_f64()
+        })
+        .collect();
+    differences.sort_by(f64::total_cmp);
+    let more = differences[differences.len() / 2] * 1e9 / LOOK_UPS as f64;
+    println!("A look-up among a million keys");
+    println!("  {more:6.0} ns more than among ten {:34} {}\n", "", verdict(more, 500.0));
 }

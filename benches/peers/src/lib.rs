@@ -19,7 +19,13 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
 use tokio::time::Instant;
-use tower::Service;
+use tower::{
+    BoxError, Service, ServiceBuilder,
+    buffer::BufferLayer,
+    limit::{ConcurrencyLimitLayer, RateLimitLayer},
+    retry::RetryLayer,
+};
+use tower_throttle::Endpoints;
 
 /// The body of every request.
 pub type Body = Full<Bytes>;
@@ -76,6 +82,71 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for Governed<S> {
     }
 }
 
+/// leaky-bucket, with more in it than anybody takes. It has no keys.
+pub fn leaky_bucket() -> leaky_bucket::RateLimiter {
+    leaky_bucket::RateLimiter::builder()
+        .initial(1_000_000_000)
+        .max(1_000_000_000)
+        .refill(1_000_000)
+        .interval(Duration::from_millis(100))
+        .build()
+}
+
+/// What tower itself has for this: `retry > buffer > concurrency > rate`, top to bottom. To be called on a
+/// runtime, where it starts its worker.
+pub fn tower_stack(
+    inner: Bare,
+) -> impl Service<Request<Body>, Response = Response<Empty<Bytes>>, Error = BoxError> + Clone {
+    ServiceBuilder::new()
+        .layer(RetryLayer::new(OnFailure { left: 2 }))
+        .layer(BufferLayer::new(1024))
+        .layer(ConcurrencyLimitLayer::new(1000))
+        .layer(RateLimitLayer::new(1_000_000, Duration::from_millis(100)))
+        .service(inner)
+}
+
+/// Retries server errors and 429s, a few times, at once.
+#[derive(Clone)]
+struct OnFailure {
+    left: u32,
+}
+
+impl<A, E> tower::retry::Policy<Request<Body>, Response<A>, E> for OnFailure {
+    type Future = Ready<()>;
+
+    fn retry(
+        &mut self,
+        _: &mut Request<Body>,
+        result: &mut Result<Response<A>, E>,
+    ) -> Option<Ready<()>> {
+        let failed = result.as_ref().map_or(true, |response| {
+            response.status().is_server_error() || response.status() == 429
+        });
+        self.left = self.left.checked_sub(1).filter(|_| failed)?;
+        Some(ready(()))
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        Some(request.clone())
+    }
+}
+
+/// More per second than anybody uses.
+pub fn plenty() -> NonZeroU32 {
+    NonZeroU32::new(1_000_000_000).expect("positive")
+}
+
+/// Some endpoints of an API, with more of everything than anybody uses.
+pub fn endpoints() -> Endpoints {
+    let quota = || tower_throttle::Quota::per(1000, Duration::from_micros(50)).concurrency(1000);
+    Endpoints::new()
+        .route("POST /v1/text-to-speech/{voice_id}", quota())
+        .route("POST /v1/speech-to-speech/{voice_id}", quota())
+        .route("POST /v1/sound-generation", quota())
+        .route("GET /v1/voices/{voice_id}", quota())
+        .each_other_path(quota())
+}
+
 /// A request with five headers.
 pub fn request(path: &str) -> Request<Body> {
     Request::post(path)
@@ -88,11 +159,28 @@ pub fn request(path: &str) -> Request<Body> {
         .expect("the path is a URI")
 }
 
+/// The path of most requests.
+pub const PATH: &str = "http://api.example.com/v1/text-to-speech/21m00Tcm4TlvDq8ikWAM";
+
 /// Readies the service and calls it; it has to answer at once.
 pub fn call<S: Service<Request<Body>>>(service: &mut S, request: Request<Body>) {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(service.poll_ready(&mut cx).is_ready());
     let mut future = pin!(service.call(request));
+    assert!(future.as_mut().poll(&mut cx).is_ready(), "it had to wait");
+}
+
+/// The same with leaky-bucket before the service, as its users write it.
+pub fn call_leaky(
+    limiter: &leaky_bucket::RateLimiter,
+    service: &mut Bare,
+    request: Request<Body>,
+) {
+    let mut future = pin!(async move {
+        limiter.acquire_one().await;
+        service.call(request).await
+    });
+    let mut cx = Context::from_waker(Waker::noop());
     assert!(future.as_mut().poll(&mut cx).is_ready(), "it had to wait");
 }
 

@@ -24,6 +24,24 @@ fn the_spelling_of_a_path_does_not_matter() {
 }
 
 #[test]
+fn a_literal_in_another_spelling_comes_before_a_parameter() {
+    let routes = routes(&["/{x}/{y}", "/at/by", "/{x}/{y}/c"]);
+    for path in ["/at/by", "/at/b%79", "/a%74/by", "/a%74/%62y", "/at/b%79/"] {
+        assert_found(&routes, path, "/at/by");
+    }
+    assert_found(&routes, "/at/b%78", "/{x}/{y}");
+    assert_found(&routes, "/at/~%2F/c", "/{x}/{y}/c");
+}
+
+#[test]
+fn a_host_s_literal_in_another_spelling_comes_before_a_parameter() {
+    let routes = routes(&["/{x}/{y}", "h/{x}/by", "h:80/at/{x}"]);
+    assert_found(&routes, "http://h/a%74/by", "h:80/at/{x}");
+    assert_found(&routes, "http://h/c/b%79", "h/{x}/by");
+    assert_found(&routes, "http://h/c/b%78", "/{x}/{y}");
+}
+
+#[test]
 fn a_catch_all_needs_something_to_catch() {
     let routes = routes(&["/v1/{*rest}", "/{*rest}"]);
     assert_found(&routes, "/v1/a/b", "/v1/{*rest}");

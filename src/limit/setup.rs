@@ -1,0 +1,108 @@
+use std::sync::Arc;
+
+use http::Response;
+use tokio::time::Instant;
+
+use crate::{
+    Body,
+    admission::{self, Engine, Keeper, Patience, ReadyAt},
+    bucket::Face,
+    endpoints::Endpoints,
+    peek::{Classifier, Peek},
+    signal::Signal,
+};
+
+/// What the layers and services of all faces have: the engine with a choice of what it enforces, and
+/// the layer's settings.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(super) engine: Arc<Engine>,
+    pub(super) patience: Patience,
+    pub(super) classifier: Classifier,
+}
+
+/// One pointer for all that a request needs until its body has ended.
+impl Keeper for Arc<Setup> {
+    #[inline]
+    fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+pub(crate) type Permit = admission::Permit<Arc<Setup>>;
+
+impl Setup {
+    pub(super) fn new(endpoints: &Endpoints, face: Face) -> Self {
+        Self {
+            engine: Arc::new(Engine::new(endpoints, face)),
+            patience: Patience::default(),
+            classifier: Classifier::default(),
+        }
+    }
+
+    /// Hears of every answer that may be a refusal once, when it is known what it means: a refusal has a
+    /// [`Signal`] among its extensions now. The engine learns, and the body takes what is left of the
+    /// permit.
+    pub(super) fn answered<B>(mut response: Response<Body<B>>, permit: Permit) -> Response<Body<B>>
+    where
+        B: http_body::Body,
+    {
+        let setup = permit.keeper();
+        if response.extensions().get::<Signal>().is_some() {
+            setup.refused(&mut response, &permit);
+        } else {
+            Self::succeeded(&response, &permit);
+        }
+        response.map(|body| body.and_hold(permit))
+    }
+
+    /// Hears of every other answer.
+    #[inline]
+    pub(super) fn succeeded<B>(response: &Response<B>, permit: &Permit) {
+        // A server that has failed says nothing about its limits. One that says that the
+        // request was wrong has let it through.
+        if !response.status().is_server_error() {
+            let quota = permit.keeper().classifier.quota(response);
+            permit.succeeded(quota.as_ref());
+        }
+    }
+
+    fn refused<B>(&self, response: &mut Response<B>, permit: &Permit) {
+        let Some(signal) = response.extensions().get::<Signal>() else {
+            return;
+        };
+        let now = Instant::now();
+        let below = response.extensions().get::<ReadyAt>().copied();
+        let asked = signal.retry_after().and(below);
+        if let Some(ReadyAt(Some(below))) = asked {
+            // Pauses of one delay have a jitter each. What is let through here while the layer
+            // below still pauses would hold a permit there.
+            let delay = below.saturating_duration_since(now);
+            if !delay.is_zero() {
+                permit.asked_to_wait(delay);
+            }
+        }
+        if let Some(ReadyAt(ready)) = permit.refused(signal) {
+            let bearable = |opens: &Instant| {
+                let wait = opens.saturating_duration_since(now);
+                self.patience.allows(wait)
+            };
+            let mut ready = ready.filter(bearable);
+            // In a stack, whoever keeps the retry longest is right.
+            if let Some(ReadyAt(below)) = below {
+                ready = ready.zip(below).map(|(opens, below)| opens.max(below));
+            }
+            response.extensions_mut().insert(ReadyAt(ready));
+        }
+    }
+
+    /// The head of an answer is there, and what it means will be known when its body has been peeked.
+    /// A delay that it names is news already.
+    pub(super) fn peeking<B: http_body::Body>(peek: &Peek<B>, permit: &Permit) {
+        let classifier = &permit.keeper().classifier;
+        let delay = peek.head().and_then(|head| classifier.delay(head));
+        if let Some(delay) = delay {
+            permit.asked_to_wait(delay);
+        }
+    }
+}
