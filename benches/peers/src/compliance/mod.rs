@@ -27,10 +27,10 @@ use figures::Figures;
 
 /// Runs everything. What needs real time can be left out.
 pub fn run(real_time: bool) -> Figures {
-    // Clocks and draws belong to a thread, so what takes longest can go on at the same time. What goes by
-    // real time mostly waits.
+    // By itself: there it matters who has the processor.
+    let real_time = real_time.then(scenarios::real_time::run);
+    // Virtual clocks and draws belong to a thread, so what takes longest can go on at the same time.
     thread::scope(|scope| {
-        let real_time = real_time.then(|| scope.spawn(scenarios::real_time::run));
         let judged = scope.spawn(scenarios::judged::run);
         let sent_again = scope.spawn(scenarios::sent_again::run);
         let order = scope.spawn(scenarios::order::run);
@@ -49,7 +49,7 @@ pub fn run(real_time: bool) -> Figures {
             order: finished(order),
             polls: finished(polls),
             learned: finished(learned),
-            real_time: real_time.map(finished),
+            real_time,
         };
         figures.targets = targets::targets(&figures);
         figures

@@ -120,6 +120,13 @@ fn row(out: &mut String, client: &Client, figures: &Figures) {
     });
     let polls = crowd.and_then(|crowd| crowd.polls);
     let order = figures.order.iter().find(|row| is_it(&row.client));
+    let mut overtaken = order.map_or(String::new(), |row| share(row.overtaken));
+    // Under the paused clock nobody wakes out of order.
+    let mut real_time = figures.real_time.iter().flatten();
+    let really = real_time.find(|row| is_it(&row.client));
+    if let Some(really) = really.filter(|row| row.overtaken >= 0.01) {
+        let _ = write!(overtaken, ", *{}*", share(really.overtaken));
+    }
     let mut streams = figures.streams.iter();
     let streams = streams.find(|row| row.client == client.streams);
     let _ = writeln!(
@@ -130,7 +137,7 @@ fn row(out: &mut String, client: &Client, figures: &Figures) {
         judged(judged::TTS).utilisation.unwrap_or_default() * 100.0,
         judged(judged::SHAKY).refused.median,
         polls.map_or(String::new(), |polls| format!("{polls:.1}")),
-        order.map_or(String::new(), |row| share(row.overtaken)),
+        overtaken,
         streams.map_or(0, |row| row.most_in_flight),
     );
 }
