@@ -79,7 +79,7 @@ impl<B: http_body::Body> Body<B> {
         }
     }
 
-    /// A body that holds the permit from the start.
+    /// A body that holds what is left of the permit after the head.
     #[inline]
     pub(crate) fn holding(body: B, permit: Permit) -> Self {
         Self::new(body).and_hold(permit)

@@ -19,7 +19,7 @@ use crate::{
     bucket::Face,
     endpoints::Endpoints,
     peek::{Classifier, Peek},
-    retry::{Again, Attempting, Core, Joint, RetryLayer},
+    retry::{Attempting, Core, RetryLayer},
     signal::Classify,
 };
 
@@ -124,7 +124,7 @@ pub struct Throttle<S> {
 #[derive(Clone, Debug)]
 enum Kind<S> {
     Once(Limit<S>),
-    Retried(Core<Limit<S>, Joint>),
+    Retried(Core<Limit<S>>),
 }
 
 impl<S> Throttle<S> {
@@ -209,12 +209,7 @@ pin_project! {
         },
         Retried {
             #[pin]
-            future: Attempting<
-                Limit<S>,
-                B,
-                ResponseFuture<S, Request<B>, F, P>,
-                Box<Again<Limit<S>, B>>,
-            >,
+            future: Attempting<Limit<S>, B, ResponseFuture<S, Request<B>, F, P>>,
         },
     }
 }

@@ -19,7 +19,7 @@ enum Way<B> {
 }
 
 type Copy<B> = Box<dyn Fn(&B) -> Option<B> + Send + Sync>;
-type Collect<B> = Box<dyn Fn(B) -> Collecting<B> + Send + Sync>;
+pub(super) type Collect<B> = Box<dyn Fn(B) -> Collecting<B> + Send + Sync>;
 
 /// What the next attempt's body is made from.
 pub(super) enum Spare<B> {
@@ -27,14 +27,14 @@ pub(super) enum Spare<B> {
     Rebuild(Box<dyn Fn() -> B + Send + Sync>),
 }
 
-/// A request's body, before the first attempt.
-pub(super) enum Plan<B> {
+/// What is known of a request's body before the first attempt.
+pub(super) enum Plan<'a, B> {
     /// It cannot be sent again.
-    Once(B),
-    /// It can: this is the copy.
-    Spared(B, Spare<B>),
-    /// It will be known when the body has been read.
-    Collect(Collecting<B>),
+    Once,
+    /// It can, by this.
+    Spared(Spare<B>),
+    /// It will be known when the body has been read, in this way.
+    Collect(&'a Collect<B>),
 }
 
 impl Bodies {
@@ -64,19 +64,15 @@ impl Bodies {
         ways.find_map(|way| (**way).downcast_ref())
     }
 
-    pub(super) fn plan<B: 'static>(&self, body: B) -> Plan<B> {
-        let body = match self.way() {
-            Some(Way::Collect(collect)) => return Plan::Collect(collect(body)),
-            Some(Way::Copy(_)) => body,
-            None => match share(body) {
-                Ok((body, spare)) => return Plan::Spared(body, spare),
-                Err(body) => body,
-            },
+    #[inline]
+    pub(super) fn plan<B: 'static>(&self, body: &mut B) -> Plan<'_, B> {
+        let shared = match self.way() {
+            Some(Way::Collect(collect)) => return Plan::Collect(collect),
+            Some(Way::Copy(_)) => None,
+            None => share(body),
         };
-        match self.copy(&body) {
-            Some(copy) => Plan::Spared(body, Spare::Copy(copy)),
-            None => Plan::Once(body),
-        }
+        let spare = shared.or_else(|| self.copy(body).map(Spare::Copy));
+        spare.map_or(Plan::Once, Plan::Spared)
     }
 
     /// `None` if nobody has said that a copy of this body is as good as the body. That it is `Clone`
@@ -119,27 +115,22 @@ fn copy_of_reqwest<B>(_: &B) -> Option<B> {
     None
 }
 
-/// A body of reqwest's that is in memory, and what to make it from again. They share their bytes.
+/// What to make a body of reqwest's from again, if it is in memory. They share their bytes.
 #[cfg(feature = "reqwest")]
-fn share<B: 'static>(body: B) -> Result<(B, Spare<B>), B> {
-    let in_memory = (&body as &dyn Any)
-        .downcast_ref()
-        .and_then(reqwest::Body::as_bytes);
-    if in_memory.is_none() {
-        return Err(body);
-    }
-    let body: reqwest::Body = take(&mut Some(body)).expect(SAME);
-    let bytes = crate::reqwest::only_frame(body);
-    let rebuild = move || {
+fn share<B: 'static>(body: &mut B) -> Option<Spare<B>> {
+    let body: &mut reqwest::Body = (body as &mut dyn Any).downcast_mut()?;
+    body.as_bytes()?;
+    let bytes = crate::reqwest::only_frame(std::mem::take(body));
+    *body = reqwest::Body::from(bytes.clone());
+    Some(Spare::Rebuild(Box::new(move || {
         let body = reqwest::Body::from(bytes.clone());
-        take(&mut Some(body)).expect(SAME)
-    };
-    Ok((rebuild(), Spare::Rebuild(Box::new(rebuild))))
+        take(&mut Some(body)).expect("the body is one of reqwest's")
+    })))
 }
 
 #[cfg(not(feature = "reqwest"))]
-fn share<B>(body: B) -> Result<(B, Spare<B>), B> {
-    Err(body)
+fn share<B>(_: &mut B) -> Option<Spare<B>> {
+    None
 }
 
 /// The body, if it is a `T`.
@@ -147,9 +138,6 @@ fn share<B>(body: B) -> Result<(B, Spare<B>), B> {
 fn take<T: 'static>(body: &mut dyn Any) -> Option<T> {
     body.downcast_mut::<Option<T>>()?.take()
 }
-
-#[cfg(feature = "reqwest")]
-const SAME: &str = "the body is one of reqwest's";
 
 impl fmt::Debug for Bodies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -163,8 +151,8 @@ impl fmt::Debug for Bodies {
 mod tests {
     use super::*;
 
-    fn copies<B: 'static>(body: B) -> bool {
-        matches!(Bodies::default().plan(body), Plan::Spared(..))
+    fn copies<B: 'static>(mut body: B) -> bool {
+        matches!(Bodies::default().plan(&mut body), Plan::Spared(_))
     }
 
     #[test]
@@ -189,19 +177,19 @@ mod tests {
         let mut bodies = Bodies::default();
         bodies.copy_with(|&number: &u32| (number < 10).then_some(number));
         assert!(matches!(
-            bodies.plan(7_u32),
-            Plan::Spared(7, Spare::Copy(7))
+            bodies.plan(&mut 7_u32),
+            Plan::Spared(Spare::Copy(7))
         ));
-        assert!(matches!(bodies.plan(70_u32), Plan::Once(70)));
-        assert!(matches!(bodies.plan(7_u64), Plan::Once(7)));
+        assert!(matches!(bodies.plan(&mut 70_u32), Plan::Once));
+        assert!(matches!(bodies.plan(&mut 7_u64), Plan::Once));
     }
 
     #[cfg(feature = "reqwest")]
     #[test]
     fn a_body_of_reqwests_is_shared_if_it_is_in_memory() {
         let bytes = Bytes::from(vec![1; 100]);
-        let body = reqwest::Body::from(bytes.clone());
-        let Plan::Spared(body, Spare::Rebuild(rebuild)) = Bodies::default().plan(body) else {
+        let mut body = reqwest::Body::from(bytes.clone());
+        let Plan::Spared(Spare::Rebuild(rebuild)) = Bodies::default().plan(&mut body) else {
             panic!("it is in memory");
         };
         for body in [body, rebuild(), rebuild()] {
@@ -224,8 +212,8 @@ mod tests {
         let mut bodies = Bodies::default();
         bodies.copy_with(|_: &reqwest::Body| None);
         assert!(matches!(
-            bodies.plan(reqwest::Body::from("x")),
-            Plan::Once(_)
+            bodies.plan(&mut reqwest::Body::from("x")),
+            Plan::Once
         ));
     }
 
@@ -233,6 +221,6 @@ mod tests {
     fn what_is_registered_comes_before_what_is_built_in() {
         let mut bodies = Bodies::default();
         bodies.copy_with(|_: &String| None);
-        assert!(matches!(bodies.plan(String::new()), Plan::Once(_)));
+        assert!(matches!(bodies.plan(&mut String::new()), Plan::Once));
     }
 }

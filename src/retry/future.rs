@@ -1,13 +1,13 @@
 use std::{
-    borrow::BorrowMut,
     fmt,
-    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, request};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version,
+};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 use tower_service::Service;
@@ -33,14 +33,12 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, B, F, P> {
         #[pin]
-        attempting: Inside<S, B, F, P>,
+        attempting: Attempting<Classified<S>, B, Classifying<F, P>>,
     }
 }
 
-type Inside<S, B, F, P> = Attempting<Classified<S>, B, Classifying<F, P>, Again<Classified<S>, B>>;
-
 impl<S, B, F, P> ResponseFuture<S, B, F, P> {
-    pub(super) fn new(attempting: Inside<S, B, F, P>) -> Self {
+    pub(super) fn new(attempting: Attempting<Classified<S>, B, Classifying<F, P>>) -> Self {
         Self { attempting }
     }
 }
@@ -69,13 +67,13 @@ impl<S, B, F, P> fmt::Debug for ResponseFuture<S, B, F, P> {
 
 pin_project! {
     /// One request and its attempts.
-    pub(crate) struct Attempting<S, B, F, K> {
+    pub(crate) struct Attempting<S, B, F> {
         #[pin]
         state: State<B, F>,
-        // An `Again`; `None` if the request can be sent only once.
-        again: Option<K>,
+        // `None` if the request can be sent only once. Boxed, as it is large, and a request that waits in
+        // a layer without retries would have to keep the space for it.
+        again: Option<Box<Again<S, B>>>,
         rules: Arc<Rules>,
-        service: PhantomData<fn() -> S>,
     }
 }
 
@@ -100,13 +98,14 @@ pin_project! {
 pub(crate) struct Again<S, B> {
     /// Made the attempt before, and has not been made ready since.
     service: S,
-    head: request::Parts,
+    head: Head,
     spare: Option<Spare<B>>,
     progress: Progress,
 }
 
 impl<S, B> Again<S, B> {
-    pub(super) fn new(service: S, head: request::Parts, spare: Option<Spare<B>>) -> Self {
+    #[inline]
+    pub(super) fn new(service: S, head: Head, spare: Option<Spare<B>>) -> Self {
         Self {
             service,
             head,
@@ -118,13 +117,14 @@ impl<S, B> Again<S, B> {
     /// When to send the request again; `None` if it is not to be.
     fn decide(&mut self, failure: &Failure, rules: &Rules, now: Instant) -> Option<Wakeup> {
         self.spare.as_ref()?;
-        let request = Facts::of(
-            &self.head.method,
-            &self.head.headers,
-            &self.head.extensions,
+        let request = self.head.with(());
+        let facts = Facts::of(
+            request.method(),
+            request.headers(),
+            request.extensions(),
             now,
         );
-        self.progress.decide(failure, request, rules, now)
+        self.progress.decide(failure, facts, rules, now)
     }
 
     /// The request once more.
@@ -143,25 +143,78 @@ impl<S, B> Again<S, B> {
                 body
             }
         };
-        let mut request = Request::from_parts(self.head.clone(), body);
+        let mut request = self.head.with(body);
         self.progress.mark(request.extensions_mut());
         Some(request)
     }
 }
 
-impl<S, B, F, K> Attempting<S, B, F, K>
-where
-    K: From<Again<S, B>>,
-{
-    pub(super) fn calling(future: F, mut again: Option<Again<S, B>>, rules: Arc<Rules>) -> Self {
-        if let Some(again) = &mut again {
-            again.progress.sent();
+/// A request without its body, copied before it is sent.
+///
+/// Field by field, since to take a request apart and put it together again, which is how a whole head can
+/// be cloned, moves it four times. The headers are a list: that takes one allocation, where the clone of a
+/// map takes two, and makes up for the box that all this is kept in.
+pub(super) struct Head {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    extensions: Extensions,
+}
+
+impl Head {
+    #[inline]
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: copied(request.headers()),
+            extensions: request.extensions().clone(),
         }
+    }
+
+    fn with<B>(&self, body: B) -> Request<B> {
+        let mut request = Request::new(body);
+        request.method_mut().clone_from(&self.method);
+        request.uri_mut().clone_from(&self.uri);
+        *request.version_mut() = self.version;
+        for (name, value) in &self.headers {
+            request.headers_mut().append(name, value.clone());
+        }
+        request.extensions_mut().clone_from(&self.extensions);
+        request
+    }
+}
+
+/// All values of one name stand together, as they do in the map.
+fn copied(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let mut copy = Vec::with_capacity(headers.len());
+    copy.extend(
+        headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
+    copy
+}
+
+impl<S, B, F> Attempting<S, B, F> {
+    #[inline]
+    pub(super) fn once(future: F, rules: Arc<Rules>) -> Self {
         Self {
             state: State::Calling { future },
-            again: again.map(K::from),
+            again: None,
             rules,
-            service: PhantomData,
+        }
+    }
+
+    #[inline]
+    pub(super) fn calling(future: F, mut again: Again<S, B>, rules: Arc<Rules>) -> Self {
+        again.progress.sent();
+        Self {
+            state: State::Calling { future },
+            again: Some(Box::new(again)),
+            rules,
         }
     }
 
@@ -172,16 +225,14 @@ where
     ) -> Self {
         Self {
             state: State::Collecting { collecting },
-            again: Some(K::from(again)),
+            again: Some(Box::new(again)),
             rules,
-            service: PhantomData,
         }
     }
 }
 
-impl<S, B, A, K> Future for Attempting<S, B, S::Future, K>
+impl<S, B, A> Future for Attempting<S, B, S::Future>
 where
-    K: BorrowMut<Again<S, B>>,
     S: Service<Request<B>, Response = Response<A>>,
     S::Error: Into<BoxError>,
     B: 'static,
@@ -196,14 +247,14 @@ where
                     let mut result = ready!(future.poll(cx)).map_err(Into::into);
                     let wakeup = match (judge(&result, this.rules), &mut *this.again) {
                         (Some((failure, now)), Some(again)) => {
-                            again.borrow_mut().decide(&failure, this.rules, now)
+                            again.decide(&failure, this.rules, now)
                         }
                         _ => None,
                     };
                     let Some(wakeup) = wakeup else {
                         this.state.set(State::Done);
                         if let (Ok(response), Some(again)) = (&mut result, this.again) {
-                            again.borrow_mut().progress.tell(response.extensions_mut());
+                            again.progress.tell(response.extensions_mut());
                         }
                         return Poll::Ready(result);
                     };
@@ -224,15 +275,15 @@ where
                 }
                 StateProj::Collecting { collecting } => {
                     let (body, spare) = ready!(collecting.poll(cx));
-                    let again = this.again.as_mut().expect(AGAIN).borrow_mut();
+                    let again = this.again.as_mut().expect(AGAIN);
                     again.spare = spare;
-                    let request = Request::from_parts(again.head.clone(), body);
+                    let request = again.head.with(body);
                     this.state.set(State::Readying {
                         request: Some(request),
                     });
                 }
                 StateProj::Readying { request } => {
-                    let again = this.again.as_mut().expect(AGAIN).borrow_mut();
+                    let again = this.again.as_mut().expect(AGAIN);
                     if let Err(error) = ready!(again.service.poll_ready(cx)) {
                         // There is no answer to hand up any more, and no service to ask for one.
                         this.state.set(State::Done);
@@ -251,15 +302,15 @@ where
 
 const AGAIN: &str = "only a request that can be sent again gets here";
 
-fn readying<S, B, F>(again: &mut Option<impl BorrowMut<Again<S, B>>>, rules: &Rules) -> State<B, F>
+fn readying<S, B, F>(again: &mut Option<Box<Again<S, B>>>, rules: &Rules) -> State<B, F>
 where
     B: 'static,
 {
-    let request = again.as_mut().expect(AGAIN).borrow_mut().next(rules);
+    let request = again.as_mut().expect(AGAIN).next(rules);
     State::Readying { request }
 }
 
-impl<S, B, F, K> fmt::Debug for Attempting<S, B, F, K> {
+impl<S, B, F> fmt::Debug for Attempting<S, B, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Collecting { .. } => "Collecting",

@@ -4,10 +4,7 @@ use http::StatusCode;
 use tower_layer::Layer;
 
 use super::{
-    Backoff, Budget, ReplayBody, Retry,
-    clone_body::Bodies,
-    policy::Policy,
-    service::{Core, Joint},
+    Backoff, Budget, ReplayBody, Retry, clone_body::Bodies, policy::Policy, service::Core,
 };
 use crate::{BoxError, peek::Classifier, signal::Classify};
 
@@ -197,7 +194,7 @@ impl RetryLayer {
     }
 
     /// Retries of the layer to which `inner` belongs.
-    pub(crate) fn joint<S>(&self, inner: S) -> Core<S, Joint> {
+    pub(crate) fn joint<S>(&self, inner: S) -> Core<S> {
         Core::new(inner, Arc::clone(&self.rules))
     }
 

@@ -110,7 +110,4 @@ pub use self::{
     layer::RetryLayer,
     service::Retry,
 };
-pub(crate) use self::{
-    future::{Again, Attempting},
-    service::{Core, Joint},
-};
+pub(crate) use self::{future::Attempting, service::Core};

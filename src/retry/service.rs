@@ -1,6 +1,4 @@
 use std::{
-    borrow::BorrowMut,
-    marker::PhantomData,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -11,7 +9,7 @@ use tower_service::Service;
 use super::{
     ResponseFuture,
     clone_body::Plan,
-    future::{Again, Attempting, Classifying},
+    future::{Again, Attempting, Classifying, Head},
     layer::Rules,
 };
 use crate::{
@@ -24,7 +22,7 @@ use crate::{
 /// Cloning shares the budget. There is nothing per instance: readiness is the inner service's.
 #[derive(Clone, Debug)]
 pub struct Retry<S> {
-    core: Core<Classified<S>, Alone>,
+    core: Core<Classified<S>>,
 }
 
 impl<S> Retry<S> {
@@ -72,43 +70,15 @@ where
 }
 
 /// Retries over a service that classifies its answers, and leaves them as they are.
-#[derive(Debug)]
-pub(crate) struct Core<S, M> {
+#[derive(Clone, Debug)]
+pub(crate) struct Core<S> {
     inner: S,
     rules: Arc<Rules>,
-    mode: PhantomData<fn() -> M>,
 }
 
-/// What surrounds a [`Core`].
-pub(crate) trait Mode {
-    /// Where what it takes to send a request again is kept.
-    type Kept<T>: From<T> + BorrowMut<T>;
-}
-
-/// By itself.
-#[derive(Debug)]
-pub(crate) enum Alone {}
-
-impl Mode for Alone {
-    type Kept<T> = T;
-}
-
-/// Over the limiting half of the same layer.
-#[derive(Debug)]
-pub(crate) enum Joint {}
-
-impl Mode for Joint {
-    /// Boxed, so that a request which waits in a layer without retries does not pay for its space.
-    type Kept<T> = Box<T>;
-}
-
-impl<S, M> Core<S, M> {
+impl<S> Core<S> {
     pub(super) fn new(inner: S, rules: Arc<Rules>) -> Self {
-        Self {
-            inner,
-            rules,
-            mode: PhantomData,
-        }
+        Self { inner, rules }
     }
 
     pub(crate) fn get_ref(&self) -> &S {
@@ -124,47 +94,39 @@ impl<S, M> Core<S, M> {
     }
 }
 
-impl<S: Clone, M> Clone for Core<S, M> {
-    fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.rules))
-    }
-}
-
-impl<S, B, A, M> Service<Request<B>> for Core<S, M>
+impl<S, B, A> Service<Request<B>> for Core<S>
 where
-    M: Mode,
     S: Service<Request<B>, Response = Response<A>> + Clone,
     S::Error: Into<BoxError>,
     B: 'static,
 {
     type Response = Response<A>;
     type Error = BoxError;
-    type Future = Attempting<S, B, S::Future, M::Kept<Again<S, B>>>;
+    type Future = Attempting<S, B, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let rules = Arc::clone(&self.rules);
-        let (head, body) = request.into_parts();
-        match rules.bodies.plan(body) {
-            Plan::Once(body) => {
-                let future = self.inner.call(Request::from_parts(head, body));
-                Attempting::calling(future, None, rules)
-            }
-            Plan::Spared(body, spare) => {
+        match rules.bodies.plan(request.body_mut()) {
+            Plan::Once => Attempting::once(self.inner.call(request), rules),
+            Plan::Spared(spare) => {
                 // The readied instance makes the first attempt, and goes along for the others.
                 let unready = self.inner.clone();
                 let mut service = std::mem::replace(&mut self.inner, unready);
-                let future = service.call(Request::from_parts(head.clone(), body));
+                let head = Head::of(&request);
+                let future = service.call(request);
                 let again = Again::new(service, head, Some(spare));
-                Attempting::calling(future, Some(again), rules)
+                Attempting::calling(future, again, rules)
             }
-            Plan::Collect(collecting) => {
+            Plan::Collect(collect) => {
                 // The readied instance may have reserved something, which it must not hold while the
                 // body is read. Only its drop gives that back; a clone has reserved nothing.
                 self.inner = self.inner.clone();
+                let head = Head::of(&request);
+                let collecting = collect(request.into_body());
                 let again = Again::new(self.inner.clone(), head, None);
                 Attempting::collecting(collecting, again, rules)
             }

@@ -25,9 +25,16 @@ fn main() {
     println!("Allocations of a call over the bare service's");
     let line = |name: &str, allocations: usize, target: Option<usize>| {
         let verdict = target.map(|target| verdict(allocations, target));
-        println!("  {allocations:6} {name:54} {}", verdict.unwrap_or_default());
+        println!(
+            "  {allocations:6} {name:54} {}",
+            verdict.unwrap_or_default()
+        );
     };
-    line("governor, keyed by path", allocations(Governed::new(Bare, plenty())), None);
+    line(
+        "governor, keyed by path",
+        allocations(Governed::new(Bare, plenty())),
+        None,
+    );
     let limiter = RateLimiterLayer::per_second(1_000_000_000).build();
     let limiter = limiter.expect("a valid configuration").layer(Bare);
     line("tower-resilience rate limiter", allocations(limiter), None);
@@ -36,7 +43,11 @@ fn main() {
     line("tower-resilience bulkhead", allocations(bulkhead), None);
     let tower = tower::limit::ConcurrencyLimitLayer::new(1000).layer(Bare);
     line("tower concurrency limit", allocations(tower), None);
-    line("RpsLayer", allocations(RpsLayer::new(endpoints()).layer(Bare)), Some(0));
+    line(
+        "RpsLayer",
+        allocations(RpsLayer::new(endpoints()).layer(Bare)),
+        Some(0),
+    );
     let concurrency = ConcurrencyLayer::new(endpoints()).layer(Bare);
     line("ConcurrencyLayer", allocations(concurrency), Some(0));
     let layer = ThrottleLayer::new(endpoints());
@@ -49,13 +60,22 @@ fn main() {
     let bare = bytes_per_waiter(Silent);
     let quota = || Endpoints::new().route("/a", Quota::per_minute(1).concurrency(1));
     for (name, bytes) in [
-        ("RpsLayer", bytes_per_waiter(RpsLayer::new(quota()).layer(Silent))),
-        ("ConcurrencyLayer", bytes_per_waiter(ConcurrencyLayer::new(quota()).layer(Silent))),
+        (
+            "RpsLayer",
+            bytes_per_waiter(RpsLayer::new(quota()).layer(Silent)),
+        ),
+        (
+            "ConcurrencyLayer",
+            bytes_per_waiter(ConcurrencyLayer::new(quota()).layer(Silent)),
+        ),
         (
             "ThrottleLayer without retry",
             bytes_per_waiter(ThrottleLayer::new(quota()).without_retry().layer(Silent)),
         ),
-        ("ThrottleLayer", bytes_per_waiter(ThrottleLayer::new(quota()).layer(Silent))),
+        (
+            "ThrottleLayer",
+            bytes_per_waiter(ThrottleLayer::new(quota()).layer(Silent)),
+        ),
         (
             "tower concurrency limit, which waits before it has a request",
             bytes_per_unready(tower::limit::ConcurrencyLimitLayer::new(1).layer(Silent)) + bare,
@@ -63,7 +83,11 @@ fn main() {
     ] {
         let over = bytes.saturating_sub(bare);
         let target = matches!(name, "RpsLayer" | "ConcurrencyLayer") || name.ends_with("retry");
-        let verdict = if target { verdict(over, 400) } else { String::new() };
+        let verdict = if target {
+            verdict(over, 400)
+        } else {
+            String::new()
+        };
         println!("  {over:6} {name:62} {verdict}");
     }
 
