@@ -188,7 +188,7 @@ impl Engine {
         let now = state.now(now);
         if state.stamp(taken, now) {
             // Until now nobody could say when the next place comes; now its head can set a timer.
-            self.settle(state, taken.leaf, now);
+            Self::settle(state, taken.leaf, now);
         }
     }
 
@@ -196,7 +196,7 @@ impl Engine {
         let mut state = self.lock();
         if state.release(taken.leaf, permits) {
             let now = state.now(self.clock.now());
-            self.settle(state, taken.leaf, now);
+            Self::settle(state, taken.leaf, now);
         }
     }
 }

@@ -159,7 +159,7 @@ impl Engine {
 
     /// Something was given back or stamped at a scope where somebody waits.
     #[cold]
-    fn settle(&self, mut state: MutexGuard<'_, State>, leaf: NodeId, now: Tick) {
+    fn settle(mut state: MutexGuard<'_, State>, leaf: NodeId, now: Tick) {
         let mut wakes = Wakes::default();
         state.settle(leaf, now, &mut wakes);
         drop(state);
