@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Everything behind the engine's lock. Takes the time as data, and leaves wakers to be woken in a
-/// [`Wakes`], so nothing here blocks or runs foreign code.
+/// [`Wakes`](super::wakes::Wakes), so nothing here blocks or runs foreign code.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) face: Face,
