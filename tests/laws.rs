@@ -575,19 +575,29 @@ impl<'a> Record<'a> {
             .1
     }
 
-    /// Since when a scope has had windows without a break, as of `at`.
+    /// Since when a scope has had windows without a break, as of `at`, and its buckets have not been
+    /// forgotten: those of partitions are, once they are idle, and then a longer window that is set
+    /// later knows nothing of what the shorter one before it no longer counted.
     fn windowed_since(&self, scope: usize, at: Duration) -> Duration {
         let mut since = Duration::ZERO;
-        let mut had = true;
+        let mut before: Option<&Limit> = None;
         for (from, limit) in self.limits[scope]
             .iter()
             .take_while(|(from, _)| *from <= at)
         {
-            let has = !limit.windows.is_empty();
-            if has && !had {
-                since = *from;
-            }
-            had = has;
+            let longest = before.and_then(|before| {
+                let periods = before.windows.iter();
+                periods.map(|&(_, period)| ms(period + before.margin)).max()
+            });
+            let known_since = match longest {
+                Some(longest) if self.config.partitions => from
+                    .checked_sub(longest)
+                    .map_or(Duration::ZERO, |gone| gone + Duration::from_nanos(1)),
+                None if before.is_some() && !limit.windows.is_empty() => *from,
+                _ => Duration::ZERO,
+            };
+            since = since.max(known_since);
+            before = Some(limit);
         }
         since
     }
