@@ -82,7 +82,7 @@ impl Signal {
         self.concurrency_limit
     }
 
-    /// How many requests are allowed in a [`period`](Self::period), of the limit that refused.
+    /// How many requests are allowed in a [`period`](Self::period), of the limit that refused; never 0.
     pub fn rate_limit(&self) -> Option<u64> {
         self.rate_limit
     }

@@ -79,7 +79,8 @@ impl Classify for Profile {
             }
             SignalKind::Rate => {
                 let counted = blocking.filter(|bucket| bucket.unit == Unit::Requests);
-                signal.rate_limit = counted.and_then(|bucket| bucket.limit);
+                let limit = counted.and_then(|bucket| bucket.limit);
+                signal.rate_limit = limit.filter(|&limit| limit > 0);
                 signal.period = counted.and_then(|bucket| bucket.period);
             }
             SignalKind::Overload | SignalKind::QuotaExhausted => {}

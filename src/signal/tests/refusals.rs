@@ -120,3 +120,15 @@ fn an_answer_keeps_its_secrets() {
     let answer = Answer::new(StatusCode::OK, &headers, now()).with_body(b"secret");
     assert!(!format!("{answer:?}").contains("secret"));
 }
+
+#[test]
+fn a_limit_of_nothing_at_all_is_none() {
+    let refused = [
+        ("x-ratelimit-limit", "0"),
+        ("x-ratelimit-remaining", "0"),
+        ("x-ratelimit-reset", "9"),
+    ];
+    let signal = classify(429, &refused).unwrap();
+    assert_eq!(signal.rate_limit(), None);
+    assert_eq!(signal.retry_after(), secs(9));
+}
