@@ -176,15 +176,18 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let kind = match &mut self.kind {
-            Kind::Once(limit) => FutureKind::Once {
-                future: limit.call(request),
+        match &mut self.kind {
+            Kind::Once(limit) => ThrottleFuture {
+                kind: FutureKind::Once {
+                    future: limit.call(request),
+                },
             },
-            Kind::Retried(core) => FutureKind::Retried {
-                future: core.call(request),
+            Kind::Retried(core) => ThrottleFuture {
+                kind: FutureKind::Retried {
+                    future: core.call(request),
+                },
             },
-        };
-        ThrottleFuture { kind }
+        }
     }
 }
 

@@ -105,13 +105,23 @@ pub(crate) struct Again<S, B> {
 
 impl<S, B> Again<S, B> {
     #[inline]
-    pub(super) fn new(service: S, head: Head, spare: Option<Spare<B>>) -> Self {
-        Self {
+    pub(super) fn boxed(service: S, head: Head, spare: Option<Spare<B>>) -> Box<Self> {
+        Box::new(Self {
             service,
             head,
             spare,
             progress: Progress::new(),
-        }
+        })
+    }
+
+    /// Makes an attempt; the service is ready.
+    #[inline]
+    pub(super) fn call(&mut self, request: Request<B>) -> S::Future
+    where
+        S: Service<Request<B>>,
+    {
+        self.progress.sent();
+        self.service.call(request)
     }
 
     /// When to send the request again; `None` if it is not to be.
@@ -190,42 +200,30 @@ impl Head {
 /// All values of one name stand together, as they do in the map.
 fn copied(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let mut copy = Vec::with_capacity(headers.len());
-    copy.extend(
-        headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone())),
-    );
+    for (name, value) in headers {
+        copy.push((name.clone(), value.clone()));
+    }
     copy
 }
 
 impl<S, B, F> Attempting<S, B, F> {
     #[inline]
-    pub(super) fn once(future: F, rules: Arc<Rules>) -> Self {
+    pub(super) fn calling(future: F, again: Option<Box<Again<S, B>>>, rules: Arc<Rules>) -> Self {
         Self {
             state: State::Calling { future },
-            again: None,
-            rules,
-        }
-    }
-
-    #[inline]
-    pub(super) fn calling(future: F, mut again: Again<S, B>, rules: Arc<Rules>) -> Self {
-        again.progress.sent();
-        Self {
-            state: State::Calling { future },
-            again: Some(Box::new(again)),
+            again,
             rules,
         }
     }
 
     pub(super) fn collecting(
         collecting: Collecting<B>,
-        again: Again<S, B>,
+        again: Box<Again<S, B>>,
         rules: Arc<Rules>,
     ) -> Self {
         Self {
             state: State::Collecting { collecting },
-            again: Some(Box::new(again)),
+            again: Some(again),
             rules,
         }
     }
@@ -290,8 +288,7 @@ where
                         return Poll::Ready(Err(error.into()));
                     }
                     let request = request.take().expect("a request that is to be sent");
-                    again.progress.sent();
-                    let future = again.service.call(request);
+                    let future = again.call(request);
                     this.state.set(State::Calling { future });
                 }
                 StateProj::Done => panic!("polled after it was ready"),

@@ -111,15 +111,14 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let rules = Arc::clone(&self.rules);
         match rules.bodies.plan(request.body_mut()) {
-            Plan::Once => Attempting::once(self.inner.call(request), rules),
+            Plan::Once => Attempting::calling(self.inner.call(request), None, rules),
             Plan::Spared(spare) => {
                 // The readied instance makes the first attempt, and goes along for the others.
                 let unready = self.inner.clone();
-                let mut service = std::mem::replace(&mut self.inner, unready);
-                let head = Head::of(&request);
-                let future = service.call(request);
-                let again = Again::new(service, head, Some(spare));
-                Attempting::calling(future, again, rules)
+                let service = std::mem::replace(&mut self.inner, unready);
+                let mut again = Again::boxed(service, Head::of(&request), Some(spare));
+                let future = again.call(request);
+                Attempting::calling(future, Some(again), rules)
             }
             Plan::Collect(collect) => {
                 // The readied instance may have reserved something, which it must not hold while the
@@ -127,7 +126,7 @@ where
                 self.inner = self.inner.clone();
                 let head = Head::of(&request);
                 let collecting = collect(request.into_body());
-                let again = Again::new(self.inner.clone(), head, None);
+                let again = Again::boxed(self.inner.clone(), head, None);
                 Attempting::collecting(collecting, again, rules)
             }
         }
