@@ -128,6 +128,7 @@ impl Engine {
         Ok(self.admit_to(&target))
     }
 
+    #[inline]
     fn admit_to(&self, target: &Target<'_>) -> Option<Grant<&Self>> {
         let mut state = self.lock();
         // The clock is read only where it matters. What has room at an earlier time has room now.

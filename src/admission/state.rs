@@ -171,6 +171,7 @@ impl State {
     }
 
     /// Admits a newcomer if every scope has room and nobody stands before it.
+    #[inline]
     pub(super) fn admit(&mut self, leaf: NodeId, now: Tick) -> Option<Taken> {
         let mut next = Some(leaf);
         while let Some(id) = next {
@@ -195,6 +196,7 @@ impl State {
     }
 
     /// Takes a place and a permit in every scope, in one step.
+    #[inline]
     pub(super) fn take(&mut self, leaf: NodeId) -> Taken {
         self.serial += 1;
         let mut taken = Taken {
@@ -235,6 +237,7 @@ impl State {
 
     /// The request has gone out: its places become stamps. Returns whether there is anybody to
     /// [`settle`](Self::settle) this with.
+    #[inline]
     pub(super) fn stamp(&mut self, taken: Taken, now: Tick) -> bool {
         let mut contested = false;
         self.each(taken.leaf, |node, specs, bit| {

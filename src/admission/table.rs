@@ -119,6 +119,7 @@ const NO_KEY: Key<'static> = Key {
 
 impl State {
     /// The leaf of a request, made if it is new.
+    #[inline]
     pub(super) fn locate(&mut self, target: &Target<'_>, now: Tick) -> NodeId {
         if !self.table.entries.is_empty() {
             self.sweep_a_little(now);
@@ -126,6 +127,10 @@ impl State {
         if !self.table.partitioned && target.key.is_none() {
             return NodeId::new(target.spec.0 as usize);
         }
+        self.locate_by_key(target)
+    }
+
+    fn locate_by_key(&mut self, target: &Target<'_>) -> NodeId {
         let key = target.key.as_ref().unwrap_or(&NO_KEY);
         if let Some(found) = self.find(target.spec, target.partition, key) {
             return found;

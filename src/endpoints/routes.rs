@@ -195,6 +195,7 @@ impl Routes {
         self.resolve_head(&RequestHead::from(request))
     }
 
+    #[inline]
     fn resolve_head<'r>(&self, head: &RequestHead<'r>) -> Result<Target<'r>, UnknownEndpoint> {
         let (spec, key) = match self.named(head)? {
             Some(spec) => (spec, None),
@@ -211,7 +212,20 @@ impl Routes {
         })
     }
 
+    #[inline]
     fn named(&self, head: &RequestHead<'_>) -> Result<Option<SpecId>, UnknownEndpoint> {
+        let by_extension = head.extensions().get::<EndpointName>();
+        if by_extension.is_none() && self.name_by.is_none() {
+            return Ok(None);
+        }
+        self.named_by(head, by_extension)
+    }
+
+    fn named_by(
+        &self,
+        head: &RequestHead<'_>,
+        by_extension: Option<&EndpointName>,
+    ) -> Result<Option<SpecId>, UnknownEndpoint> {
         let look_up = |name: &str| {
             self.named
                 .binary_search_by(|(known, _)| (**known).cmp(name))
@@ -220,7 +234,7 @@ impl Routes {
                     UnknownEndpoint::in_request(name, self.named.iter().map(|(name, _)| &**name))
                 })
         };
-        if let Some(name) = head.extensions().get::<EndpointName>() {
+        if let Some(name) = by_extension {
             return look_up(name.as_str()).map(Some);
         }
         match &self.name_by {
@@ -229,6 +243,7 @@ impl Routes {
         }
     }
 
+    #[inline]
     fn by_path<'r>(&self, head: &RequestHead<'r>) -> (SpecId, Option<Key<'r>>) {
         let path = head.uri().path();
         match self.router.find(head, path) {
