@@ -228,6 +228,9 @@ impl Node {
     fn literal<'p>(&self, path: &'p [u8]) -> Option<(usize, &'p [u8])> {
         // Most nodes have few children, and comparing for equality beats ordering them there.
         const FEW: usize = 8;
+        if self.literals.is_empty() {
+            return None;
+        }
         let head = word(path);
         if self.literals.len() <= FEW {
             let mut literals = self.literals.iter();
@@ -264,7 +267,12 @@ impl Edge {
         if head & self.mask != self.head {
             return None;
         }
-        let rest = path.strip_prefix(&*self.text)?;
+        // The head has been compared with that.
+        let (start, rest) = path.split_at_checked(self.text.len())?;
+        let behind_head = size_of_val(&head);
+        if self.text.get(behind_head..) != start.get(behind_head..) {
+            return None;
+        }
         matches!(rest, [] | [b'/', ..]).then_some((self.child, rest))
     }
 }
