@@ -139,6 +139,12 @@ pub fn plenty() -> NonZeroU32 {
     NonZeroU32::new(1_000_000_000).expect("positive")
 }
 
+/// A bucket for each path, with more in it than anybody uses.
+pub fn by_path() -> Endpoints {
+    let quota = tower_throttle::Quota::per(1000, Duration::from_micros(50));
+    Endpoints::new().each_other_path(quota)
+}
+
 /// Some endpoints of an API, with more of everything than anybody uses.
 pub fn endpoints() -> Endpoints {
     let quota = || tower_throttle::Quota::per(1000, Duration::from_micros(50)).concurrency(1000);
