@@ -16,7 +16,7 @@ fn rules(quota: &Quota) -> Rules {
     Rules::new(quota, BOTH, Learning::all(), true)
 }
 
-fn refusal(kind: RefusalKind, retry_after: Option<u64>) -> Refusal {
+pub(super) fn refusal(kind: RefusalKind, retry_after: Option<u64>) -> Refusal {
     Refusal {
         kind,
         retry_after: retry_after.map(|millis| Duration::from_millis(millis).into()),
@@ -28,14 +28,14 @@ fn refusal(kind: RefusalKind, retry_after: Option<u64>) -> Refusal {
 }
 
 /// A bucket, its rules, and the number of the last request.
-struct Client {
-    bucket: Bucket,
-    rules: Rules,
-    newest: u64,
+pub(super) struct Client {
+    pub(super) bucket: Bucket,
+    pub(super) rules: Rules,
+    pub(super) newest: u64,
 }
 
 impl Client {
-    fn new(quota: &Quota) -> Self {
+    pub(super) fn new(quota: &Quota) -> Self {
         Self {
             bucket: Bucket::default(),
             rules: rules(quota),
@@ -44,7 +44,7 @@ impl Client {
     }
 
     /// Dispatches as many as there is room for, at most `n`; returns how many.
-    fn send(&mut self, n: u64, now: Tick) -> u64 {
+    pub(super) fn send(&mut self, n: u64, now: Tick) -> u64 {
         for sent in 0..n {
             if self.bucket.gate(&self.rules, now) != Gate::Open {
                 return sent;
@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// The last `n` requests but `skip` are refused.
-    fn refuse(&mut self, n: u64, refusal: &Refusal, now: Tick) {
+    pub(super) fn refuse(&mut self, n: u64, refusal: &Refusal, now: Tick) {
         for serial in (1..=self.newest).rev().take(usize::try_from(n).unwrap()) {
             let number = (serial, self.newest);
             self.bucket.refused(refusal, BOTH, &self.rules, number, now);
@@ -66,7 +66,7 @@ impl Client {
     }
 
     /// The last `n` requests are answered well, and end.
-    fn succeed(&mut self, n: u64, now: Tick) {
+    pub(super) fn succeed(&mut self, n: u64, now: Tick) {
         for serial in (1..=self.newest).rev().take(usize::try_from(n).unwrap()) {
             let number = (serial, self.newest);
             self.bucket
@@ -74,7 +74,20 @@ impl Client {
         }
     }
 
-    fn end(&mut self, n: u64) {
+    /// One answer that was no refusal.
+    pub(super) fn report(&mut self, serial: u64, report: &Report, now: Tick) {
+        let number = (serial, self.newest);
+        self.bucket
+            .succeeded(report, BOTH, &self.rules, number, now);
+    }
+
+    /// One refusal.
+    pub(super) fn refused(&mut self, serial: u64, refusal: &Refusal, now: Tick) {
+        let number = (serial, self.newest);
+        self.bucket.refused(refusal, BOTH, &self.rules, number, now);
+    }
+
+    pub(super) fn end(&mut self, n: u64) {
         (0..n).for_each(|_| self.bucket.release_permit());
     }
 }
@@ -139,6 +152,76 @@ fn waves_in_a_row_back_off_twice_as_long_each() {
     // Half of 500 ms at least; the random half is zero here. Once something is known of the rate, a
     // quarter of a tenth of it would do, but the server is busy, so the base stays.
     assert_eq!(pauses, [250, 500, 1000, 2000]);
+}
+
+#[test]
+fn a_request_of_the_wave_before_ends_no_row_of_waves() {
+    let mut client = Client::new(&Quota::unlimited());
+    let overload = refusal(RefusalKind::Overload, None);
+    client.send(2, at(0));
+    client.refused(1, &overload, at(0));
+    client.send(1, at(10_000));
+    client.refused(3, &overload, at(10_000));
+    // It was sent before the second wave, so it says nothing of how the server is now.
+    client.report(2, &Report::default(), at(10_000));
+    client.send(1, at(20_000));
+    client.refused(4, &overload, at(20_000));
+    assert_eq!(client.bucket.paused_until(), at(21_000));
+}
+
+#[test]
+fn a_success_of_the_wave_that_is_refused_ends_the_row() {
+    let mut client = Client::new(&Quota::unlimited());
+    let overload = refusal(RefusalKind::Overload, None);
+    client.send(1, at(0));
+    client.refused(1, &overload, at(0));
+    client.end(1);
+    client.send(1, at(10_000));
+    client.send(1, at(20_000));
+    client.refused(3, &overload, at(20_000));
+    assert_eq!(client.bucket.paused_until(), at(20_500));
+    client.report(2, &Report::default(), at(20_000));
+    client.send(1, at(30_000));
+    client.refused(4, &overload, at(30_000));
+    assert_eq!(client.bucket.paused_until(), at(30_250));
+}
+
+#[test]
+fn the_last_request_of_a_wave_belongs_to_it() {
+    let mut client = Client::new(&Quota::unlimited());
+    client.send(2, at(0));
+    client.refused(1, &refusal(RefusalKind::Overload, None), at(0));
+    client.refused(2, &refusal(RefusalKind::Overload, None), at(100));
+    assert_eq!(client.bucket.paused_until(), at(250));
+}
+
+#[test]
+fn where_the_window_is_known_it_does_most_of_the_waiting() {
+    let rate = refusal(RefusalKind::Rate, None);
+    // Known from the refusal itself, and from the configuration.
+    for quota in [Quota::unlimited(), Quota::per_second(5)] {
+        let mut client = Client::new(&quota);
+        client.send(2, at(0));
+        client.refused(1, &rate, at(0));
+        assert_eq!(client.bucket.paused_until(), at(25), "{quota:?}");
+        // The rest of the wave is no further news.
+        client.refused(2, &rate, at(10));
+        assert_eq!(client.bucket.paused_until(), at(25), "{quota:?}");
+    }
+}
+
+#[test]
+fn half_of_a_back_off_is_certain_and_half_is_random() {
+    for (random, pause) in [(0.0, 250), (0.5, 375)] {
+        let mut client = Client::new(&Quota::unlimited());
+        client.send(1, at(0));
+        let overload = Refusal {
+            random,
+            ..refusal(RefusalKind::Overload, None)
+        };
+        client.refused(1, &overload, at(0));
+        assert_eq!(client.bucket.paused_until(), at(pause));
+    }
 }
 
 #[test]

@@ -1,4 +1,6 @@
 mod learned;
+mod rates;
+mod reports;
 
 use std::time::Duration;
 
