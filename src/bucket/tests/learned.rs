@@ -414,6 +414,9 @@ fn headers_slow_a_bucket_before_it_runs_dry() {
         client.bucket.gate(&client.rules, at(1)),
         Gate::Until(at(500))
     );
+    let pace = |now| client.bucket.lessons(now).pace;
+    assert_eq!(pace(at(1999)), Some(Span(500_000_000)));
+    assert_eq!(pace(at(2000)), None);
     // What was said about this window says nothing of the next.
     client.send(1, at(1800));
     assert_eq!(client.bucket.gate(&client.rules, at(2000)), Gate::Open);

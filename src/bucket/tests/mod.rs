@@ -1,3 +1,4 @@
+mod concurrency;
 mod learned;
 mod rates;
 mod reports;

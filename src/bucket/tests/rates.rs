@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Quota,
-    bucket::{Refusal, RefusalKind, Span},
+    bucket::{Gate, Refusal, RefusalKind, Report, Span},
 };
 
 const SECOND: Span = Span(1_000_000_000);
@@ -152,5 +152,139 @@ fn a_margin_shrinks_while_all_goes_well_until_it_is_gone() {
     assert_eq!(
         margins,
         [Some(50), Some(40), Some(30), Some(20), Some(10), None]
+    );
+}
+
+#[test]
+fn a_margin_that_was_shrunk_too_far_comes_back_and_shrinks_more_rarely() {
+    let mut client = Client::new(&Quota::per_second(5));
+    let margin = |client: &Client| client.bucket.lessons(at(0)).margin;
+    let succeed = |client: &mut Client, n: u64| {
+        for _ in 0..n {
+            client.newest += 1;
+            client.succeed(1, at(0));
+        }
+    };
+    client.send(5, at(0));
+    client.refuse(2, &rate(), at(0));
+    // Whoever was sent before says nothing of the wider window.
+    for _ in 0..200 {
+        client.report(1, &Report::default(), at(0));
+    }
+    assert_eq!(margin(&client), Some(100));
+    succeed(&mut client, 200);
+    assert_eq!(margin(&client), Some(90));
+    client.newest += 1;
+    client.refuse(1, &rate(), at(0));
+    assert_eq!(margin(&client), Some(100));
+    succeed(&mut client, 399);
+    assert_eq!(margin(&client), Some(100));
+    succeed(&mut client, 1);
+    assert_eq!(margin(&client), Some(90));
+    client.newest += 1;
+    client.refuse(1, &rate(), at(0));
+    succeed(&mut client, 799);
+    assert_eq!(margin(&client), Some(100));
+    succeed(&mut client, 1);
+    assert_eq!(margin(&client), Some(90));
+}
+
+#[test]
+fn two_refusals_of_one_wave_are_more_than_the_first_margin() {
+    let mut client = Client::new(&Quota::per_second(5));
+    let mut margins = Vec::new();
+    for wave in 0..4 {
+        let now = at(10_000 * wave);
+        client.send(5, now);
+        client.refuse(2, &rate(), now);
+        client.end(5);
+        margins.push(client.bucket.lessons(now).margin);
+    }
+    // The first only: the others are doubled as they are.
+    assert_eq!(margins, [Some(100), Some(200), Some(250), None]);
+}
+
+#[test]
+fn a_learned_margin_widens_the_windows() {
+    let mut client = Client::new(&Quota::per_second(5));
+    client.send(5, at(0));
+    client.refuse(1, &rate(), at(0));
+    client.end(5);
+    let gate = client.bucket.gate(&client.rules, at(100));
+    assert_eq!(gate, Gate::Until(at(1050)));
+}
+
+#[test]
+fn a_learned_window_is_kept_to_beyond_what_the_configured_ones_remember() {
+    // Five per second, of which the server takes four in any minute, and then more.
+    let mut client = Client::new(&Quota::per_second(5));
+    client.send(5, at(0));
+    client.refuse(1, &naming(100, 60), at(0));
+    client.end(5);
+    let mut sent = Vec::new();
+    for minute in 1..=5 {
+        let mut n = 0;
+        for second in 0..5 {
+            let now = at(60_000 * minute + 1000 * second);
+            let more = client.send(100, now);
+            client.end(more);
+            n += more;
+        }
+        client.succeed(n, at(60_000 * minute + 5000));
+        sent.push(n);
+    }
+    assert_eq!(sent, [4, 4, 5, 7, 11]);
+}
+
+#[test]
+fn the_period_of_a_refusal_is_named_or_suggested_or_a_second() {
+    let unlimited = Quota::unlimited();
+    for (quota, refusal, learned) in [
+        (unlimited.clone(), refusal(RefusalKind::Rate, None), 1000),
+        (
+            unlimited.clone(),
+            refusal(RefusalKind::Rate, Some(10_000)),
+            10_000,
+        ),
+        (
+            unlimited.clone(),
+            refusal(RefusalKind::Rate, Some(60_000)),
+            60_000,
+        ),
+        // Longer than what is remembered, or shorter than is likely.
+        (
+            unlimited.clone(),
+            refusal(RefusalKind::Rate, Some(60_001)),
+            1000,
+        ),
+        (
+            unlimited.clone(),
+            refusal(RefusalKind::Rate, Some(10)),
+            1000,
+        ),
+        // For how long a server is busy says nothing about a window.
+        (
+            unlimited.clone(),
+            refusal(RefusalKind::Overload, Some(10_000)),
+            1000,
+        ),
+    ] {
+        let mut client = Client::new(&quota);
+        client.send(2, at(0));
+        client.refuse(1, &refusal, at(0));
+        let (_, period, _) = client.bucket.lessons(at(0)).rate.unwrap();
+        assert_eq!(period, Span(learned * 1_000_000), "{refusal:?}");
+    }
+}
+
+#[test]
+fn what_was_sent_in_the_configured_period_is_what_was_too_much() {
+    let mut client = Client::new(&Quota::per(10, std::time::Duration::from_secs(10)));
+    client.send(5, at(0));
+    client.send(5, at(2000));
+    client.refuse(5, &rate(), at(2000));
+    assert_eq!(
+        client.bucket.lessons(at(2000)).rate,
+        Some((5, SECOND.times(10), false))
     );
 }
