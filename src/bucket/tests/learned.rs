@@ -114,6 +114,18 @@ fn jitter_is_only_ever_added() {
 }
 
 #[test]
+fn jitter_is_a_quarter_of_a_second_at_most() {
+    let mut client = Client::new(&Quota::unlimited());
+    client.send(1, at(0));
+    let late = Refusal {
+        random: 0.5,
+        ..refusal(RefusalKind::Rate, Some(60_000))
+    };
+    client.refuse(1, &late, at(0));
+    assert_eq!(client.bucket.paused_until(), at(60_250));
+}
+
+#[test]
 fn a_shorter_hint_does_not_shorten_a_pause() {
     let mut client = Client::new(&Quota::unlimited());
     client.send(2, at(0));
