@@ -8,6 +8,7 @@ use crate::quota::Quota;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rules {
     windows: Box<[Rule]>,
+    depth: usize,
     concurrency: Option<usize>,
     release_at_head: bool,
     learning: Learning,
@@ -76,6 +77,9 @@ impl Rules {
             keeps_log: !windows.is_empty()
                 || learning.rate
                 || learning.quota_headers && face.windows,
+            depth: (windows.iter().map(|rule| rule.n as usize))
+                .max()
+                .unwrap_or(0),
             windows,
             learning,
         }
@@ -103,11 +107,7 @@ impl Rules {
 
     /// How many of a bucket's latest stamps matter.
     pub(crate) fn depth(&self) -> usize {
-        self.windows
-            .iter()
-            .map(|rule| rule.n as usize)
-            .max()
-            .unwrap_or(0)
+        self.depth
     }
 
     /// For how long a stamp can matter.

@@ -35,9 +35,13 @@ impl<'a> Authority<'a> {
     }
 
     fn new(text: &'a str, scheme: Option<&Scheme>) -> Option<Self> {
-        let text = text.rsplit_once('@').map_or(text, |(_, text)| text);
-        let (host, port) = split_port(text);
-        let host = normal_host(host);
+        let (text, host, port) = if is_plain(text) {
+            (text, Cow::Borrowed(text), None)
+        } else {
+            let text = text.rsplit_once('@').map_or(text, |(_, text)| text);
+            let (host, port) = split_port(text);
+            (text, normal_host(host), port)
+        };
         // A colon that is left outside of brackets belongs to something that is no port.
         let valid = match host.strip_prefix('[') {
             Some(address) => address.ends_with(']'),
@@ -85,6 +89,14 @@ impl<'a> Authority<'a> {
             host => Cow::Owned(format!("{host}:{port}")),
         }
     }
+}
+
+/// Whether this is a host in normal form and nothing else, which is how most are written: one look at
+/// each byte, instead of one for each thing that could be there.
+fn is_plain(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
+        && !text.ends_with('.')
 }
 
 /// The host in lower case, without the dot at its end that makes it absolute, and an IPv6 address

@@ -75,6 +75,18 @@ pub(super) fn may_vanish(segment: &[u8]) -> bool {
 
 /// Whether a segment can stand in a path in normal form.
 pub(super) fn is_normal_segment(segment: &[u8]) -> bool {
+    // Most segments are of nothing else, which a loop that looks for nothing else is quick to tell.
+    let plain = |&byte: &u8| {
+        let class = CLASS[usize::from(byte)];
+        matches!(class, Class::Unreserved | Class::Delimiter)
+    };
+    let special = segment.iter().position(|byte| !plain(byte));
+    special.is_none_or(|at| are_normal_escapes(&segment[at..]))
+        && !matches!(segment, b"" | b"." | b"..")
+}
+
+/// Whether what there is apart from plain characters is escaped, and is to be.
+fn are_normal_escapes(segment: &[u8]) -> bool {
     let mut rest = segment;
     while let [byte, tail @ ..] = rest {
         rest = tail;
@@ -92,7 +104,7 @@ pub(super) fn is_normal_segment(segment: &[u8]) -> bool {
             Class::Slash | Class::Forbidden => return false,
         }
     }
-    !matches!(segment, b"" | b"." | b"..")
+    true
 }
 
 fn rewrite(path: &str) -> String {

@@ -9,8 +9,12 @@
 //! A path is searched as it came, in normal form or not, which spares a pass over it: see
 //! [`Trie::find`].
 
-use std::cmp::Ordering;
+use std::{
+    cmp::Ordering,
+    hash::{BuildHasher, Hasher},
+};
 
+use hashbrown::{DefaultHashBuilder, HashTable};
 use http::Method;
 
 use super::{
@@ -24,12 +28,15 @@ pub(super) struct Trie {
     /// The root is the first; children are indices, so that a long chain needs no recursion to
     /// be dropped.
     nodes: Vec<Node>,
+    hasher: DefaultHashBuilder,
 }
 
 #[derive(Debug, Default)]
 struct Node {
-    /// By their first segments, of which no two are the same; sorted by [`cmp_by_len`].
+    /// No two of them have the same first segment.
     literals: Vec<Edge>,
+    /// Where to find them by their first segments, once they are more than [`FEW`].
+    by_first: HashTable<usize>,
     parameter: Option<usize>,
     /// For paths that end here.
     here: Leaf,
@@ -43,6 +50,8 @@ struct Node {
 struct Edge {
     /// A slash before each segment.
     text: Box<[u8]>,
+    /// The length of the first segment.
+    first: usize,
     /// The beginning of the text as a number, and which of its bits count: the quick way to tell that a
     /// path goes elsewhere.
     head: u64,
@@ -66,10 +75,14 @@ pub(super) enum Passed {
 
 const ROOT: usize = 0;
 
+/// Up to so many ways down are tried one by one: that is faster than hashing a segment.
+const FEW: usize = 8;
+
 impl Default for Trie {
     fn default() -> Self {
         Self {
             nodes: vec![Node::default()],
+            hasher: DefaultHashBuilder::default(),
         }
     }
 }
@@ -137,7 +150,7 @@ impl Trie {
         let (mut node, mut rest, mut passed) = (&self.nodes[at], rest, passed);
         while let [_slash, tail @ ..] = rest {
             // Where there is nothing to return to, the search goes on here. That is the usual case.
-            if let Some((child, below)) = node.literal(rest) {
+            if let Some((child, below)) = node.literal(rest, &self.hasher) {
                 if node.parameter.is_none() && node.below.is_empty() {
                     (node, rest) = (&self.nodes[child], below);
                     continue;
@@ -176,24 +189,19 @@ impl Trie {
         if text.is_empty() {
             return at;
         }
-        match self.nodes[at].search(text) {
-            Ok(found) => {
-                let edge = &self.nodes[at].literals[found];
-                let shared = shared_segments(&edge.text, text);
-                if shared < edge.text.len() {
-                    self.split_edge(at, found, shared);
-                }
-                let child = self.nodes[at].literals[found].child;
-                self.literal_child(child, &text[shared..])
-            }
-            Err(place) => {
-                let child = self.add(Node::default());
-                self.nodes[at]
-                    .literals
-                    .insert(place, Edge::new(text, child));
-                child
-            }
+        let node = &self.nodes[at];
+        let Some(found) = node.search(first_segment(text), &self.hasher) else {
+            let child = self.add(Node::default());
+            self.nodes[at].add_literal(Edge::new(text, child), &self.hasher);
+            return child;
+        };
+        let edge = &node.literals[found];
+        let shared = shared_segments(&edge.text, text);
+        if shared < edge.text.len() {
+            self.split_edge(at, found, shared);
         }
+        let child = self.nodes[at].literals[found].child;
+        self.literal_child(child, &text[shared..])
     }
 
     /// Puts a node onto an edge, behind its first `len` bytes.
@@ -225,27 +233,51 @@ impl Trie {
 impl Node {
     /// Where a path goes on if it begins with one of the literals, and what is left of it.
     #[inline]
-    fn literal<'p>(&self, path: &'p [u8]) -> Option<(usize, &'p [u8])> {
-        // Most nodes have few children, and comparing for equality beats ordering them there.
-        const FEW: usize = 8;
+    fn literal<'p>(
+        &self,
+        path: &'p [u8],
+        hasher: &DefaultHashBuilder,
+    ) -> Option<(usize, &'p [u8])> {
         if self.literals.is_empty() {
             return None;
         }
         let head = word(path);
         if self.literals.len() <= FEW {
             let mut literals = self.literals.iter();
-            literals.find_map(|edge| edge.follow(path, head))
-        } else {
-            let found = self.search(path).ok()?;
-            self.literals[found].follow(path, head)
+            return literals.find_map(|edge| edge.follow(path, head));
         }
+        let found = self.search(first_segment(path), hasher)?;
+        self.literals[found].follow(path, head)
     }
 
-    fn search(&self, path: &[u8]) -> Result<usize, usize> {
-        let first = first_segment(path);
-        self.literals
-            .binary_search_by(|edge| cmp_by_len(first_segment(&edge.text), first))
+    fn search(&self, first: &[u8], hasher: &DefaultHashBuilder) -> Option<usize> {
+        if self.literals.len() <= FEW {
+            let mut literals = self.literals.iter();
+            return literals.position(|edge| edge.first() == first);
+        }
+        let is_it = |&at: &usize| self.literals[at].first() == first;
+        self.by_first.find(hash(first, hasher), is_it).copied()
     }
+
+    /// Its first segment is not among those that are there.
+    fn add_literal(&mut self, edge: Edge, hasher: &DefaultHashBuilder) {
+        self.literals.push(edge);
+        let len = self.literals.len();
+        if len <= FEW {
+            return;
+        }
+        let literals = &self.literals;
+        let hash_of = |&at: &usize| hash(literals[at].first(), hasher);
+        for at in self.by_first.len()..len {
+            self.by_first.insert_unique(hash_of(&at), at, hash_of);
+        }
+    }
+}
+
+fn hash(segment: &[u8], hasher: &DefaultHashBuilder) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(segment);
+    hasher.finish()
 }
 
 impl Edge {
@@ -255,11 +287,16 @@ impl Edge {
             _ => u64::MAX,
         };
         Self {
+            first: first_segment(text).len(),
             head: word(text) & mask,
             mask,
             text: text.into(),
             child,
         }
+    }
+
+    fn first(&self) -> &[u8] {
+        &self.text[1..=self.first]
     }
 
     #[inline]

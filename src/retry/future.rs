@@ -5,9 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{
-    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version,
-};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 use tower_service::Service;
@@ -15,6 +13,7 @@ use tower_service::Service;
 use super::{
     clone_body::Spare,
     collect::Collecting,
+    head::Head,
     layer::Rules,
     policy::{Facts, Failure},
     progress::{Progress, Wakeup, judge},
@@ -157,53 +156,6 @@ impl<S, B> Again<S, B> {
         self.progress.mark(request.extensions_mut());
         Some(request)
     }
-}
-
-/// A request without its body, copied before it is sent.
-///
-/// Field by field, since to take a request apart and put it together again, which is how a whole head can
-/// be cloned, moves it four times. The headers are a list: that takes one allocation, where the clone of a
-/// map takes two, and makes up for the box that all this is kept in.
-pub(super) struct Head {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    extensions: Extensions,
-}
-
-impl Head {
-    #[inline]
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
-        Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            headers: copied(request.headers()),
-            extensions: request.extensions().clone(),
-        }
-    }
-
-    fn with<B>(&self, body: B) -> Request<B> {
-        let mut request = Request::new(body);
-        request.method_mut().clone_from(&self.method);
-        request.uri_mut().clone_from(&self.uri);
-        *request.version_mut() = self.version;
-        for (name, value) in &self.headers {
-            request.headers_mut().append(name, value.clone());
-        }
-        request.extensions_mut().clone_from(&self.extensions);
-        request
-    }
-}
-
-/// All values of one name stand together, as they do in the map.
-fn copied(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    let mut copy = Vec::with_capacity(headers.len());
-    for (name, value) in headers {
-        copy.push((name.clone(), value.clone()));
-    }
-    copy
 }
 
 impl<S, B, F> Attempting<S, B, F> {

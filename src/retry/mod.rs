@@ -90,6 +90,7 @@ mod budget;
 mod clone_body;
 mod collect;
 mod future;
+mod head;
 mod layer;
 mod policy;
 mod progress;

@@ -9,7 +9,8 @@ use tower_service::Service;
 use super::{
     ResponseFuture,
     clone_body::Plan,
-    future::{Again, Attempting, Classifying, Head},
+    future::{Again, Attempting, Classifying},
+    head::Head,
     layer::Rules,
 };
 use crate::{

@@ -12,8 +12,8 @@ use std::{
 };
 
 use peers::{
-    Bare, Body, Contestant, Governed, PATH, call, call_leaky, endpoints, interleaved, leaky_bucket,
-    plenty, request, tower_stack,
+    Bare, Body, Contestant, Governed, PATH, by_path, call, call_leaky, endpoints, interleaved,
+    leaky_bucket, plenty, request, tower_stack,
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_resilience_bulkhead::BulkheadLayer;
@@ -315,7 +315,7 @@ fn route_tables() {
     let mut bare = Bare;
     let mut governor = Governed::new(Bare, plenty());
     let (mut one, mut ten, mut thousand) = (table(1), table(10), table(1000));
-    let mut by_path = RpsLayer::new(Endpoints::new().each_other_path(quota())).layer(Bare);
+    let mut by_path = RpsLayer::new(by_path()).layer(Bare);
     let costs = Costs::of(vec![
         ("bare", Box::new(|| calls(&mut bare))),
         (GOVERNOR, Box::new(|| calls(&mut governor))),

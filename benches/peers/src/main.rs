@@ -3,7 +3,7 @@
 //! `.ci/instructions` runs it under valgrind, which counts what happens within [`measured`].
 
 use http::Request;
-use peers::{Bare, Body, Governed, PATH, call, endpoints, plenty, request};
+use peers::{Bare, Body, Governed, PATH, by_path, call, endpoints, plenty, request};
 use tower::{Layer, Service};
 use tower_throttle::{ConcurrencyLayer, RpsLayer, ThrottleLayer};
 
@@ -28,6 +28,7 @@ fn main() {
         "bare" => run!(Bare),
         "governor" => run!(Governed::new(Bare, plenty())),
         "rps" => run!(RpsLayer::new(endpoints()).layer(Bare)),
+        "rps-by-path" => run!(RpsLayer::new(by_path()).layer(Bare)),
         "concurrency" => run!(ConcurrencyLayer::new(endpoints()).layer(Bare)),
         "throttle" => run!(ThrottleLayer::new(endpoints()).without_retry().layer(Bare)),
         "retry" => run!(ThrottleLayer::new(endpoints()).layer(Bare)),

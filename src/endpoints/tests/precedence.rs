@@ -85,3 +85,27 @@ fn an_absent_port_is_that_of_the_scheme() {
     assert_eq!(from_header("b"), "b:80/");
     assert_eq!(from_header("b:81"), Endpoints::UNMATCHED);
 }
+
+/// Few templates side by side are searched in another way than many.
+#[test]
+fn each_of_many_templates_side_by_side_is_found() {
+    for siblings in [1, 7, 8, 9, 10, 200] {
+        let own = |index| format!("/v1/thing-{index}");
+        // What goes on below comes first for some and last for others.
+        let (early, late): (Vec<_>, Vec<_>) = (0..siblings).partition(|index| index % 2 == 0);
+        let mut templates: Vec<_> = early.iter().map(|&index| own(index) + "/{id}/a").collect();
+        templates.extend((0..siblings).map(own));
+        templates.extend(late.iter().map(|&index| own(index) + "/{id}/a"));
+        templates.push("/v1/{other}".to_owned());
+        let templates: Vec<_> = templates.iter().map(String::as_str).collect();
+        let routes = routes(&templates);
+        for index in 0..siblings {
+            assert_found(&routes, &own(index), &own(index));
+            let below = own(index) + "/{id}/a";
+            assert_found(&routes, &below.replace("{id}", "7"), &below);
+            assert_found(&routes, &(own(index) + "/7/b"), Endpoints::UNMATCHED);
+        }
+        assert_found(&routes, &own(siblings), "/v1/{other}");
+        assert_found(&routes, "/v1/thing-", "/v1/{other}");
+    }
+}

@@ -1,0 +1,167 @@
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+
+/// A request without its body, copied before it is sent.
+///
+/// Every request pays for the copy and few need it, so that copying is what has to be cheap. Field by
+/// field, since to take a request apart and put it together again, which is how a whole head can be
+/// cloned, moves it four times.
+pub(super) struct Head {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: Headers,
+    extensions: Extensions,
+}
+
+impl Head {
+    #[inline]
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: Headers::of(request.headers()),
+            extensions: request.extensions().clone(),
+        }
+    }
+
+    /// The same request again, with this body.
+    pub(super) fn with<B>(&self, body: B) -> Request<B> {
+        let mut request = Request::new(body);
+        request.method_mut().clone_from(&self.method);
+        request.uri_mut().clone_from(&self.uri);
+        *request.version_mut() = self.version;
+        self.headers.append_to(request.headers_mut());
+        request.extensions_mut().clone_from(&self.extensions);
+        request
+    }
+}
+
+/// The headers one after the other, in the order of the map: for each its [`Lengths`], its name and its value.
+///
+/// One allocation, and no counters of shared bytes to go up now and down later, of which the clone of a map
+/// has two for each name and value that is not static.
+struct Headers(Box<[u8]>);
+
+impl Headers {
+    fn of(headers: &HeaderMap) -> Self {
+        let len = |(name, value): (&HeaderName, &HeaderValue)| {
+            Lengths::SIZE + name.as_str().len() + value.len()
+        };
+        let mut written = Vec::with_capacity(headers.iter().map(len).sum());
+        for (name, value) in headers {
+            written.extend_from_slice(&Lengths::of(name, value).0.to_le_bytes());
+            written.extend_from_slice(name.as_str().as_bytes());
+            written.extend_from_slice(value.as_bytes());
+        }
+        Self(written.into_boxed_slice())
+    }
+
+    fn append_to(&self, headers: &mut HeaderMap) {
+        let mut rest = &*self.0;
+        while let Some((&lengths, tail)) = rest.split_first_chunk() {
+            let lengths = Lengths(u64::from_le_bytes(lengths));
+            let (name, tail) = tail.split_at(lengths.name());
+            let (value, tail) = tail.split_at(lengths.value());
+            let name = HeaderName::from_bytes(name).expect(WRITTEN);
+            let mut value = HeaderValue::from_bytes(value).expect(WRITTEN);
+            value.set_sensitive(lengths.is_sensitive());
+            headers.append(name, value);
+            rest = tail;
+        }
+    }
+}
+
+const WRITTEN: &str = "what was written from a header is one";
+
+/// From the highest bit to the lowest: the length of a name, that of a value, and whether it is sensitive.
+#[derive(Clone, Copy)]
+struct Lengths(u64);
+
+impl Lengths {
+    const SIZE: usize = size_of::<Self>();
+    /// `http` has no names of 2^16 bytes or more.
+    const NAME: u32 = 48;
+
+    #[inline]
+    fn of(name: &HeaderName, value: &HeaderValue) -> Self {
+        let (name, len) = (name.as_str().len() as u64, value.len() as u64);
+        Self(name << Self::NAME | len << 1 | u64::from(value.is_sensitive()))
+    }
+
+    fn name(self) -> usize {
+        (self.0 >> Self::NAME) as usize
+    }
+
+    fn value(self) -> usize {
+        ((self.0 & ((1 << Self::NAME) - 1)) >> 1) as usize
+    }
+
+    fn is_sensitive(self) -> bool {
+        self.0 & 1 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copied<B>(request: &Request<B>) -> Request<()> {
+        Head::of(request).with(())
+    }
+
+    #[test]
+    fn a_copy_is_the_request_without_its_body() {
+        let request = Request::put("https://api.example:8443/v1/a%20b?c=d&e")
+            .version(Version::HTTP_2)
+            .header("x-twice", "first")
+            .header("accept", "*/*")
+            .header("x-twice", "second")
+            .header("x-empty", "")
+            .extension(5_u8)
+            .body("body")
+            .unwrap();
+        let copy = copied(&request);
+        assert_eq!(copy.method(), request.method());
+        assert_eq!(copy.uri(), request.uri());
+        assert_eq!(copy.version(), request.version());
+        assert_eq!(copy.headers(), request.headers());
+        assert_eq!(copy.extensions().get(), Some(&5_u8));
+        // Values of one name keep their order, and names theirs.
+        let headers = |request: &Request<()>| -> Vec<_> {
+            let headers = request.headers().iter();
+            headers
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        };
+        assert_eq!(headers(&copy), headers(&request.map(drop)));
+    }
+
+    #[test]
+    fn values_stay_sensitive_and_need_not_be_text() {
+        let mut request = Request::new(());
+        let mut secret = HeaderValue::from_bytes(b"\xff\t\x80 ").unwrap();
+        secret.set_sensitive(true);
+        request.headers_mut().insert("xi-api-key", secret.clone());
+        let open = HeaderValue::from_static("open");
+        request.headers_mut().append("xi-api-key", open.clone());
+        let copy = copied(&request);
+        let values: Vec<_> = copy.headers().get_all("xi-api-key").iter().collect();
+        assert_eq!(values, [&secret, &open]);
+        assert!(values[0].is_sensitive());
+        assert!(!values[1].is_sensitive());
+    }
+
+    #[test]
+    fn long_names_and_values_are_copied_whole() {
+        let mut request = Request::new(());
+        // The longest name that `http` takes.
+        let name = HeaderName::from_bytes(&vec![b'n'; (1 << 16) - 1]).unwrap();
+        let value = HeaderValue::from_bytes(&vec![b'v'; 1 << 20]).unwrap();
+        request.headers_mut().insert(name, value);
+        request
+            .headers_mut()
+            .insert("x-after", HeaderValue::from_static("it"));
+        assert_eq!(copied(&request).headers(), request.headers());
+    }
+}
