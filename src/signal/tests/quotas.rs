@@ -99,6 +99,8 @@ fn a_policy_of_concurrent_requests_is_a_concurrency_refusal() {
     assert_eq!(report.maximum_concurrency(), Some(4));
     assert_eq!(report.current_concurrency(), Some(3));
     assert_eq!(report.remaining(), None);
+    let none = ("ratelimit-policy", "\"c\";q=0;qu=\"concurrent-requests\"");
+    assert_eq!(quota(&[none, ("ratelimit", "\"c\";r=0")]), None);
 }
 
 #[test]
