@@ -184,6 +184,14 @@ fn the_name_of_a_bucket_may_tell_its_window() {
     .unwrap();
     assert_eq!(report.remaining(), Some(12));
     assert_eq!(report.period(), secs(60));
+    for (name, window) in [
+        ("x-ratelimit-remaining-second", secs(1)),
+        ("x-ratelimit-remaining-hour", secs(3_600)),
+        ("x-ratelimit-remaining-requests-day", secs(86_400)),
+        ("x-ratelimit-remaining-week", None),
+    ] {
+        assert_eq!(quota(&[(name, "9")]).unwrap().period(), window, "{name}");
+    }
 }
 
 #[test]
