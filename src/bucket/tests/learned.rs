@@ -223,6 +223,15 @@ fn where_the_window_is_known_it_does_most_of_the_waiting() {
 }
 
 #[test]
+fn where_no_window_is_known_the_back_off_does_it_all() {
+    let mut client = Client::new(&Quota::unlimited());
+    client.rules = Rules::new(&Quota::unlimited(), BOTH, Learning::all().rate(false), true);
+    client.send(1, at(0));
+    client.refused(1, &refusal(RefusalKind::Rate, None), at(0));
+    assert_eq!(client.bucket.paused_until(), at(250));
+}
+
+#[test]
 fn half_of_a_back_off_is_certain_and_half_is_random() {
     for (random, pause) in [(0.0, 250), (0.5, 375)] {
         let mut client = Client::new(&Quota::unlimited());
