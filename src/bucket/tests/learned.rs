@@ -46,7 +46,9 @@ impl Client {
     /// Dispatches as many as there is room for, at most `n`; returns how many.
     pub(super) fn send(&mut self, n: u64, now: Tick) -> u64 {
         for sent in 0..n {
-            if self.bucket.gate(&self.rules, now) != Gate::Open {
+            let open = self.bucket.gate(&self.rules, now) == Gate::Open;
+            assert_eq!(self.bucket.is_open(&self.rules, now), open);
+            if !open {
                 return sent;
             }
             self.bucket.take_place();

@@ -92,6 +92,31 @@ fn permits_close_the_gate_without_a_time() {
 }
 
 #[test]
+fn a_bucket_is_open_if_its_gate_is() {
+    let rules = rules(&Quota::per_second(1).concurrency(2));
+    let mut bucket = Bucket::default();
+    let check = |bucket: &Bucket, now: u64, open: bool| {
+        let gate = bucket.gate(&rules, at(now));
+        assert_eq!(gate == Gate::Open, open, "{now}: {gate:?}");
+        assert_eq!(bucket.is_open(&rules, at(now)), open, "{now}: {gate:?}");
+    };
+    check(&bucket, 0, true);
+    bucket.take_place();
+    bucket.take_permit();
+    check(&bucket, 0, false);
+    bucket.stamp(&rules, at(0));
+    check(&bucket, 999, false);
+    check(&bucket, 1000, true);
+    bucket.take_permit();
+    check(&bucket, 1000, false);
+    bucket.release_permit();
+    check(&bucket, 1000, true);
+    bucket.pause(at(2000));
+    check(&bucket, 1999, false);
+    check(&bucket, 2000, true);
+}
+
+#[test]
 fn a_pause_is_monotone() {
     let rules = rules(&Quota::unlimited());
     let mut bucket = Bucket::default();
@@ -237,7 +262,9 @@ proptest! {
         let mut now = 0;
         for step in steps {
             now += step;
-            match bucket.gate(&rules, at(now)) {
+            let gate = bucket.gate(&rules, at(now));
+            prop_assert_eq!(bucket.is_open(&rules, at(now)), gate == Gate::Open);
+            match gate {
                 Gate::Open => {
                     prop_assert!(!breaks(&quota, &stamps, now));
                     dispatch(&mut bucket, &rules, at(now));
