@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Quota,
-    bucket::{Refusal, RefusalKind},
+    bucket::{Gate, Refusal, RefusalKind},
 };
 
 fn too_many() -> Refusal {
@@ -88,4 +88,18 @@ fn one_by_one_nothing_is_found_out() {
         client.end(1);
     }
     assert_eq!(limit(&client), 4);
+}
+
+#[test]
+fn a_learned_limit_closes_the_gate_until_it_is_forgotten() {
+    let mut client = limited_to(4);
+    client.send(4, at(0));
+    let forgotten = Gate::Until(at(600_000));
+    assert_eq!(client.bucket.gate(&client.rules, at(0)), forgotten);
+    // Which is later than any pause.
+    client.bucket.pause(at(5000));
+    assert_eq!(client.bucket.gate(&client.rules, at(0)), forgotten);
+    client.end(1);
+    let paused = Gate::Until(at(5000));
+    assert_eq!(client.bucket.gate(&client.rules, at(0)), paused);
 }
