@@ -86,8 +86,10 @@ fn permits_close_the_gate_without_a_time() {
     let rules = rules(&Quota::concurrent(1));
     let mut bucket = Bucket::default();
     bucket.take_permit();
+    assert_eq!(bucket.in_flight(), 1);
     assert_eq!(bucket.gate(&rules, at(0)), Gate::Closed);
     bucket.release_permit();
+    assert_eq!(bucket.in_flight(), 0);
     assert_eq!(bucket.gate(&rules, at(0)), Gate::Open);
 }
 
@@ -126,6 +128,14 @@ fn a_pause_is_monotone() {
     assert_eq!(bucket.gate(&rules, at(500)), Gate::Open);
     bucket.resume();
     assert_eq!(bucket.gate(&rules, at(0)), Gate::Open);
+}
+
+#[test]
+fn without_a_window_a_queue_goes_at_once() {
+    let rules = rules(&Quota::concurrent(1));
+    let bucket = Bucket::default();
+    assert_eq!(bucket.slots(&rules, 3, at(0), at(5)), [at(5); 3]);
+    assert_eq!(bucket.slot(&rules, 2, at(0), at(5)), at(5));
 }
 
 #[test]
@@ -307,6 +317,7 @@ proptest! {
         let slots: Vec<_> = (0..ranks)
             .map(|rank| bucket.slot(&rules, rank, at(now), at(now)))
             .collect();
+        prop_assert_eq!(&bucket.slots(&rules, ranks, at(now), at(now)), &slots);
         // They are stamped at the earliest moment that can be hoped for.
         for _ in 0..places {
             bucket.stamp(&rules, at(now));
