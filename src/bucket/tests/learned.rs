@@ -103,6 +103,15 @@ fn a_hint_pauses_for_as_long_as_it_says() {
 }
 
 #[test]
+fn a_delay_that_is_heard_of_before_the_rest_pauses_at_once() {
+    let mut client = Client::new(&Quota::unlimited());
+    client.send(1, at(0));
+    let refusal = refusal(RefusalKind::Rate, Some(2000));
+    client.bucket.asked_to_wait(&refusal, at(100));
+    assert_eq!(client.bucket.paused_until(), at(2100));
+}
+
+#[test]
 fn jitter_is_only_ever_added() {
     let mut client = Client::new(&Quota::unlimited());
     client.send(1, at(0));
@@ -397,6 +406,7 @@ fn lessons_are_forgotten_after_ten_minutes() {
     client.refuse(1, &refusal(RefusalKind::Rate, None), at(0));
     client.end(5);
     let longest = client.rules.longest();
+    assert!(client.bucket.has_learned());
     assert!(!client.bucket.is_quiet(longest, at(599_999)));
     assert!(client.bucket.is_quiet(longest, at(600_000)));
     client.send(1, at(600_000));

@@ -227,6 +227,21 @@ fn quiet_is_when_nothing_counts_any_more() {
     assert!(quiet(&bucket, at(5000)));
 }
 
+#[test]
+fn idle_is_who_has_neither_places_nor_permits() {
+    let rules = rules(&Quota::per_second(2).concurrency(1));
+    let mut bucket = Bucket::default();
+    assert!(bucket.is_idle());
+    bucket.take_place();
+    assert!(!bucket.is_idle());
+    bucket.take_permit();
+    assert!(!bucket.is_idle());
+    bucket.stamp(&rules, at(0));
+    assert!(!bucket.is_idle());
+    bucket.release_permit();
+    assert!(bucket.is_idle());
+}
+
 fn any_quota() -> impl Strategy<Value = Quota> {
     let window = (1u32..6, 1u64..3000);
     (

@@ -288,3 +288,42 @@ fn what_was_sent_in_the_configured_period_is_what_was_too_much() {
         Some((5, SECOND.times(10), false))
     );
 }
+
+#[test]
+fn only_what_was_sent_within_the_period_was_too_much() {
+    let mut client = Client::new(&Quota::unlimited());
+    client.send(7, at(0));
+    client.send(5, at(2000));
+    // Admitted, and not sent yet: the refusal is not about these.
+    client.bucket.take_place();
+    client.bucket.take_place();
+    client.refuse(1, &rate(), at(2000));
+    let lessons = client.bucket.lessons(at(2000));
+    assert_eq!(lessons.rate, Some((4, SECOND, false)));
+}
+
+#[test]
+fn of_a_minute_without_a_window_a_bounded_number_is_remembered() {
+    let mut client = Client::new(&Quota::unlimited());
+    client.send(5000, at(0));
+    client.refuse(1, &rate(), at(0));
+    let lessons = client.bucket.lessons(at(0));
+    assert_eq!(lessons.rate, Some((4095, SECOND, false)));
+}
+
+#[test]
+fn an_answer_may_come_a_quarter_of_the_period_late() {
+    for (late, raised) in [(1249, 5), (1251, 4)] {
+        let mut client = Client::new(&Quota::unlimited());
+        client.send(5, at(0));
+        client.refuse(1, &rate(), at(0));
+        client.end(5);
+        for round in 1..=2 {
+            assert_eq!(client.send(100, at(10_000 * round)), 4);
+            client.succeed(4, at(10_000 * round + late));
+            client.end(4);
+        }
+        let (n, ..) = client.bucket.lessons(at(30_000)).rate.unwrap();
+        assert_eq!(n, raised, "{late}");
+    }
+}
