@@ -297,14 +297,15 @@ fn five_headers() -> Request<Body> {
 }
 
 #[test]
-fn retry_allocates_for_the_copy_of_a_request_alone() {
+fn retry_allocates_no_more_than_a_clone_of_the_request() {
     let _alone = alone();
     let request = five_headers();
     let before = allocations();
     let copy = request.clone();
     let own = allocations() - before;
     drop((request, copy));
-    assert_eq!(fewest_allocations(RetryLayer::new().layer(Instant)), own);
+    // Less, in fact: the headers of the copy are one piece.
+    assert!(fewest_allocations(RetryLayer::new().layer(Instant)) < own);
     let layer = ThrottleLayer::new(Endpoints::new());
-    assert_eq!(fewest_allocations(layer.layer(Instant)), own);
+    assert!(fewest_allocations(layer.layer(Instant)) < own);
 }

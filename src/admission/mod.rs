@@ -9,16 +9,18 @@
 //! - [`queue`]: a request's way through the queue of its endpoint.
 //! - [`slots`]: when its turn comes, and who need not wait for it.
 //! - [`lessons`], [`answers`]: what answers mean, and to whom.
-//! - [`table`]: buckets that come and go with the keys in use.
+//! - [`table`]: buckets that come and go with the keys in use; [`index`] finds them, [`arena`] keeps them.
 //! - [`wait`]: the future's half of waiting, with the timers.
 //! - [`grant`]: what an admitted request holds, returned on drop.
 
 mod age;
 mod answers;
+mod arena;
 mod clock;
 mod contest;
 mod grant;
 mod handle;
+mod index;
 mod lessons;
 mod node;
 mod queue;
@@ -27,6 +29,7 @@ mod slots;
 mod snapshot;
 mod state;
 mod table;
+mod text;
 mod wait;
 mod waiter;
 mod wakes;

@@ -4,6 +4,7 @@ use slab::Slab;
 
 use super::{
     age::Age,
+    arena::Arena,
     lessons::learns,
     node::{Node, NodeId},
     table::Table,
@@ -25,7 +26,7 @@ pub(super) struct State {
     /// The longest pause that an answer can impose.
     pub(super) max_pause: Duration,
     pub(super) specs: Box<[SpecState]>,
-    pub(super) nodes: Slab<Box<Node>>,
+    pub(super) nodes: Arena<Node>,
     pub(super) table: Table,
     pub(super) waiters: Slab<Waiter>,
     /// The latest time that anyone has told.
@@ -100,8 +101,7 @@ impl State {
             .map(|(index, spec)| {
                 let parent = spec.parent.map(|parent| NodeId::new(parent.0 as usize));
                 #[expect(clippy::cast_possible_truncation, reason = "`SpecId` is 32 bits wide")]
-                let node = Node::new(SpecId(index as u32), parent);
-                (index, Box::new(node))
+                Node::new(SpecId(index as u32), parent)
             })
             .collect();
         Self {
@@ -142,10 +142,12 @@ impl State {
         self.latest
     }
 
+    #[inline]
     pub(super) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.index()]
     }
 
+    #[inline]
     pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
         &mut self.nodes[id.index()]
     }
@@ -282,6 +284,7 @@ impl State {
         self.unpin(taken.leaf, taken.permits);
     }
 
+    #[inline]
     pub(super) fn each(&mut self, leaf: NodeId, mut f: impl FnMut(&mut Node, &[SpecState], u8)) {
         let mut next = Some(leaf);
         let mut bit = 1;
@@ -299,7 +302,7 @@ impl State {
         if node.text.is_empty() {
             self.spec(node.spec).name.clone()
         } else {
-            node.text.clone()
+            node.text.as_str().into()
         }
     }
 
@@ -334,7 +337,7 @@ impl State {
 
     pub(super) fn resume(&mut self, spec: SpecId) {
         self.specs[spec.0 as usize].paused_until = Tick::NONE;
-        for (_, node) in &mut self.nodes {
+        for node in self.nodes.values_mut() {
             if node.spec == spec {
                 node.bucket.resume();
             }

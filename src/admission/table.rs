@@ -2,11 +2,13 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use foldhash::fast::RandomState;
 
 use super::{
+    index::Index,
     node::{Node, NodeId},
     state::State,
+    text::Text,
 };
 use crate::{
     bucket::{Span, Tick},
@@ -19,18 +21,10 @@ pub(super) struct Table {
     partitioned: bool,
     /// The nodes at smaller indices are those of the scopes that have only one; they stay.
     fixed: usize,
-    entries: HashTable<Entry>,
-    hasher: DefaultHashBuilder,
+    entries: Index,
+    hasher: RandomState,
     max_keys: usize,
     sweep: Sweep,
-}
-
-/// Half of the hash beside the index: most mismatches are told without looking at the node, and the
-/// table can grow without hashing a key again.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    hash: u32,
-    node: NodeId,
 }
 
 /// A pass over all dynamic nodes in small steps, each paid by one call.
@@ -55,28 +49,13 @@ const SWEEP_CALLS: usize = 256;
 /// ... but at no fewer than this.
 const SWEEP_STEP: usize = 32;
 
-impl Entry {
-    /// What the table wants to see: it takes its index from the low bits and its tag from the high.
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "the table passes a reference"
-    )]
-    fn full_hash(&self) -> u64 {
-        widen(self.hash)
-    }
-}
-
-fn widen(hash: u32) -> u64 {
-    (u64::from(hash) << 32) | u64::from(hash)
-}
-
 impl Table {
     pub(super) fn new(partitioned: bool, fixed: usize) -> Self {
         Self {
             partitioned,
             fixed,
-            entries: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            entries: Index::default(),
+            hasher: RandomState::default(),
             max_keys: usize::MAX,
             sweep: Sweep::default(),
         }
@@ -102,14 +81,6 @@ impl Table {
         hasher.write(key.path.as_bytes());
         (hasher.finish() >> 32) as u32
     }
-}
-
-/// Whether the text of a node is the key's host followed by its path. A host has no slash and a path
-/// begins with one, if it is not empty or `*`, so no two keys have one text.
-fn spells(text: &str, key: &Key<'_>) -> bool {
-    text.len() == key.host.len() + key.path.len()
-        && text.starts_with(&*key.host)
-        && text.ends_with(&*key.path)
 }
 
 const NO_KEY: Key<'static> = Key {
@@ -151,14 +122,10 @@ impl State {
 
     fn find(&self, spec: SpecId, partition: u64, key: &Key<'_>) -> Option<NodeId> {
         let hash = self.table.hash(spec, partition, key);
-        let wanted = |entry: &Entry| {
-            entry.hash == hash && {
-                let node = self.node(entry.node);
-                node.spec == spec && node.partition == partition && spells(&node.text, key)
-            }
-        };
-        let entry = self.table.entries.find(widen(hash), wanted)?;
-        Some(entry.node)
+        self.table.entries.find(hash, |id| {
+            let node = self.node(id);
+            node.spec == spec && node.partition == partition && node.text.spells(key)
+        })
     }
 
     fn insert(&mut self, spec: SpecId, partition: u64, key: &Key<'_>) -> NodeId {
@@ -173,18 +140,15 @@ impl State {
             }
         });
         if let Some(parent) = parent {
-            self.node_mut(parent).children += 1;
+            self.node_mut(parent).pins += 1;
         }
         let hash = self.table.hash(spec, partition, key);
         let mut node = Node::new(spec, parent);
         node.partition = partition;
         node.hash = hash;
-        node.text = [&*key.host, &*key.path].concat().into_boxed_str();
-        let node = NodeId::new(self.nodes.insert(Box::new(node)));
-        let entry = Entry { hash, node };
-        self.table
-            .entries
-            .insert_unique(entry.full_hash(), entry, Entry::full_hash);
+        node.text = Text::new(key);
+        let node = NodeId::new(self.nodes.insert(node));
+        self.table.entries.insert(hash, node);
         node
     }
 
@@ -202,10 +166,10 @@ impl State {
             None if now < due => return,
             None => self.table.fixed,
         };
-        let step = (self.nodes.capacity() / SWEEP_CALLS).max(SWEEP_STEP);
+        let step = (self.nodes.end() / SWEEP_CALLS).max(SWEEP_STEP);
         let to = from.saturating_add(step);
         self.sweep_range(from, to, now);
-        if to < self.nodes.capacity() {
+        if to < self.nodes.end() {
             self.table.sweep.cursor = Some(to);
         } else {
             self.end_sweep(now);
@@ -215,7 +179,7 @@ impl State {
     /// Returns how many it has forgotten.
     fn sweep_range(&mut self, from: usize, to: usize, now: Tick) -> usize {
         let mut forgotten = 0;
-        for index in from..to.min(self.nodes.capacity()) {
+        for index in from..to.min(self.nodes.end()) {
             let Some(node) = self.nodes.get(index) else {
                 continue;
             };
@@ -223,11 +187,12 @@ impl State {
             if node.is_pinned() || !node.bucket.is_quiet(longest, now) {
                 continue;
             }
-            let node = self.nodes.remove(index);
+            let node = self.nodes.remove(index).expect("it was looked at");
             self.learned -= usize::from(node.bucket.has_learned());
-            self.table.remove(node.hash, NodeId::new(index));
+            let known = self.table.entries.remove(node.hash, NodeId::new(index));
+            assert!(known, "every dynamic node is in the table");
             if let Some(parent) = node.parent {
-                self.node_mut(parent).children -= 1;
+                self.node_mut(parent).pins -= 1;
             }
             forgotten += 1;
         }
@@ -245,40 +210,26 @@ impl State {
             cursor: None,
             due: Some(now.after(interval)),
         };
-        if self.nodes.len() > self.nodes.capacity() / 4 {
+        if self.nodes.len() > self.nodes.end() / 4 {
             return;
         }
         self.nodes.compact(|node, from, to| {
             // What others know by its index has to stay where it is; compacting ends there.
             let movable = !node.is_pinned() && node.bucket.is_idle();
             if movable {
-                table.relocate(node.hash, NodeId::new(from), NodeId::new(to));
+                let (from, to) = (NodeId::new(from), NodeId::new(to));
+                let known = table.entries.replace(node.hash, from, to);
+                assert!(known, "every dynamic node is in the table");
             }
             movable
         });
-        table.entries.shrink_to(0, Entry::full_hash);
-    }
-}
-
-impl Table {
-    fn remove(&mut self, hash: u32, node: NodeId) {
-        self.entries
-            .find_entry(widen(hash), |entry| entry.node == node)
-            .expect("every dynamic node is in the table")
-            .remove();
-    }
-
-    fn relocate(&mut self, hash: u32, from: NodeId, to: NodeId) {
-        self.entries
-            .find_mut(widen(hash), |entry| entry.node == from)
-            .expect("every dynamic node is in the table")
-            .node = to;
+        table.entries.shrink();
     }
 }
 
 impl Node {
     /// Whether other nodes, or requests that wait or are under way, know this one by its index.
     fn is_pinned(&self) -> bool {
-        self.children > 0 || self.pins > 0 || self.contest.is_some()
+        self.pins > 0 || self.contest.is_some()
     }
 }

@@ -1,8 +1,7 @@
-use std::collections::VecDeque;
-
 use super::{
     Gate,
     rules::Rule,
+    stamps::Stamps,
     tick::{Span, Tick},
 };
 
@@ -17,7 +16,7 @@ use super::{
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     /// In ascending order; at least as many as the largest window counts, if there were so many.
-    stamps: VecDeque<Tick>,
+    stamps: Stamps,
     places: u32,
     /// The latest stamp that is no longer in `stamps`. A window that grows beyond what was kept takes
     /// it for all the stamps it cannot see: too strict rather than too lax.
@@ -41,33 +40,29 @@ impl Log {
 
     /// Turns a place into a stamp, and forgets what nobody asks for: the last `depth` stamps are kept
     /// whatever their age, and those after `recent` up to a bound.
+    #[inline]
     pub(crate) fn stamp(&mut self, now: Tick, depth: usize, recent: Tick) {
         self.give_back();
         // Two threads can read the clock in one order and come here in the other. The later reading
         // is safe for both: a stamp may be late, never early.
-        let stamp = self.last().map_or(now, |last| last.max(now));
-        if self.stamps.capacity() == 0 {
-            // Most keys of a large table are used once. The default would reserve four.
-            self.stamps.reserve_exact(1);
-        }
-        self.stamps.push_back(stamp);
-        while self.stamps.len() > depth
-            && (self.stamps.len() > MOST_RECENT || self.stamps.front() <= Some(&recent))
-        {
-            let oldest = self.stamps.pop_front();
-            self.forgotten = oldest.and_then(|tick| tick.0.try_into().ok());
-            self.forgotten_count = self.forgotten_count.saturating_add(1);
-        }
+        let (forgotten, count) = (&mut self.forgotten, &mut self.forgotten_count);
+        self.stamps.push(now, |len, oldest| {
+            let goes = len >= depth && (len >= MOST_RECENT || oldest <= recent);
+            if goes {
+                *forgotten = oldest.0.try_into().ok();
+                *count = count.saturating_add(1);
+            }
+            goes
+        });
     }
 
     pub(crate) fn last(&self) -> Option<Tick> {
-        self.stamps.back().copied()
+        self.stamps.last()
     }
 
     /// How many were dispatched after `time`, or are about to be.
     pub(crate) fn count_after(&self, time: Tick) -> u32 {
-        let stamps = self.stamps.len() - self.stamps.partition_point(|&stamp| stamp <= time);
-        u32::try_from(stamps)
+        u32::try_from(self.stamps.count_after(time))
             .unwrap_or(u32::MAX)
             .saturating_add(self.places)
     }
@@ -141,8 +136,8 @@ impl Log {
     /// The latest but n-1; `None` if there were not so many.
     #[inline]
     fn nth_last(&self, n: usize, rule: &Rule) -> Option<Tick> {
-        match self.stamps.len().checked_sub(n) {
-            Some(index) => Some(self.stamps[index]),
+        match self.stamps.nth_last(n) {
+            Some(stamp) => Some(stamp),
             None => self
                 .forgotten
                 .filter(|_| rule.counts_forgotten)

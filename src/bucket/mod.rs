@@ -5,6 +5,7 @@
 mod learned;
 mod log;
 mod rules;
+mod stamps;
 mod tick;
 
 pub use self::learned::Learning;

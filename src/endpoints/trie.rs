@@ -9,12 +9,9 @@
 //! A path is searched as it came, in normal form or not, which spares a pass over it: see
 //! [`Trie::find`].
 
-use std::{
-    cmp::Ordering,
-    hash::{BuildHasher, Hasher},
-};
+use std::{cmp::Ordering, collections::HashMap};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use foldhash::fast::RandomState;
 use http::Method;
 
 use super::{
@@ -28,7 +25,6 @@ pub(super) struct Trie {
     /// The root is the first; children are indices, so that a long chain needs no recursion to
     /// be dropped.
     nodes: Vec<Node>,
-    hasher: DefaultHashBuilder,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +32,7 @@ struct Node {
     /// No two of them have the same first segment.
     literals: Vec<Edge>,
     /// Where to find them by their first segments, once they are more than [`FEW`].
-    by_first: HashTable<usize>,
+    by_first: HashMap<Box<[u8]>, usize, RandomState>,
     parameter: Option<usize>,
     /// For paths that end here.
     here: Leaf,
@@ -50,8 +46,6 @@ struct Node {
 struct Edge {
     /// A slash before each segment.
     text: Box<[u8]>,
-    /// The length of the first segment.
-    first: usize,
     /// The beginning of the text as a number, and which of its bits count: the quick way to tell that a
     /// path goes elsewhere.
     head: u64,
@@ -82,7 +76,6 @@ impl Default for Trie {
     fn default() -> Self {
         Self {
             nodes: vec![Node::default()],
-            hasher: DefaultHashBuilder::default(),
         }
     }
 }
@@ -150,7 +143,7 @@ impl Trie {
         let (mut node, mut rest, mut passed) = (&self.nodes[at], rest, passed);
         while let [_slash, tail @ ..] = rest {
             // Where there is nothing to return to, the search goes on here. That is the usual case.
-            if let Some((child, below)) = node.literal(rest, &self.hasher) {
+            if let Some((child, below)) = node.literal(rest) {
                 if node.parameter.is_none() && node.below.is_empty() {
                     (node, rest) = (&self.nodes[child], below);
                     continue;
@@ -190,9 +183,9 @@ impl Trie {
             return at;
         }
         let node = &self.nodes[at];
-        let Some(found) = node.search(first_segment(text), &self.hasher) else {
+        let Some(found) = node.search(first_segment(text)) else {
             let child = self.add(Node::default());
-            self.nodes[at].add_literal(Edge::new(text, child), &self.hasher);
+            self.nodes[at].add_literal(Edge::new(text, child));
             return child;
         };
         let edge = &node.literals[found];
@@ -233,11 +226,7 @@ impl Trie {
 impl Node {
     /// Where a path goes on if it begins with one of the literals, and what is left of it.
     #[inline]
-    fn literal<'p>(
-        &self,
-        path: &'p [u8],
-        hasher: &DefaultHashBuilder,
-    ) -> Option<(usize, &'p [u8])> {
+    fn literal<'p>(&self, path: &'p [u8]) -> Option<(usize, &'p [u8])> {
         if self.literals.is_empty() {
             return None;
         }
@@ -246,38 +235,27 @@ impl Node {
             let mut literals = self.literals.iter();
             return literals.find_map(|edge| edge.follow(path, head));
         }
-        let found = self.search(first_segment(path), hasher)?;
+        let found = self.search(first_segment(path))?;
         self.literals[found].follow(path, head)
     }
 
-    fn search(&self, first: &[u8], hasher: &DefaultHashBuilder) -> Option<usize> {
+    fn search(&self, first: &[u8]) -> Option<usize> {
         if self.literals.len() <= FEW {
             let mut literals = self.literals.iter();
             return literals.position(|edge| edge.first() == first);
         }
-        let is_it = |&at: &usize| self.literals[at].first() == first;
-        self.by_first.find(hash(first, hasher), is_it).copied()
+        self.by_first.get(first).copied()
     }
 
     /// Its first segment is not among those that are there.
-    fn add_literal(&mut self, edge: Edge, hasher: &DefaultHashBuilder) {
+    fn add_literal(&mut self, edge: Edge) {
         self.literals.push(edge);
-        let len = self.literals.len();
-        if len <= FEW {
-            return;
-        }
-        let literals = &self.literals;
-        let hash_of = |&at: &usize| hash(literals[at].first(), hasher);
-        for at in self.by_first.len()..len {
-            self.by_first.insert_unique(hash_of(&at), at, hash_of);
+        if self.literals.len() > FEW {
+            let unknown = self.literals.iter().enumerate().skip(self.by_first.len());
+            self.by_first
+                .extend(unknown.map(|(at, edge)| (edge.first().into(), at)));
         }
     }
-}
-
-fn hash(segment: &[u8], hasher: &DefaultHashBuilder) -> u64 {
-    let mut hasher = hasher.build_hasher();
-    hasher.write(segment);
-    hasher.finish()
 }
 
 impl Edge {
@@ -287,7 +265,6 @@ impl Edge {
             _ => u64::MAX,
         };
         Self {
-            first: first_segment(text).len(),
             head: word(text) & mask,
             mask,
             text: text.into(),
@@ -296,7 +273,7 @@ impl Edge {
     }
 
     fn first(&self) -> &[u8] {
-        &self.text[1..=self.first]
+        first_segment(&self.text)
     }
 
     #[inline]

@@ -364,12 +364,15 @@ fn among_a_million<S: Service<http::Request<Body>>>(mut few: S, mut many: S) -> 
         }
         start.elapsed().as_secs_f64() / BATCH as f64
     };
-    let mut differences: Vec<_> = (0..BATCHES)
-        .map(|_| {
-            let among_few = time(&mut few, FEW);
-            time(&mut many, MANY) - among_few
-        })
-        .collect();
-    differences.sort_by(f64::total_cmp);
-    differences[BATCHES / 2] * 1e9
+    let (mut among_few, mut among_many) = (Vec::new(), Vec::new());
+    for _ in 0..BATCHES {
+        among_few.push(time(&mut few, FEW));
+        among_many.push(time(&mut many, MANY));
+    }
+    // As everywhere here, when it is left in peace.
+    let undisturbed = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[BATCHES / 10]
+    };
+    (undisturbed(among_many) - undisturbed(among_few)) * 1e9
 }

@@ -53,7 +53,7 @@ fn main() {
     let layer = ThrottleLayer::new(endpoints());
     let once = allocations(layer.clone().without_retry().layer(Bare));
     line("ThrottleLayer without retry", once, Some(0));
-    let name = format!("ThrottleLayer, of which {copy} are the request's own copy");
+    let name = format!("ThrottleLayer (a clone of the request takes {copy})");
     line(&name, allocations(layer.layer(Bare)), Some(copy));
 
     println!("\nLive bytes of a waiting request over the bare service's, which keeps it as well");
