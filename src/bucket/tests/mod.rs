@@ -164,6 +164,47 @@ fn what_was_forgotten_counts_as_late_as_it_can_have_been() {
 }
 
 #[test]
+fn a_longer_window_counts_no_more_than_there_were() {
+    let mut bucket = Bucket::default();
+    let small = rules(&Quota::per_second(1));
+    dispatch(&mut bucket, &small, at(0));
+    dispatch(&mut bucket, &small, at(1000));
+    // One was kept, and one is known to have been.
+    let gate = |n| {
+        let large = rules(&Quota::per(n, Duration::from_secs(10)));
+        bucket.gate(&large, at(2000))
+    };
+    assert_eq!(gate(2), Gate::Until(at(10_000)));
+    assert_eq!(gate(3), Gate::Open);
+}
+
+#[test]
+fn who_counts_no_window_and_learns_none_keeps_no_log() {
+    let permits = Face {
+        windows: false,
+        permits: true,
+    };
+    let keeps = |quota: Quota, face, learning| Rules::new(&quota, face, learning, true).keeps_log();
+    let (all, none) = (Learning::all(), Learning::none());
+    assert!(keeps(Quota::per_second(1), BOTH, none));
+    assert!(!keeps(Quota::per_second(1), permits, all));
+    assert!(!keeps(Quota::unlimited(), BOTH, none));
+    assert!(keeps(Quota::unlimited(), BOTH, none.rate(true)));
+    assert!(keeps(Quota::unlimited(), BOTH, none.quota_headers(true)));
+    assert!(!keeps(
+        Quota::unlimited(),
+        BOTH,
+        none.concurrency(true).margin(true)
+    ));
+}
+
+#[test]
+fn a_permit_ends_with_the_head_if_the_quota_says_so() {
+    assert!(rules(&Quota::concurrent(1).release_at_head()).releases_at_head());
+    assert!(!rules(&Quota::concurrent(1)).releases_at_head());
+}
+
+#[test]
 fn a_clock_that_stands_still_or_goes_back_only_closes() {
     let rules = rules(&Quota::per_second(2));
     let mut bucket = Bucket::default();
