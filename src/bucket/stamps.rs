@@ -120,6 +120,7 @@ mod tests {
                 now += op % 2;
                 // As many as `op` leave before one joins, or as there are.
                 let mut leaving = op;
+                let staying = queue.len().saturating_sub(usize::try_from(op).unwrap());
                 stamps.push(Tick(now), |len, first| {
                     assert_eq!((len, Some(&first)), (queue.len(), queue.front()));
                     let goes = leaving > 0;
@@ -129,6 +130,7 @@ mod tests {
                     }
                     goes
                 });
+                prop_assert_eq!(queue.len(), staying);
                 queue.push_back(Tick(now));
                 prop_assert_eq!(stamps.len(), queue.len());
                 prop_assert_eq!(stamps.last(), queue.back().copied());

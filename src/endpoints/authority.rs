@@ -121,11 +121,10 @@ pub(super) fn normal_host(host: &str) -> Cow<'_, str> {
     }
 }
 
-/// `host`, `host:`, `host:port` or `[::1]:port`. What is no port is left to the host.
+/// `host`, `host:`, `host:port` or `[::1]:port`. What is no port is left to the host, and so is what
+/// follows the last colon of an address: the bracket at its end is no digit.
 pub(super) fn split_port(text: &str) -> (&str, Option<u16>) {
     match text.rsplit_once(':') {
-        // A colon within the brackets of an address.
-        Some((_, port)) if port.contains(']') => (text, None),
         Some((host, "")) => (host, None),
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
             port.parse().map_or((text, None), |port| (host, Some(port)))

@@ -44,7 +44,7 @@ pub(super) fn push_segment(out: &mut String, segment: &str) {
                 }
                 None => push_escape(out, b'%'),
             },
-            Class::Slash | Class::Forbidden => push_escape(out, *byte),
+            Class::Forbidden => push_escape(out, *byte),
         }
     }
 }
@@ -101,7 +101,7 @@ fn are_normal_escapes(segment: &[u8]) -> bool {
                 }
                 _ => return false,
             },
-            Class::Slash | Class::Forbidden => return false,
+            Class::Forbidden => return false,
         }
     }
     true
@@ -148,9 +148,8 @@ enum Class {
     Unreserved,
     /// What else a segment may contain unescaped: not the same as its escape.
     Delimiter,
-    Slash,
     Percent,
-    /// Everything that a path may contain in escaped form only.
+    /// Everything that a segment may contain in escaped form only.
     Forbidden,
 }
 
@@ -164,7 +163,6 @@ const CLASS: [Class; 256] = {
             }
             b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':'
             | b'@' => Class::Delimiter,
-            b'/' => Class::Slash,
             b'%' => Class::Percent,
             _ => Class::Forbidden,
         };

@@ -166,6 +166,25 @@ mod tests {
     }
 
     #[test]
+    fn a_report_of_ones_own_says_what_it_was_given() {
+        let report = QuotaReport::new()
+            .with_remaining(3)
+            .with_limit(100)
+            .with_reset(secs(20))
+            .with_period(secs(60))
+            .gradual()
+            .with_maximum_concurrency(4)
+            .with_current_concurrency(1);
+        assert_eq!(report.remaining(), Some(3));
+        assert_eq!(report.limit(), Some(100));
+        assert_eq!(report.reset(), Some(secs(20)));
+        assert_eq!(report.period(), Some(secs(60)));
+        assert!(report.is_gradual());
+        assert_eq!(report.maximum_concurrency(), Some(4));
+        assert_eq!(report.current_concurrency(), Some(1));
+    }
+
+    #[test]
     fn nothing_is_zero() {
         let report = QuotaReport::new()
             .with_reset(Duration::ZERO)

@@ -306,6 +306,8 @@ mod tests {
         assert_eq!(read("2m59.56s"), Some(Duration::from_millis(179_560)));
         assert_eq!(read("1h2m3s"), secs(3_723));
         assert_eq!(read("5\u{b5}s"), Some(Duration::from_micros(5)));
+        assert_eq!(read("1500ns"), Some(Duration::from_nanos(1_500)));
+        assert_eq!(read("2d1s"), secs(172_801));
         for text in ["6m0", "m", "6x", "6mm", "1s ago", "1.2.3s"] {
             assert_eq!(read(text), None, "{text}");
         }
@@ -320,10 +322,14 @@ mod tests {
             "2025-08-21T14:40:59+02:00",
             "2025-08-21T07:40:59-0500",
             "2025-08-21T12:40:59",
+            "2025-08-21T18:10:59+05:30",
+            "2025-08-22T12:39:59+23:59",
         ] {
             assert_eq!(read(text), secs(59), "{text}");
         }
         assert_eq!(read("2025-08-21T12:41Z"), secs(60));
+        // A leap second is the next one.
+        assert_eq!(read("2025-08-21T12:40:60Z"), secs(60));
         assert_eq!(
             read("2025-08-21T12:40:00.0625Z"),
             Some(Duration::from_micros(62_500))
@@ -331,7 +337,13 @@ mod tests {
         for text in [
             "2025-08-21",
             "2025-13-21T12:41Z",
+            "2025-08-21T24:00Z",
             "2025-08-21T25:41Z",
+            "2025-08-21T12:60Z",
+            "2025-08-21T12:40:61Z",
+            "2025-08-22T12:41+24:00",
+            "2025-08-21T13:41+00:60",
+            "2025-08-21T14:41+02:00Z",
             "2025-08-21T12:41Zulu",
             "2025-08-21T12:41+2",
             "2025-08-21T12:41:00.Z+",

@@ -32,7 +32,7 @@ impl Margin {
     /// Widens, once per wave. False if that has been tried enough.
     pub(super) fn refused(&mut self, sent: Sent) -> bool {
         self.successes = 0;
-        if self.width > 0 && sent.serial <= self.since {
+        if sent.serial <= self.since {
             self.refused += 1;
             if self.refused == 2 && self.width == FIRST_MARGIN {
                 // Two of one wave: whatever it is, it is more than the first guess, and the next

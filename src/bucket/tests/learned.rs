@@ -16,7 +16,7 @@ fn rules(quota: &Quota) -> Rules {
     Rules::new(quota, BOTH, Learning::all(), true)
 }
 
-fn refusal(kind: RefusalKind, retry_after: Option<u64>) -> Refusal {
+pub(super) fn refusal(kind: RefusalKind, retry_after: Option<u64>) -> Refusal {
     Refusal {
         kind,
         retry_after: retry_after.map(|millis| Duration::from_millis(millis).into()),
@@ -28,14 +28,14 @@ fn refusal(kind: RefusalKind, retry_after: Option<u64>) -> Refusal {
 }
 
 /// A bucket, its rules, and the number of the last request.
-struct Client {
-    bucket: Bucket,
-    rules: Rules,
-    newest: u64,
+pub(super) struct Client {
+    pub(super) bucket: Bucket,
+    pub(super) rules: Rules,
+    pub(super) newest: u64,
 }
 
 impl Client {
-    fn new(quota: &Quota) -> Self {
+    pub(super) fn new(quota: &Quota) -> Self {
         Self {
             bucket: Bucket::default(),
             rules: rules(quota),
@@ -44,9 +44,11 @@ impl Client {
     }
 
     /// Dispatches as many as there is room for, at most `n`; returns how many.
-    fn send(&mut self, n: u64, now: Tick) -> u64 {
+    pub(super) fn send(&mut self, n: u64, now: Tick) -> u64 {
         for sent in 0..n {
-            if self.bucket.gate(&self.rules, now) != Gate::Open {
+            let open = self.bucket.gate(&self.rules, now) == Gate::Open;
+            assert_eq!(self.bucket.is_open(&self.rules, now), open);
+            if !open {
                 return sent;
             }
             self.bucket.take_place();
@@ -58,7 +60,7 @@ impl Client {
     }
 
     /// The last `n` requests but `skip` are refused.
-    fn refuse(&mut self, n: u64, refusal: &Refusal, now: Tick) {
+    pub(super) fn refuse(&mut self, n: u64, refusal: &Refusal, now: Tick) {
         for serial in (1..=self.newest).rev().take(usize::try_from(n).unwrap()) {
             let number = (serial, self.newest);
             self.bucket.refused(refusal, BOTH, &self.rules, number, now);
@@ -66,7 +68,7 @@ impl Client {
     }
 
     /// The last `n` requests are answered well, and end.
-    fn succeed(&mut self, n: u64, now: Tick) {
+    pub(super) fn succeed(&mut self, n: u64, now: Tick) {
         for serial in (1..=self.newest).rev().take(usize::try_from(n).unwrap()) {
             let number = (serial, self.newest);
             self.bucket
@@ -74,7 +76,20 @@ impl Client {
         }
     }
 
-    fn end(&mut self, n: u64) {
+    /// One answer that was no refusal.
+    pub(super) fn report(&mut self, serial: u64, report: &Report, now: Tick) {
+        let number = (serial, self.newest);
+        self.bucket
+            .succeeded(report, BOTH, &self.rules, number, now);
+    }
+
+    /// One refusal.
+    pub(super) fn refused(&mut self, serial: u64, refusal: &Refusal, now: Tick) {
+        let number = (serial, self.newest);
+        self.bucket.refused(refusal, BOTH, &self.rules, number, now);
+    }
+
+    pub(super) fn end(&mut self, n: u64) {
         (0..n).for_each(|_| self.bucket.release_permit());
     }
 }
@@ -84,6 +99,15 @@ fn a_hint_pauses_for_as_long_as_it_says() {
     let mut client = Client::new(&Quota::unlimited());
     client.send(1, at(0));
     client.refuse(1, &refusal(RefusalKind::Rate, Some(2000)), at(100));
+    assert_eq!(client.bucket.paused_until(), at(2100));
+}
+
+#[test]
+fn a_delay_that_is_heard_of_before_the_rest_pauses_at_once() {
+    let mut client = Client::new(&Quota::unlimited());
+    client.send(1, at(0));
+    let refusal = refusal(RefusalKind::Rate, Some(2000));
+    client.bucket.asked_to_wait(&refusal, at(100));
     assert_eq!(client.bucket.paused_until(), at(2100));
 }
 
@@ -98,6 +122,18 @@ fn jitter_is_only_ever_added() {
     client.refuse(1, &late, at(0));
     assert!(client.bucket.paused_until() > at(2000));
     assert!(client.bucket.paused_until() < at(2100));
+}
+
+#[test]
+fn jitter_is_a_quarter_of_a_second_at_most() {
+    let mut client = Client::new(&Quota::unlimited());
+    client.send(1, at(0));
+    let late = Refusal {
+        random: 0.5,
+        ..refusal(RefusalKind::Rate, Some(60_000))
+    };
+    client.refuse(1, &late, at(0));
+    assert_eq!(client.bucket.paused_until(), at(60_250));
 }
 
 #[test]
@@ -139,6 +175,85 @@ fn waves_in_a_row_back_off_twice_as_long_each() {
     // Half of 500 ms at least; the random half is zero here. Once something is known of the rate, a
     // quarter of a tenth of it would do, but the server is busy, so the base stays.
     assert_eq!(pauses, [250, 500, 1000, 2000]);
+}
+
+#[test]
+fn a_request_of_the_wave_before_ends_no_row_of_waves() {
+    let mut client = Client::new(&Quota::unlimited());
+    let overload = refusal(RefusalKind::Overload, None);
+    client.send(2, at(0));
+    client.refused(1, &overload, at(0));
+    client.send(1, at(10_000));
+    client.refused(3, &overload, at(10_000));
+    // It was sent before the second wave, so it says nothing of how the server is now.
+    client.report(2, &Report::default(), at(10_000));
+    client.send(1, at(20_000));
+    client.refused(4, &overload, at(20_000));
+    assert_eq!(client.bucket.paused_until(), at(21_000));
+}
+
+#[test]
+fn a_success_of_the_wave_that_is_refused_ends_the_row() {
+    let mut client = Client::new(&Quota::unlimited());
+    let overload = refusal(RefusalKind::Overload, None);
+    client.send(1, at(0));
+    client.refused(1, &overload, at(0));
+    client.end(1);
+    client.send(1, at(10_000));
+    client.send(1, at(20_000));
+    client.refused(3, &overload, at(20_000));
+    assert_eq!(client.bucket.paused_until(), at(20_500));
+    client.report(2, &Report::default(), at(20_000));
+    client.send(1, at(30_000));
+    client.refused(4, &overload, at(30_000));
+    assert_eq!(client.bucket.paused_until(), at(30_250));
+}
+
+#[test]
+fn the_last_request_of_a_wave_belongs_to_it() {
+    let mut client = Client::new(&Quota::unlimited());
+    client.send(2, at(0));
+    client.refused(1, &refusal(RefusalKind::Overload, None), at(0));
+    client.refused(2, &refusal(RefusalKind::Overload, None), at(100));
+    assert_eq!(client.bucket.paused_until(), at(250));
+}
+
+#[test]
+fn where_the_window_is_known_it_does_most_of_the_waiting() {
+    let rate = refusal(RefusalKind::Rate, None);
+    // Known from the refusal itself, and from the configuration.
+    for quota in [Quota::unlimited(), Quota::per_second(5)] {
+        let mut client = Client::new(&quota);
+        client.send(2, at(0));
+        client.refused(1, &rate, at(0));
+        assert_eq!(client.bucket.paused_until(), at(25), "{quota:?}");
+        // The rest of the wave is no further news.
+        client.refused(2, &rate, at(10));
+        assert_eq!(client.bucket.paused_until(), at(25), "{quota:?}");
+    }
+}
+
+#[test]
+fn where_no_window_is_known_the_back_off_does_it_all() {
+    let mut client = Client::new(&Quota::unlimited());
+    client.rules = Rules::new(&Quota::unlimited(), BOTH, Learning::all().rate(false), true);
+    client.send(1, at(0));
+    client.refused(1, &refusal(RefusalKind::Rate, None), at(0));
+    assert_eq!(client.bucket.paused_until(), at(250));
+}
+
+#[test]
+fn half_of_a_back_off_is_certain_and_half_is_random() {
+    for (random, pause) in [(0.0, 250), (0.5, 375)] {
+        let mut client = Client::new(&Quota::unlimited());
+        client.send(1, at(0));
+        let overload = Refusal {
+            random,
+            ..refusal(RefusalKind::Overload, None)
+        };
+        client.refused(1, &overload, at(0));
+        assert_eq!(client.bucket.paused_until(), at(pause));
+    }
 }
 
 #[test]
@@ -291,6 +406,7 @@ fn lessons_are_forgotten_after_ten_minutes() {
     client.refuse(1, &refusal(RefusalKind::Rate, None), at(0));
     client.end(5);
     let longest = client.rules.longest();
+    assert!(client.bucket.has_learned());
     assert!(!client.bucket.is_quiet(longest, at(599_999)));
     assert!(client.bucket.is_quiet(longest, at(600_000)));
     client.send(1, at(600_000));
@@ -331,6 +447,9 @@ fn headers_slow_a_bucket_before_it_runs_dry() {
         client.bucket.gate(&client.rules, at(1)),
         Gate::Until(at(500))
     );
+    let pace = |now| client.bucket.lessons(now).pace;
+    assert_eq!(pace(at(1999)), Some(Span(500_000_000)));
+    assert_eq!(pace(at(2000)), None);
     // What was said about this window says nothing of the next.
     client.send(1, at(1800));
     assert_eq!(client.bucket.gate(&client.rules, at(2000)), Gate::Open);

@@ -1,4 +1,7 @@
+mod concurrency;
 mod learned;
+mod rates;
+mod reports;
 
 use std::time::Duration;
 
@@ -83,9 +86,36 @@ fn permits_close_the_gate_without_a_time() {
     let rules = rules(&Quota::concurrent(1));
     let mut bucket = Bucket::default();
     bucket.take_permit();
+    assert_eq!(bucket.in_flight(), 1);
     assert_eq!(bucket.gate(&rules, at(0)), Gate::Closed);
     bucket.release_permit();
+    assert_eq!(bucket.in_flight(), 0);
     assert_eq!(bucket.gate(&rules, at(0)), Gate::Open);
+}
+
+#[test]
+fn a_bucket_is_open_if_its_gate_is() {
+    let rules = rules(&Quota::per_second(1).concurrency(2));
+    let mut bucket = Bucket::default();
+    let check = |bucket: &Bucket, now: u64, open: bool| {
+        let gate = bucket.gate(&rules, at(now));
+        assert_eq!(gate == Gate::Open, open, "{now}: {gate:?}");
+        assert_eq!(bucket.is_open(&rules, at(now)), open, "{now}: {gate:?}");
+    };
+    check(&bucket, 0, true);
+    bucket.take_place();
+    bucket.take_permit();
+    check(&bucket, 0, false);
+    bucket.stamp(&rules, at(0));
+    check(&bucket, 999, false);
+    check(&bucket, 1000, true);
+    bucket.take_permit();
+    check(&bucket, 1000, false);
+    bucket.release_permit();
+    check(&bucket, 1000, true);
+    bucket.pause(at(2000));
+    check(&bucket, 1999, false);
+    check(&bucket, 2000, true);
 }
 
 #[test]
@@ -98,6 +128,14 @@ fn a_pause_is_monotone() {
     assert_eq!(bucket.gate(&rules, at(500)), Gate::Open);
     bucket.resume();
     assert_eq!(bucket.gate(&rules, at(0)), Gate::Open);
+}
+
+#[test]
+fn without_a_window_a_queue_goes_at_once() {
+    let rules = rules(&Quota::concurrent(1));
+    let bucket = Bucket::default();
+    assert_eq!(bucket.slots(&rules, 3, at(0), at(5)), [at(5); 3]);
+    assert_eq!(bucket.slot(&rules, 2, at(0), at(5)), at(5));
 }
 
 #[test]
@@ -123,6 +161,47 @@ fn what_was_forgotten_counts_as_late_as_it_can_have_been() {
     // Of the same period nothing is missing.
     let wider = rules(&Quota::per_second(3));
     assert_eq!(bucket.gate(&wider, at(4000)), Gate::Open);
+}
+
+#[test]
+fn a_longer_window_counts_no_more_than_there_were() {
+    let mut bucket = Bucket::default();
+    let small = rules(&Quota::per_second(1));
+    dispatch(&mut bucket, &small, at(0));
+    dispatch(&mut bucket, &small, at(1000));
+    // One was kept, and one is known to have been.
+    let gate = |n| {
+        let large = rules(&Quota::per(n, Duration::from_secs(10)));
+        bucket.gate(&large, at(2000))
+    };
+    assert_eq!(gate(2), Gate::Until(at(10_000)));
+    assert_eq!(gate(3), Gate::Open);
+}
+
+#[test]
+fn who_counts_no_window_and_learns_none_keeps_no_log() {
+    let permits = Face {
+        windows: false,
+        permits: true,
+    };
+    let keeps = |quota: Quota, face, learning| Rules::new(&quota, face, learning, true).keeps_log();
+    let (all, none) = (Learning::all(), Learning::none());
+    assert!(keeps(Quota::per_second(1), BOTH, none));
+    assert!(!keeps(Quota::per_second(1), permits, all));
+    assert!(!keeps(Quota::unlimited(), BOTH, none));
+    assert!(keeps(Quota::unlimited(), BOTH, none.rate(true)));
+    assert!(keeps(Quota::unlimited(), BOTH, none.quota_headers(true)));
+    assert!(!keeps(
+        Quota::unlimited(),
+        BOTH,
+        none.concurrency(true).margin(true)
+    ));
+}
+
+#[test]
+fn a_permit_ends_with_the_head_if_the_quota_says_so() {
+    assert!(rules(&Quota::concurrent(1).release_at_head()).releases_at_head());
+    assert!(!rules(&Quota::concurrent(1)).releases_at_head());
 }
 
 #[test]
@@ -189,6 +268,21 @@ fn quiet_is_when_nothing_counts_any_more() {
     assert!(quiet(&bucket, at(5000)));
 }
 
+#[test]
+fn idle_is_who_has_neither_places_nor_permits() {
+    let rules = rules(&Quota::per_second(2).concurrency(1));
+    let mut bucket = Bucket::default();
+    assert!(bucket.is_idle());
+    bucket.take_place();
+    assert!(!bucket.is_idle());
+    bucket.take_permit();
+    assert!(!bucket.is_idle());
+    bucket.stamp(&rules, at(0));
+    assert!(!bucket.is_idle());
+    bucket.release_permit();
+    assert!(bucket.is_idle());
+}
+
 fn any_quota() -> impl Strategy<Value = Quota> {
     let window = (1u32..6, 1u64..3000);
     (
@@ -234,7 +328,9 @@ proptest! {
         let mut now = 0;
         for step in steps {
             now += step;
-            match bucket.gate(&rules, at(now)) {
+            let gate = bucket.gate(&rules, at(now));
+            prop_assert_eq!(bucket.is_open(&rules, at(now)), gate == Gate::Open);
+            match gate {
                 Gate::Open => {
                     prop_assert!(!breaks(&quota, &stamps, now));
                     dispatch(&mut bucket, &rules, at(now));
@@ -277,6 +373,7 @@ proptest! {
         let slots: Vec<_> = (0..ranks)
             .map(|rank| bucket.slot(&rules, rank, at(now), at(now)))
             .collect();
+        prop_assert_eq!(&bucket.slots(&rules, ranks, at(now), at(now)), &slots);
         // They are stamped at the earliest moment that can be hoped for.
         for _ in 0..places {
             bucket.stamp(&rules, at(now));

@@ -12,6 +12,22 @@ fn the_structured_field_in_its_grammars() {
 }
 
 #[test]
+fn what_else_the_structured_field_may_hold_is_passed_over() {
+    let left = |field: &str| quota(&[("ratelimit", field)]).and_then(|report| report.remaining());
+    // Escapes, and parameters of every type.
+    assert_eq!(left(r#""a \"b\"; r=1";r=50;t=30"#), Some(50));
+    assert_eq!(left(r#""a\\";r=50;t=30"#), Some(50));
+    for value in ["?1", ":cHs=:", "-1.5", "token/*", "\"text\""] {
+        assert_eq!(
+            left(&format!("\"a\";r=50;x={value};t=30")),
+            Some(50),
+            "{value}"
+        );
+    }
+    assert_eq!(left("\"a\";x;r=50;t=30"), Some(50));
+}
+
+#[test]
 fn a_policy_without_what_is_left_names_a_delay() {
     assert_eq!(delay(&[("ratelimit", "quota;t=1")]), secs(1));
     assert_eq!(quota(&[("ratelimit", "quota;t=1")]), None);
@@ -99,6 +115,22 @@ fn a_policy_of_concurrent_requests_is_a_concurrency_refusal() {
     assert_eq!(report.maximum_concurrency(), Some(4));
     assert_eq!(report.current_concurrency(), Some(3));
     assert_eq!(report.remaining(), None);
+    let none = ("ratelimit-policy", "\"c\";q=0;qu=\"concurrent-requests\"");
+    assert_eq!(quota(&[none, ("ratelimit", "\"c\";r=0")]), None);
+    let signal = classify(429, &[none, ("ratelimit", "\"c\";r=0")]).unwrap();
+    assert_eq!(signal.concurrency_limit(), None);
+}
+
+#[test]
+fn a_policy_counts_requests_unless_it_says_otherwise() {
+    let limit = |unit: &str| {
+        let policy = format!("\"a\";q=100;w=60{unit}");
+        let report = quota(&[("ratelimit-policy", &policy), ("ratelimit", "\"a\";r=0")]);
+        report.unwrap().limit()
+    };
+    assert_eq!(limit(""), Some(100));
+    assert_eq!(limit(";qu=\"requests\""), Some(100));
+    assert_eq!(limit(";qu=\"content-bytes\""), None);
 }
 
 #[test]
@@ -152,6 +184,14 @@ fn the_name_of_a_bucket_may_tell_its_window() {
     .unwrap();
     assert_eq!(report.remaining(), Some(12));
     assert_eq!(report.period(), secs(60));
+    for (name, window) in [
+        ("x-ratelimit-remaining-second", secs(1)),
+        ("x-ratelimit-remaining-hour", secs(3_600)),
+        ("x-ratelimit-remaining-requests-day", secs(86_400)),
+        ("x-ratelimit-remaining-week", None),
+    ] {
+        assert_eq!(quota(&[(name, "9")]).unwrap().period(), window, "{name}");
+    }
 }
 
 #[test]
@@ -186,6 +226,11 @@ fn the_requests_in_flight_are_told_by_two_headers() {
     ])
     .unwrap();
     assert_eq!(report.current_concurrency(), Some(7));
+    assert_eq!(report.maximum_concurrency(), Some(10));
+    // Either may come alone.
+    let report = quota(&[("current-concurrent-requests", "7")]).unwrap();
+    assert_eq!(report.current_concurrency(), Some(7));
+    let report = quota(&[("maximum-concurrent-requests", "10")]).unwrap();
     assert_eq!(report.maximum_concurrency(), Some(10));
     assert_eq!(quota(&[("maximum-concurrent-requests", "0")]), None);
     assert_eq!(quota(&[("maximum-concurrent-requests", "-1")]), None);

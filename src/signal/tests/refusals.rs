@@ -1,8 +1,8 @@
 //! Which answers are refusals.
 
 use super::{
-    Answer, Classify, Duration, HeaderMap, MAX_RETRY_AFTER, Profile, Signal, SignalKind,
-    StatusCode, bodies::BUSY, classify, classify_as, headers, now, secs,
+    Answer, Classify, Duration, HeaderMap, MAX_RETRY_AFTER, Profile, QuotaReport, Signal,
+    SignalKind, StatusCode, bodies::BUSY, classify, classify_as, headers, now, secs,
 };
 
 #[test]
@@ -96,8 +96,11 @@ fn a_closure_classifies() {
     let answer = |status| Answer::new(StatusCode::from_u16(status).unwrap(), &headers, now());
     assert!(classifier.classify(&answer(420)).is_some());
     assert!(classifier.classify(&answer(429)).is_none());
+    // The rest is as without a profile.
     assert!(classifier.wants_body(&answer(429)));
-    assert!(classifier.quota(&answer(200)).is_some());
+    assert!(!classifier.wants_body(&answer(420)));
+    let left = QuotaReport::new().with_remaining(3);
+    assert_eq!(classifier.quota(&answer(200)), Some(left));
 }
 
 #[test]
@@ -115,10 +118,23 @@ fn a_signal_of_ones_own_keeps_the_bounds() {
 }
 
 #[test]
+fn a_signal_of_ones_own_says_what_it_was_given() {
+    let signal = Signal::new(SignalKind::Concurrency)
+        .with_concurrency_limit(4)
+        .with_rate_limit(100, Duration::from_secs(60));
+    assert_eq!(signal.concurrency_limit(), Some(4));
+    assert_eq!(signal.rate_limit(), Some(100));
+    assert_eq!(signal.period(), secs(60));
+}
+
+#[test]
 fn an_answer_keeps_its_secrets() {
     let headers = headers(&[("set-cookie", "secret")]);
-    let answer = Answer::new(StatusCode::OK, &headers, now()).with_body(b"secret");
-    assert!(!format!("{answer:?}").contains("secret"));
+    let answer = Answer::arriving(StatusCode::OK, &headers).with_body(b"secret");
+    assert_eq!(
+        format!("{answer:?}"),
+        "Answer { status: 200, headers: 1, body: 6, now: None }"
+    );
 }
 
 #[test]

@@ -87,6 +87,8 @@ fn pushback_is_in_milliseconds() {
     assert_eq!(read("0"), None);
     assert_eq!(read("not-a-number"), None);
     assert_eq!(read("99999999999"), Some(MAX_RETRY_AFTER));
+    // From here on a time, and one that has passed.
+    assert_eq!(read("100000000000"), None);
 }
 
 #[test]
@@ -94,4 +96,6 @@ fn negative_pushback_asks_not_to_retry() {
     let signal = classify(429, &[("grpc-retry-pushback-ms", "-1")]).unwrap();
     assert_eq!(signal.retry_after(), None);
     assert_eq!(signal.should_retry(), Some(false));
+    let signal = classify(429, &[("grpc-retry-pushback-ms", "0")]).unwrap();
+    assert_eq!(signal.should_retry(), None);
 }
