@@ -26,7 +26,7 @@ pub(crate) struct Log {
 }
 
 /// How many stamps are kept at most for no other reason than that they are recent.
-pub(crate) const MOST_RECENT: usize = 4096;
+pub(crate) const MOST_RECENT: usize = 1 << 16;
 
 impl Log {
     pub(crate) fn take(&mut self) {

@@ -92,7 +92,7 @@ impl Learning {
     /// concurrency, a round being as many successes as fit into the period.
     ///
     /// Switched on, as with [`quota_headers`](Self::quota_headers), buckets without a window remember
-    /// what they sent in the last minute, up to 4 096 requests of eight bytes each.
+    /// what they sent in the last minute, up to 65 536 requests of eight bytes each.
     pub const fn rate(mut self, on: bool) -> Self {
         self.rate = on;
         self

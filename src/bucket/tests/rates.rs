@@ -305,10 +305,10 @@ fn only_what_was_sent_within_the_period_was_too_much() {
 #[test]
 fn of_a_minute_without_a_window_a_bounded_number_is_remembered() {
     let mut client = Client::new(&Quota::unlimited());
-    client.send(5000, at(0));
+    client.send(70_000, at(0));
     client.refuse(1, &rate(), at(0));
     let lessons = client.bucket.lessons(at(0));
-    assert_eq!(lessons.rate, Some((4095, SECOND, false)));
+    assert_eq!(lessons.rate, Some((65_535, SECOND, false)));
 }
 
 #[test]
@@ -326,4 +326,17 @@ fn an_answer_may_come_a_quarter_of_the_period_late() {
         let (n, ..) = client.bucket.lessons(at(30_000)).rate.unwrap();
         assert_eq!(n, raised, "{late}");
     }
+}
+
+/// Ten thousand in a minute is what large APIs allow, and name.
+#[test]
+fn a_large_limit_that_is_named_is_kept_to() {
+    let mut client = Client::new(&Quota::unlimited());
+    client.send(10_500, at(0));
+    client.refuse(500, &naming(10_000, 60), at(0));
+    client.end(10_500);
+    let later = at(360_000);
+    assert_eq!(client.send(20_000, later), 10_000);
+    assert_eq!(client.send(1, at(360_000 + 59_999)), 0);
+    assert_eq!(client.send(20_000, at(360_000 + 60_000)), 10_000);
 }
