@@ -1,5 +1,7 @@
 //! Which template a request belongs to: the host decides first, then the [`Trie`].
 
+use std::cmp::Ordering;
+
 use http::Method;
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
     authority::Authority,
     head::RequestHead,
     template::Template,
-    trie::{Passed, Trie, cmp_by_len},
+    trie::{Passed, Trie},
 };
 
 #[derive(Debug, Default)]
@@ -97,4 +99,9 @@ impl Host {
             });
         &mut self.ports[at].1
     }
+}
+
+/// An order for look-ups: mostly decided by the length, before any byte is read.
+fn cmp_by_len(a: &[u8], b: &[u8]) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }

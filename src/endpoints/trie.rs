@@ -9,7 +9,7 @@
 //! A path is searched as it came, in normal form or not, which spares a pass over it: see
 //! [`Trie::find`].
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use http::Method;
@@ -303,11 +303,6 @@ impl Leaf {
             .map(|&(_, spec)| spec)
             .or(self.any_method)
     }
-}
-
-/// An order for look-ups: mostly decided by the length, before any byte is read.
-pub(super) fn cmp_by_len(a: &[u8], b: &[u8]) -> Ordering {
-    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
 /// Of a path that begins with a slash.
