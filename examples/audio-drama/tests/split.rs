@@ -156,14 +156,14 @@ fn single_marks_are_quotes_where_it_is_clear() {
     );
 }
 
+/// The texts of the segments.
+fn pieces(text: &str, max: usize) -> Vec<&str> {
+    let segments = segments(text, max).into_iter();
+    segments.map(|(_, text)| text).collect()
+}
+
 #[test]
 fn long_segments_are_cut_at_the_end_of_a_sentence() {
-    let pieces = |text, max| -> Vec<&str> {
-        segments(text, max)
-            .into_iter()
-            .map(|(_, text)| text)
-            .collect()
-    };
     assert_eq!(
         pieces("One two. Three four! Five?", 14),
         ["One two.", "Three four!", "Five?"]
@@ -180,12 +180,6 @@ fn long_segments_are_cut_at_the_end_of_a_sentence() {
 
 #[test]
 fn without_sentences_it_is_commas_then_words_then_anything() {
-    let pieces = |text, max| -> Vec<&str> {
-        segments(text, max)
-            .into_iter()
-            .map(|(_, text)| text)
-            .collect()
-    };
     assert_eq!(
         pieces("one, two three four", 12),
         ["one,", "two three", "four"]

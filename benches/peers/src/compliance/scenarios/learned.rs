@@ -161,16 +161,7 @@ fn scenarios() -> [Scenario; 4] {
             judge: || at_once(false),
             allowed: 4,
             doubles: false,
-            contestants: vec![
-                OURS,
-                ("tower: retry, buffer, concurrency", tower_and_retry),
-                ("tower-resilience: retry, bulkhead", || {
-                    resilience_and_retry(FIXED)
-                }),
-                ("tower-resilience: retry, adaptive", || {
-                    Box::new(ItsAdaptive(Arc::new(Adaptive::new(10))))
-                }),
-            ],
+            contestants: at_once_contestants(),
         },
         Scenario {
             name: "10 at once configured, 4 and then 8 allowed, as the answers say",
@@ -188,17 +179,22 @@ fn scenarios() -> [Scenario; 4] {
             },
             allowed: 8,
             doubles: true,
-            contestants: vec![
-                OURS,
-                ("tower: retry, buffer, concurrency", tower_and_retry),
-                ("tower-resilience: retry, bulkhead", || {
-                    resilience_and_retry(FIXED)
-                }),
-                ("tower-resilience: retry, adaptive", || {
-                    Box::new(ItsAdaptive(Arc::new(Adaptive::new(10))))
-                }),
-            ],
+            contestants: at_once_contestants(),
         },
+    ]
+}
+
+/// Those who can be asked for so many at once.
+fn at_once_contestants() -> Vec<(&'static str, MakeLearner)> {
+    vec![
+        OURS,
+        ("tower: retry, buffer, concurrency", tower_and_retry),
+        ("tower-resilience: retry, bulkhead", || {
+            resilience_and_retry(FIXED)
+        }),
+        ("tower-resilience: retry, adaptive", || {
+            Box::new(ItsAdaptive(Arc::new(Adaptive::new(10))))
+        }),
     ]
 }
 
