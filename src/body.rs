@@ -11,7 +11,7 @@ use bytes::Buf;
 use http_body::{Body as _, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::limit::Permit;
+use crate::admission::Permit;
 
 pin_project! {
     /// The response body of every layer here: it holds the permit of its request, and what was peeked of

@@ -4,11 +4,9 @@
 //! extensions of a throttling answer, and the layers above take that for granted.
 
 use std::{
-    any::Any,
     fmt,
     io::IoSlice,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,8 +17,8 @@ use http_body::Body as _;
 use tokio::time::Sleep;
 
 use crate::{
-    Body,
-    signal::{Answer, Classify, Profile, QuotaReport, Signal},
+    body::Body,
+    signal::{Answer, Classifier, Signal},
 };
 
 /// How much of a body is read before its meaning is decided. Refusals of the known APIs take some
@@ -30,39 +28,7 @@ pub(crate) const MAX_PEEKED_BYTES: usize = 4 * 1024;
 /// How long the rest of a beginning is waited for. Refusals are short, and come with their head.
 pub(crate) const MAX_PEEK_TIME: Duration = Duration::from_millis(250);
 
-/// A layer's [`Classify`].
-#[derive(Clone)]
-pub(crate) enum Classifier {
-    /// By itself, as nearly all layers have one, and it can tell most answers by a look at the status.
-    Profile(Profile),
-    Other(Arc<dyn Classify>),
-}
-
 impl Classifier {
-    pub(crate) fn new<C: Classify>(classify: C) -> Self {
-        match (&classify as &dyn Any).downcast_ref() {
-            Some(&profile) => Self::Profile(profile),
-            None => Self::Other(Arc::new(classify)),
-        }
-    }
-
-    fn get(&self) -> &dyn Classify {
-        match self {
-            Self::Profile(profile) => profile,
-            Self::Other(classify) => &**classify,
-        }
-    }
-
-    /// Whether an answer may be a refusal, or has been found to be one. Most can be told by the status.
-    #[inline]
-    pub(crate) fn may_refuse<B>(&self, response: &Response<B>) -> bool {
-        let by_status = match self {
-            Self::Profile(profile) => profile.may_refuse(response.status()),
-            Self::Other(_) => true,
-        };
-        by_status || response.extensions().get::<Signal>().is_some()
-    }
-
     /// Tells what an answer means, if that can be told now; otherwise its body has to be peeked. There is
     /// nothing to tell of one that is no refusal ([`may_refuse`](Self::may_refuse)).
     pub(crate) fn look<B: http_body::Body>(
@@ -81,40 +47,6 @@ impl Classifier {
             response.extensions_mut().insert(signal);
         }
         Ok(response)
-    }
-
-    /// What an answer that is no refusal says about what is left.
-    #[inline]
-    pub(crate) fn quota<B>(&self, response: &Response<B>) -> Option<QuotaReport> {
-        let answer = Answer::arriving(response.status(), response.headers());
-        match self {
-            Self::Profile(profile) => profile.quota(&answer),
-            Self::Other(classify) => classify.quota(&answer),
-        }
-    }
-
-    /// The delay that a refusal names in its head.
-    pub(crate) fn delay<B>(&self, response: &Response<B>) -> Option<Duration> {
-        let signal = self.by_head(response)?;
-        signal.retry_after()
-    }
-
-    /// What the head of an answer means by itself.
-    pub(crate) fn by_head<B>(&self, response: &Response<B>) -> Option<Signal> {
-        self.get()
-            .classify(&Answer::arriving(response.status(), response.headers()))
-    }
-}
-
-impl Default for Classifier {
-    fn default() -> Self {
-        Self::new(Profile::Standard)
-    }
-}
-
-impl fmt::Debug for Classifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Classifier(..)")
     }
 }
 

@@ -2,16 +2,11 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use super::{Engine, ready::ReadyAt, state::Taken};
+use super::{Engine, ready::ReadyAt, taken::Taken};
 use crate::{
     bucket::{Refusal, RefusalKind, Report},
     signal::{QuotaReport, Signal, SignalKind, SignalScope},
 };
-
-/// The longest pause that an answer can impose: a `Retry-After` of an hour shall be the caller's to
-/// see, and not a client that stands still. The figure is openai-python's, which honours delays of up
-/// to 120 s.
-pub(super) const DEFAULT_MAX_PAUSE: Duration = Duration::from_secs(120);
 
 /// Of a known limit, this part left is little: a quarter.
 const LITTLE: u64 = 4;
@@ -36,14 +31,16 @@ impl Engine {
                 retry_after: signal.retry_after().map(Into::into),
                 rate: signal.rate_limit().map(saturated),
                 period: signal.period().map(Into::into),
-                ceiling: state.max_pause.into(),
+                ceiling: state.tree.max_pause.into(),
                 random: fastrand::f64(),
             };
             let opens = state.refused(taken, &refusal, everything, now, wakes);
-            self.note(state.learned);
+            self.note(state.tree.table.learned);
             // A retry would come too early if it came after the pause.
             let too_long = refusal.retry_after > Some(refusal.ceiling);
-            refusal.concerns(state.face).then_some((opens, too_long))
+            refusal
+                .concerns(state.tree.face)
+                .then_some((opens, too_long))
         });
         let (opens, too_long) = opens?;
         let ready = self.clock.instant(opens);
@@ -58,7 +55,7 @@ impl Engine {
                 retry_after: Some(delay.into()),
                 rate: None,
                 period: None,
-                ceiling: state.max_pause.into(),
+                ceiling: state.tree.max_pause.into(),
                 random: fastrand::f64(),
             };
             state.asked_to_wait(taken, &refusal, now, wakes);
@@ -80,9 +77,9 @@ impl Engine {
             return;
         }
         self.with(|state, now, wakes| {
-            let report = report.at_most(state.max_pause.into());
+            let report = report.at_most(state.tree.max_pause.into());
             state.succeeded(taken, &report, now, wakes);
-            self.note(state.learned);
+            self.note(state.tree.table.learned);
         });
     }
 

@@ -1,73 +1,49 @@
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Engine, ready::ReadyAt, state::Taken};
+use super::{Engine, Setup, ready::ReadyAt, taken::Taken};
 use crate::signal::{QuotaReport, Signal};
-
-/// What keeps an engine for as long as a request has something to give back to it.
-pub(crate) trait Keeper {
-    fn engine(&self) -> &Engine;
-}
-
-/// Where a request is admitted within `call`, the service keeps it.
-impl Keeper for &Engine {
-    #[inline]
-    fn engine(&self) -> &Engine {
-        self
-    }
-}
 
 /// Places and permits of a request that has been admitted and not yet dispatched.
 ///
 /// Dropped as it is, it gives everything back. [`depart`](Self::depart) is the way to spend it.
 #[must_use = "dropping a grant gives its places back"]
-pub(crate) struct Grant<K: Keeper> {
-    keeper: K,
+#[derive(Debug)]
+pub(crate) struct Grant {
     /// Taken out when the grant is spent.
-    taken: Option<Taken>,
+    permit: Option<Permit>,
 }
 
-impl<K: Keeper> Grant<K> {
-    pub(super) fn new(keeper: K, taken: Taken) -> Self {
-        Self {
-            keeper,
-            taken: Some(taken),
-        }
+impl Grant {
+    pub(super) fn new(setup: Arc<Setup>, taken: Taken) -> Self {
+        let permit = Some(Permit { setup, taken });
+        Self { permit }
     }
 
     /// Whether a pause has begun since the request was admitted: then it must not go out.
     pub(crate) fn is_called_back(&self) -> bool {
-        let paused = |taken| {
-            let engine = self.keeper.engine();
-            engine.with(|state, now, _| state.is_paused(taken, now))
-        };
-        self.taken.is_some_and(paused)
+        self.permit.as_ref().is_some_and(|permit| {
+            let engine = &permit.setup.engine;
+            engine.with(|state, now, _| state.tree.is_paused(permit.taken, now))
+        })
     }
 
     /// The request goes out now: what follows is the inner service's `call`, and then
-    /// [`Departure::gone`]. The permit gets a keeper of its own, of the same engine.
+    /// [`Departure::gone`].
     #[inline]
-    pub(crate) fn depart<P: Keeper>(mut self, keeper: P) -> Departure<P> {
-        debug_assert!(
-            std::ptr::eq(keeper.engine(), self.keeper.engine()),
-            "a permit goes back to the engine that gave it"
-        );
-        let permit = self.taken.take().map(|taken| Permit { keeper, taken });
+    pub(crate) fn depart(mut self) -> Departure {
+        let permit = self.permit.take();
         Departure { permit }
     }
 }
 
-impl<K: Keeper> Drop for Grant<K> {
+impl Drop for Grant {
     #[inline]
     fn drop(&mut self) {
-        if let Some(taken) = self.taken.take() {
-            self.keeper.engine().give_back(taken);
+        if let Some(mut permit) = self.permit.take() {
+            permit.setup.engine.give_back(permit.taken);
+            // Given back with the places: there is nothing left to release.
+            permit.taken.permits = 0;
         }
-    }
-}
-
-impl<K: Keeper> fmt::Debug for Grant<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Grant").field(&self.taken).finish()
     }
 }
 
@@ -78,21 +54,21 @@ impl<K: Keeper> fmt::Debug for Grant<K> {
 /// much. If `call` panics, the request may still have gone out: the places are stamped all the same, and
 /// the permits end.
 #[must_use = "dropping a departure ends its permits"]
-pub(crate) struct Departure<K: Keeper> {
+pub(crate) struct Departure {
     /// Taken out when the call has returned.
-    permit: Option<Permit<K>>,
+    permit: Option<Permit>,
 }
 
-impl<K: Keeper> Departure<K> {
+impl Departure {
     #[inline]
-    pub(crate) fn gone(mut self) -> Permit<K> {
+    pub(crate) fn gone(mut self) -> Permit {
         let permit = self.permit.take().expect("a grant is spent once, by value");
         permit.stamp();
         permit
     }
 }
 
-impl<K: Keeper> Drop for Departure<K> {
+impl Drop for Departure {
     #[inline]
     fn drop(&mut self) {
         if let Some(permit) = &self.permit {
@@ -103,39 +79,39 @@ impl<K: Keeper> Drop for Departure<K> {
 
 /// The permits of a dispatched request, if its engine has any. Dropping it ends them.
 #[must_use = "dropping a permit ends it"]
-pub(crate) struct Permit<K: Keeper> {
-    keeper: K,
+pub(crate) struct Permit {
+    setup: Arc<Setup>,
     taken: Taken,
 }
 
-impl<K: Keeper> Permit<K> {
+impl Permit {
     #[inline]
-    pub(crate) fn keeper(&self) -> &K {
-        &self.keeper
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     #[inline]
     fn stamp(&self) {
         if self.taken.places != 0 {
-            self.keeper.engine().stamp(self.taken);
+            self.setup.engine.stamp(self.taken);
         }
     }
 
     /// The answer was a refusal: its bucket hears of it, and everyone who waits there. Returns when the
     /// endpoint opens again, as far as can be told, unless this is nothing to wait for.
     pub(crate) fn refused(&self, signal: &Signal) -> Option<ReadyAt> {
-        self.keeper.engine().refused(self.taken, signal)
+        self.setup.engine.refused(self.taken, signal)
     }
 
     /// The answer was no refusal, and said this about what is left.
     #[inline]
     pub(crate) fn succeeded(&self, quota: Option<&QuotaReport>) {
-        self.keeper.engine().succeeded(self.taken, quota);
+        self.setup.engine.succeeded(self.taken, quota);
     }
 
     /// The head of the answer names a delay, and its body is still to be looked at.
     pub(crate) fn asked_to_wait(&self, delay: Duration) {
-        self.keeper.engine().asked_to_wait(self.taken, delay);
+        self.setup.engine.asked_to_wait(self.taken, delay);
     }
 
     /// All permits end with the response head.
@@ -148,7 +124,7 @@ impl<K: Keeper> Permit<K> {
         let ended = self.taken.permits & mask;
         if ended != 0 {
             self.taken.permits &= !ended;
-            self.keeper.engine().release(self.taken, ended);
+            self.setup.engine.release(self.taken, ended);
         }
     }
 
@@ -161,14 +137,14 @@ impl<K: Keeper> Permit<K> {
     }
 }
 
-impl<K: Keeper> Drop for Permit<K> {
+impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
         self.release(u8::MAX);
     }
 }
 
-impl<K: Keeper> fmt::Debug for Permit<K> {
+impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Permit").field(&self.taken).finish()
     }
@@ -177,7 +153,7 @@ impl<K: Keeper> fmt::Debug for Permit<K> {
 impl Engine {
     fn give_back(&self, taken: Taken) {
         self.with(|state, now, wakes| {
-            state.give_back(taken);
+            state.tree.give_back(taken);
             state.settle(taken.leaf, now, wakes);
         });
     }
@@ -185,8 +161,8 @@ impl Engine {
     fn stamp(&self, taken: Taken) {
         let now = self.clock.now();
         let mut state = self.lock();
-        let now = state.now(now);
-        if state.stamp(taken, now) {
+        let now = state.tree.now(now);
+        if state.tree.stamp(taken, now) {
             // Until now nobody could say when the next place comes; now its head can set a timer.
             Self::settle(state, taken.leaf, now);
         }
@@ -194,8 +170,8 @@ impl Engine {
 
     fn release(&self, taken: Taken, permits: u8) {
         let mut state = self.lock();
-        if state.release(taken.leaf, permits) {
-            let now = state.now(self.clock.now());
+        if state.tree.release(taken.leaf, permits) {
+            let now = state.tree.now(self.clock.now());
             Self::settle(state, taken.leaf, now);
         }
     }

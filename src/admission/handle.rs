@@ -57,7 +57,7 @@ impl Handle {
     pub fn set_quota(&self, endpoint: &str, quota: Quota) -> Result<(), UnknownEndpoint> {
         let spec = self.engine.routes.lookup(endpoint)?;
         self.engine.with(|state, now, wakes| {
-            state.set_quota(spec, quota);
+            state.tree.set_quota(spec, quota);
             state.reconsider(spec, now, wakes);
         });
         Ok(())
@@ -74,7 +74,7 @@ impl Handle {
     pub fn pause(&self, endpoint: &str, time: Duration) -> Result<(), UnknownEndpoint> {
         let spec = self.engine.routes.lookup(endpoint)?;
         self.engine.with(|state, now, wakes| {
-            state.pause(spec, now.after(time.into()));
+            state.tree.pause(spec, now.after(time.into()));
             state.reconsider(spec, now, wakes);
         });
         Ok(())
@@ -88,7 +88,7 @@ impl Handle {
     pub fn resume(&self, endpoint: &str) -> Result<(), UnknownEndpoint> {
         let spec = self.engine.routes.lookup(endpoint)?;
         self.engine.with(|state, now, wakes| {
-            state.resume(spec);
+            state.tree.resume(spec);
             state.reconsider(spec, now, wakes);
         });
         Ok(())
@@ -100,7 +100,7 @@ impl Handle {
     /// in flight, it is not paused, no window still counts a request of it, and no
     /// [lesson](crate::Learning) about it is kept.
     pub fn sweep(&self) {
-        self.engine.with(|state, now, _| state.sweep(now));
+        self.engine.with(|state, now, _| state.tree.sweep(now));
     }
 }
 

@@ -1,4 +1,4 @@
-use super::node::NodeId;
+use super::ids::NodeId;
 
 /// Finds nodes by the hashes of their keys.
 ///

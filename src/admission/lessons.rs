@@ -1,26 +1,24 @@
 //! Whom an answer is about, and who has to hear of it.
 
-use super::{
-    node::NodeId,
-    state::{State, Taken},
-    wakes::Wakes,
-};
+use super::{ids::NodeId, state::State, taken::Taken, tree::Tree, wakes::Wakes};
 use crate::{
     bucket::{Bucket, Face, Refusal, RefusalKind, Report, Rules, Tick},
     endpoints::SpecKind,
 };
 
-impl State {
+impl Tree {
     /// The node whose limit an answer is about: the endpoint's, unless that has no limit of this kind
     /// and its group has.
     pub(super) fn blamed(&self, leaf: NodeId, limits: impl Fn(&Rules) -> bool) -> NodeId {
         let blamed = self.path(leaf).find(|&id| {
             let spec = self.spec(self.node(id).spec);
-            learns(spec.kind) && limits(&spec.rules)
+            spec.kind.learns() && limits(&spec.rules)
         });
         blamed.unwrap_or(leaf)
     }
+}
 
+impl State {
     /// The answer to a request was a refusal. Returns when its endpoint opens again.
     pub(super) fn refused(
         &mut self,
@@ -30,23 +28,27 @@ impl State {
         now: Tick,
         wakes: &mut Wakes,
     ) -> Tick {
-        self.each(taken.leaf, |node, _, _| node.counters.throttled += 1);
+        self.tree
+            .each(taken.leaf, |node, _, _| node.counters.throttled += 1);
         let mut blamed = match refusal.kind {
-            RefusalKind::Concurrency(_) => {
-                self.blamed(taken.leaf, |rules| rules.concurrency().is_some())
-            }
-            _ => self.blamed(taken.leaf, |rules| !rules.windows().is_empty()),
+            RefusalKind::Concurrency(_) => self
+                .tree
+                .blamed(taken.leaf, |rules| rules.concurrency().is_some()),
+            _ => self
+                .tree
+                .blamed(taken.leaf, |rules| !rules.windows().is_empty()),
         };
         if everything {
             let overall = self
+                .tree
                 .path(taken.leaf)
-                .find(|&id| self.spec(self.node(id).spec).kind == SpecKind::Overall);
+                .find(|&id| self.tree.spec(self.tree.node(id).spec).kind == SpecKind::Overall);
             blamed = overall.unwrap_or(blamed);
         }
         self.teach(blamed, now, wakes, |bucket, face, rules, newest| {
             bucket.refused(refusal, face, rules, (taken.serial, newest), now);
         });
-        self.slot(taken.leaf, 0, now).0
+        self.tree.slot(taken.leaf, 0, now).0
     }
 
     /// Lets a bucket learn, and whoever waits for it hear of the consequences.
@@ -57,15 +59,15 @@ impl State {
         wakes: &mut Wakes,
         lesson: impl FnOnce(&mut Bucket, Face, &Rules, u64),
     ) {
-        let node = &mut self.nodes[id.index()];
-        let rules = &self.specs[node.spec.0 as usize].rules;
+        let node = &mut self.tree.table.nodes[id.index()];
+        let rules = &self.tree.specs[node.spec.0 as usize].rules;
         let before = (node.bucket.paused_until(), node.bucket.lessons(now));
         let knew = node.bucket.has_learned();
-        lesson(&mut node.bucket, self.face, rules, self.serial);
+        lesson(&mut node.bucket, self.tree.face, rules, self.tree.serial);
         let after = (node.bucket.paused_until(), node.bucket.lessons(now));
         let knows = node.bucket.has_learned();
-        self.learned = self.learned + usize::from(knows) - usize::from(knew);
-        if self.node(id).contest.is_some() {
+        self.tree.table.learned = self.tree.table.learned + usize::from(knows) - usize::from(knew);
+        if self.tree.node(id).contest.is_some() {
             self.settle(id, now, wakes);
             if before != after {
                 self.refuse_the_hopeless(now, wakes);
@@ -81,7 +83,9 @@ impl State {
         now: Tick,
         wakes: &mut Wakes,
     ) {
-        let blamed = self.blamed(taken.leaf, |rules| !rules.windows().is_empty());
+        let blamed = self
+            .tree
+            .blamed(taken.leaf, |rules| !rules.windows().is_empty());
         self.teach(blamed, now, wakes, |bucket, _, _, _| {
             bucket.asked_to_wait(refusal, now);
         });
@@ -97,7 +101,7 @@ impl State {
     ) {
         let mut next = Some(taken.leaf);
         while let Some(id) = next {
-            next = self.node(id).parent;
+            next = self.tree.node(id).parent;
             // What the headers say is about the endpoint.
             let report = if id == taken.leaf {
                 report
@@ -109,10 +113,4 @@ impl State {
             });
         }
     }
-}
-
-/// Whether buckets of this kind learn: those whose limit a server can mean when it refuses a request.
-/// What is overall is an agreement among ourselves.
-pub(super) fn learns(kind: SpecKind) -> bool {
-    !matches!(kind, SpecKind::Overall | SpecKind::AcrossPartitions)
 }

@@ -20,16 +20,21 @@ mod clock;
 mod contest;
 mod grant;
 mod handle;
+mod ids;
 mod index;
 mod lessons;
 mod node;
 mod queue;
 mod ready;
+mod setup;
 mod slots;
 mod snapshot;
+mod spec;
 mod state;
 mod table;
+mod taken;
 mod text;
+mod tree;
 mod wait;
 mod waiter;
 mod wakes;
@@ -44,8 +49,9 @@ use tokio::time::Instant;
 
 pub(crate) use self::{
     age::Age,
-    grant::{Grant, Keeper, Permit},
+    grant::{Grant, Permit},
     ready::ReadyAt,
+    setup::Setup,
     wait::Waiting,
 };
 pub use self::{
@@ -54,12 +60,7 @@ pub use self::{
     wait::Deadline,
 };
 
-use self::{
-    clock::Clock,
-    node::NodeId,
-    state::{State, Taken},
-    wakes::Wakes,
-};
+use self::{clock::Clock, ids::NodeId, state::State, taken::Taken, wakes::Wakes};
 use crate::{
     bucket::{Face, Learning, Tick},
     endpoints::{Endpoints, Routes, Target, UnknownEndpoint},
@@ -102,15 +103,15 @@ impl Engine {
     }
 
     pub(crate) fn set_learning(&self, learning: Learning) {
-        self.lock().set_learning(learning);
+        self.lock().tree.set_learning(learning);
     }
 
     pub(crate) fn set_max_pause(&self, time: Duration) {
-        self.lock().max_pause = time;
+        self.lock().tree.max_pause = time;
     }
 
     pub(crate) fn set_max_keys(&self, n: usize) {
-        self.lock().table.set_max_keys(n);
+        self.lock().tree.table.set_max_keys(n);
     }
 
     /// Admits a request at once, if every scope has room and nobody older waits.
@@ -118,10 +119,7 @@ impl Engine {
     /// # Errors
     ///
     /// If the request names an endpoint that does not exist.
-    pub(crate) fn admit<B>(
-        &self,
-        request: &http::Request<B>,
-    ) -> Result<Option<Grant<&Self>>, UnknownEndpoint> {
+    fn admit<B>(&self, request: &http::Request<B>) -> Result<Option<Taken>, UnknownEndpoint> {
         let target = self.routes.resolve(request)?;
         let deadline = request.extensions().get();
         if deadline.is_some_and(|&Deadline(instant)| instant < Instant::now()) {
@@ -132,30 +130,29 @@ impl Engine {
     }
 
     #[inline]
-    fn admit_to(&self, target: &Target<'_>) -> Option<Grant<&Self>> {
+    fn admit_to(&self, target: &Target<'_>) -> Option<Taken> {
         let mut state = self.lock();
         // The clock is read only where it matters. What has room at an earlier time has room now.
-        let mut now = state.latest();
-        if state.wants_to_know_the_time() {
-            now = state.now(self.clock.now());
+        let mut now = state.tree.latest();
+        if state.tree.wants_to_know_the_time() {
+            now = state.tree.now(self.clock.now());
         }
-        let leaf = state.locate(target, now);
-        let taken = match state.admit(leaf, now) {
+        let leaf = state.tree.locate(target, now);
+        match state.tree.admit(leaf, now) {
             Some(taken) => Some(taken),
             None => self.admit_by_the_clock(state, leaf),
-        };
-        taken.map(|taken| Grant::new(self, taken))
+        }
     }
 
     /// Of a request that had no room at the latest time that was known.
     fn admit_by_the_clock(&self, mut state: MutexGuard<'_, State>, leaf: NodeId) -> Option<Taken> {
         let mut wakes = Wakes::default();
-        let now = state.now(self.clock.now());
-        if state.is_contested(leaf) {
+        let now = state.tree.now(self.clock.now());
+        if state.tree.is_contested(leaf) {
             // A gate may have opened since the last timer tick; those in front go first.
             state.settle(leaf, now, &mut wakes);
         }
-        let taken = state.admit(leaf, now);
+        let taken = state.tree.admit(leaf, now);
         drop(state);
         wakes.run();
         taken
@@ -176,7 +173,7 @@ impl Engine {
         let now = self.clock.now();
         let result = {
             let mut state = self.lock();
-            let now = state.now(now);
+            let now = state.tree.now(now);
             f(&mut state, now, &mut wakes)
         };
         wakes.run();

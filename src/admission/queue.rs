@@ -4,9 +4,10 @@ use std::task::Waker;
 
 use super::{
     age::Age,
-    node::NodeId,
-    state::{Look, State, Taken},
-    waiter::{Limit, Stage, Waiter, WaiterId},
+    ids::{NodeId, WaiterId},
+    state::{Look, State},
+    taken::Taken,
+    waiter::{Limit, Stage, Waiter},
     wakes::Wakes,
 };
 use crate::{bucket::Tick, error::RefusedReason};
@@ -22,17 +23,17 @@ impl State {
         now: Tick,
         wakes: &mut Wakes,
     ) -> Look {
-        if self.is_contested(leaf) {
+        if self.tree.is_contested(leaf) {
             // A gate may have opened since the last timer tick; those in front go first.
             self.settle(leaf, now, wakes);
         }
         let taken = (limit.until >= now)
-            .then(|| self.admit(leaf, now))
+            .then(|| self.tree.admit(leaf, now))
             .flatten();
         if let Some(taken) = taken {
             return Look::Granted(taken, age);
         }
-        if let Some(refused) = self.refuse_entry(leaf, age, limit, max_waiting, now) {
+        if let Some(refused) = self.tree.refuse_entry(leaf, age, limit, max_waiting, now) {
             return Look::Refused(refused);
         }
         #[expect(
@@ -42,7 +43,7 @@ impl State {
         let id = WaiterId(self.waiters.insert(Waiter::new(leaf, age, limit)) as u32);
         self.limited += usize::from(limit.is_some());
         let place = self.waiters[id.0 as usize].place(id);
-        self.join(leaf, place);
+        self.tree.join(leaf, place);
         self.settle(leaf, now, wakes);
         self.look(id, now, wakes)
     }
@@ -60,7 +61,7 @@ impl State {
             // What can go at this very instant goes; only then has it waited too long.
             let waiter = &self.waiters[id.0 as usize];
             if waiter.is_queued() && waiter.limit().until <= now {
-                let slot = self.slot(leaf, self.rank(id), now);
+                let slot = self.tree.slot(leaf, self.rank(id), now);
                 self.turn_away(id, RefusedReason::WaitedTooLong, slot, now, wakes);
                 self.settle(leaf, now, wakes);
             }
@@ -74,7 +75,7 @@ impl State {
         let until = match &waiter.stage {
             Stage::Queued => waiter.alarm.min(waiter.limit().until),
             // Polled before an older one that has its places too: that one is on its way.
-            Stage::Granted(taken) if !self.is_first_to_leave(taken.leaf, id) => Tick::NEVER,
+            Stage::Granted(taken) if !self.tree.is_first_to_leave(taken.leaf, id) => Tick::NEVER,
             Stage::Granted(_) | Stage::Refused(_) => {
                 let waiter = self.forget(id, wakes);
                 return match waiter.stage {
@@ -96,20 +97,20 @@ impl State {
         let Stage::Granted(taken) = waiter.stage else {
             return;
         };
-        if !self.is_paused(taken, now) {
+        if !self.tree.is_paused(taken, now) {
             return;
         }
         let waiter = &mut self.waiters[id.0 as usize];
         waiter.stage = Stage::Queued;
         waiter.alarm = Tick::NEVER;
-        self.give_back(taken);
+        self.tree.give_back(taken);
         self.has_left(taken.leaf, place, wakes);
-        self.join(taken.leaf, place);
+        self.tree.join(taken.leaf, place);
         self.settle(taken.leaf, now, wakes);
         let waiter = &self.waiters[id.0 as usize];
         let limit = waiter.limit();
         if waiter.is_queued() && limit.is_some() {
-            let slot = self.slot(taken.leaf, self.rank(id), now);
+            let slot = self.tree.slot(taken.leaf, self.rank(id), now);
             if slot.0 > limit.until {
                 self.turn_away(id, limit.reason, slot, now, wakes);
                 self.settle(taken.leaf, now, wakes);
@@ -123,7 +124,7 @@ impl State {
         self.limited -= usize::from(waiter.limit().is_some());
         if let Stage::Granted(Taken { leaf, .. }) = waiter.stage {
             self.has_left(leaf, waiter.place(id), wakes);
-            self.tidy(leaf);
+            self.tree.tidy(leaf);
         }
         if self.waiters.is_empty() && self.waiters.capacity() > 64 {
             self.waiters.shrink_to_fit();
@@ -145,7 +146,7 @@ impl State {
             self.leave(id);
         }
         match self.forget(id, wakes).stage {
-            Stage::Granted(taken) => self.give_back(taken),
+            Stage::Granted(taken) => self.tree.give_back(taken),
             Stage::Queued => {}
             // It has left its queue already, and its leaf may have been forgotten since.
             Stage::Refused(_) => return,
@@ -155,7 +156,7 @@ impl State {
 
     pub(super) fn rank(&self, id: WaiterId) -> usize {
         let waiter = &self.waiters[id.0 as usize];
-        let contest = self.node(waiter.leaf).contest.as_ref();
+        let contest = self.tree.node(waiter.leaf).contest.as_ref();
         contest.map_or(0, |contest| contest.queue.range(..waiter.place(id)).count())
     }
 }

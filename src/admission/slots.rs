@@ -2,9 +2,11 @@
 
 use super::{
     age::Age,
-    node::{Entrant, NodeId},
+    ids::{NodeId, WaiterId},
+    node::Entrant,
     state::State,
-    waiter::{Limit, Stage, WaiterId},
+    tree::Tree,
+    waiter::{Limit, Stage},
     wakes::Wakes,
 };
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
     error::{Refused, RefusedReason},
 };
 
-impl State {
+impl Tree {
     /// Why a request may not even begin to wait.
     pub(super) fn refuse_entry(
         &mut self,
@@ -60,24 +62,6 @@ impl State {
             reason,
             (!wait.is_zero() && slot != Tick::NEVER).then_some(wait),
         )
-    }
-
-    /// Refuses a request that waits, and takes it out of its queue; its future is told. `slot` is its
-    /// turn, and the scope that says so.
-    pub(super) fn turn_away(
-        &mut self,
-        id: WaiterId,
-        reason: RefusedReason,
-        (slot, scope): (Tick, NodeId),
-        now: Tick,
-        wakes: &mut Wakes,
-    ) {
-        self.leave(id);
-        let leaf = self.waiters[id.0 as usize].leaf;
-        let refused = self.refuse(leaf, scope, reason, slot, now);
-        let waiter = &mut self.waiters[id.0 as usize];
-        waiter.stage = Stage::Refused(Box::new(refused));
-        wakes.wake(waiter.waker.take());
     }
 
     /// When a request that `rank` others of its endpoint precede can go out at the earliest, and
@@ -134,11 +118,33 @@ impl State {
             (id, ahead)
         })
     }
+}
+
+impl State {
+    /// Refuses a request that waits, and takes it out of its queue; its future is told. `slot` is its
+    /// turn, and the scope that says so.
+    pub(super) fn turn_away(
+        &mut self,
+        id: WaiterId,
+        reason: RefusedReason,
+        (slot, scope): (Tick, NodeId),
+        now: Tick,
+        wakes: &mut Wakes,
+    ) {
+        self.leave(id);
+        let leaf = self.waiters[id.0 as usize].leaf;
+        let refused = self.tree.refuse(leaf, scope, reason, slot, now);
+        let waiter = &mut self.waiters[id.0 as usize];
+        waiter.stage = Stage::Refused(Box::new(refused));
+        wakes.wake(waiter.waker.take());
+    }
 
     /// The buckets of `spec` have a new quota or a new pause: admits whom they admit now, and
     /// refuses whom they would keep for too long.
     pub(super) fn reconsider(&mut self, spec: SpecId, now: Tick, wakes: &mut Wakes) {
         let affected: Vec<_> = self
+            .tree
+            .table
             .nodes
             .iter()
             .filter(|(_, node)| node.spec == spec && node.contest.is_some())
@@ -167,12 +173,12 @@ impl State {
             .map(|(_, waiter)| waiter.leaf)
             .collect();
         for leaf in leaves {
-            let Some(contest) = &self.node(leaf).contest else {
+            let Some(contest) = &self.tree.node(leaf).contest else {
                 // Settling another leaf has let its waiters through.
                 continue;
             };
             let queue: Vec<_> = contest.queue.iter().copied().collect();
-            let slots = self.slots(leaf, queue.len(), now);
+            let slots = self.tree.slots(leaf, queue.len(), now);
             let mut rank = 0;
             for (_, entrant) in queue {
                 let Entrant::Waiter(id) = entrant else {

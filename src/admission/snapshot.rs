@@ -1,10 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    Engine,
-    node::{Node, NodeId},
-    state::State,
-};
+use super::{Engine, ids::NodeId, node::Node, state::State, tree::Tree};
 use crate::{
     bucket::{Lessons, Tick},
     endpoints::{Routes, SpecId, SpecKind},
@@ -40,9 +36,11 @@ impl Snapshot {
     pub(super) fn of(engine: &Engine) -> Self {
         let buckets = engine.with(|state, now, _| {
             state
+                .tree
+                .table
                 .nodes
                 .iter()
-                .filter(|&(index, node)| state.is_in_use(index, node))
+                .filter(|&(index, node)| state.tree.is_in_use(index, node))
                 .map(|(index, node)| BucketSnapshot::of(state, NodeId::new(index), node, now))
                 .collect()
         });
@@ -71,7 +69,7 @@ impl Snapshot {
     }
 }
 
-impl State {
+impl Tree {
     /// Whether a node is a bucket, and not just the place of one whose requests have their own.
     fn is_in_use(&self, index: usize, node: &Node) -> bool {
         let kind = self.spec(node.spec).kind;
@@ -85,18 +83,19 @@ impl State {
 
 impl BucketSnapshot {
     fn of(state: &State, id: NodeId, node: &Node, now: Tick) -> Self {
-        let spec = state.spec(node.spec);
+        let spec = state.tree.spec(node.spec);
         let paused = node.bucket.paused_until().max(spec.paused_until).since(now);
         Self {
             spec: node.spec,
-            name: state.name(id),
-            partition: (state.table.is_partitioned() && spec.kind != SpecKind::AcrossPartitions)
+            name: state.tree.name(id),
+            partition: (state.tree.table.is_partitioned()
+                && spec.kind != SpecKind::AcrossPartitions)
                 .then_some(node.partition),
             quota: spec.quota.clone(),
             concurrency: node.bucket.concurrency(&spec.rules, now),
             learned: Learned::of(node.bucket.lessons(now)),
             waiting: node.waiting(),
-            in_flight: if state.face.permits {
+            in_flight: if state.tree.face.permits {
                 node.bucket.in_flight()
             } else {
                 0

@@ -4,12 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
-use super::{
-    index::Index,
-    node::{Node, NodeId},
-    state::State,
-    text::Text,
-};
+use super::{arena::Arena, ids::NodeId, index::Index, node::Node, spec::SpecState, text::Text};
 use crate::{
     bucket::{Span, Tick},
     endpoints::{Key, SpecId, SpecKind, Target},
@@ -18,6 +13,9 @@ use crate::{
 /// Finds the node of a key, and forgets nodes that would decide like new ones.
 #[derive(Debug)]
 pub(super) struct Table {
+    pub(super) nodes: Arena<Node>,
+    /// How many buckets have learned something: only they need to hear of successes.
+    pub(super) learned: usize,
     partitioned: bool,
     /// The nodes at smaller indices are those of the scopes that have only one; they stay.
     fixed: usize,
@@ -50,8 +48,10 @@ const SWEEP_CALLS: usize = 256;
 const SWEEP_STEP: usize = 32;
 
 impl Table {
-    pub(super) fn new(partitioned: bool, fixed: usize) -> Self {
+    pub(super) fn new(partitioned: bool, fixed: usize, nodes: Arena<Node>) -> Self {
         Self {
+            nodes,
+            learned: 0,
             partitioned,
             fixed,
             entries: Index::default(),
@@ -88,111 +88,117 @@ const NO_KEY: Key<'static> = Key {
     path: std::borrow::Cow::Borrowed(""),
 };
 
-impl State {
+impl Table {
     /// The leaf of a request, made if it is new.
     #[inline]
-    pub(super) fn locate(&mut self, target: &Target<'_>, now: Tick) -> NodeId {
-        if !self.table.entries.is_empty() {
-            self.sweep_a_little(now);
+    pub(super) fn locate(&mut self, specs: &[SpecState], target: &Target<'_>, now: Tick) -> NodeId {
+        if !self.entries.is_empty() {
+            self.sweep_a_little(specs, now);
         }
-        if !self.table.partitioned && target.key.is_none() {
+        if !self.partitioned && target.key.is_none() {
             return NodeId::new(target.spec.0 as usize);
         }
-        self.locate_by_key(target)
+        self.locate_by_key(specs, target)
     }
 
-    fn locate_by_key(&mut self, target: &Target<'_>) -> NodeId {
+    fn locate_by_key(&mut self, specs: &[SpecState], target: &Target<'_>) -> NodeId {
         let key = target.key.as_ref().unwrap_or(&NO_KEY);
         if let Some(found) = self.find(target.spec, target.partition, key) {
             return found;
         }
-        if self.table.entries.len() < self.table.max_keys {
-            return self.insert(target.spec, target.partition, key);
+        if self.entries.len() < self.max_keys {
+            return self.insert(specs, target.spec, target.partition, key);
         }
-        let partition = if self.table.partitioned {
+        let partition = if self.partitioned {
             OVERFLOW
         } else {
             target.partition
         };
         match self.find(target.spec, partition, &NO_KEY) {
             Some(found) => found,
-            None => self.insert(target.spec, partition, &NO_KEY),
+            None => self.insert(specs, target.spec, partition, &NO_KEY),
         }
     }
 
     fn find(&self, spec: SpecId, partition: u64, key: &Key<'_>) -> Option<NodeId> {
-        let hash = self.table.hash(spec, partition, key);
-        self.table.entries.find(hash, |id| {
-            let node = self.node(id);
+        let hash = self.hash(spec, partition, key);
+        self.entries.find(hash, |id| {
+            let node = &self.nodes[id.index()];
             node.spec == spec && node.partition == partition && node.text.spells(key)
         })
     }
 
-    fn insert(&mut self, spec: SpecId, partition: u64, key: &Key<'_>) -> NodeId {
-        let parent = self.spec(spec).parent.map(|parent| {
-            let shared = self.spec(parent).kind == SpecKind::AcrossPartitions;
-            if shared || !self.table.partitioned {
+    fn insert(
+        &mut self,
+        specs: &[SpecState],
+        spec: SpecId,
+        partition: u64,
+        key: &Key<'_>,
+    ) -> NodeId {
+        let parent = specs[spec.0 as usize].parent.map(|parent| {
+            let shared = specs[parent.0 as usize].kind == SpecKind::AcrossPartitions;
+            if shared || !self.partitioned {
                 return NodeId::new(parent.0 as usize);
             }
             match self.find(parent, partition, &NO_KEY) {
                 Some(found) => found,
-                None => self.insert(parent, partition, &NO_KEY),
+                None => self.insert(specs, parent, partition, &NO_KEY),
             }
         });
         if let Some(parent) = parent {
-            self.node_mut(parent).pins += 1;
+            self.nodes[parent.index()].pins += 1;
         }
-        let hash = self.table.hash(spec, partition, key);
+        let hash = self.hash(spec, partition, key);
         let mut node = Node::new(spec, parent);
         node.partition = partition;
         node.hash = hash;
         node.text = Text::new(key);
         let node = NodeId::new(self.nodes.insert(node));
-        self.table.entries.insert(hash, node);
+        self.entries.insert(hash, node);
         node
     }
 
     /// Forgets every dynamic node that would decide like a new one.
-    pub(super) fn sweep(&mut self, now: Tick) {
+    pub(super) fn sweep_all(&mut self, specs: &[SpecState], now: Tick) {
         // A node keeps its parent, so parents go one round after their children.
-        while self.sweep_range(self.table.fixed, usize::MAX, now) > 0 {}
-        self.end_sweep(now);
+        while self.sweep_range(specs, self.fixed, usize::MAX, now) > 0 {}
+        self.end_sweep(specs, now);
     }
 
-    fn sweep_a_little(&mut self, now: Tick) {
-        let due = *self.table.sweep.due.get_or_insert(now);
-        let from = match self.table.sweep.cursor {
+    fn sweep_a_little(&mut self, specs: &[SpecState], now: Tick) {
+        let due = *self.sweep.due.get_or_insert(now);
+        let from = match self.sweep.cursor {
             Some(cursor) => cursor,
             None if now < due => return,
-            None => self.table.fixed,
+            None => self.fixed,
         };
         let step = (self.nodes.end() / SWEEP_CALLS).max(SWEEP_STEP);
         let to = from.saturating_add(step);
-        self.sweep_range(from, to, now);
+        self.sweep_range(specs, from, to, now);
         if to < self.nodes.end() {
-            self.table.sweep.cursor = Some(to);
+            self.sweep.cursor = Some(to);
         } else {
-            self.end_sweep(now);
+            self.end_sweep(specs, now);
         }
     }
 
     /// Returns how many it has forgotten.
-    fn sweep_range(&mut self, from: usize, to: usize, now: Tick) -> usize {
+    fn sweep_range(&mut self, specs: &[SpecState], from: usize, to: usize, now: Tick) -> usize {
         let mut forgotten = 0;
         for index in from..to.min(self.nodes.end()) {
             let Some(node) = self.nodes.get(index) else {
                 continue;
             };
-            let longest = self.spec(node.spec).rules.longest();
+            let longest = specs[node.spec.0 as usize].rules.longest();
             if node.is_pinned() || !node.bucket.is_quiet(longest, now) {
                 continue;
             }
             let node = self.nodes.remove(index).expect("it was looked at");
             self.learned -= usize::from(node.bucket.has_learned());
-            let known = self.table.entries.remove(node.hash, NodeId::new(index));
+            let known = self.entries.remove(node.hash, NodeId::new(index));
             assert!(known, "every dynamic node is in the table");
             if let Some(parent) = node.parent {
-                self.node_mut(parent).pins -= 1;
+                self.nodes[parent.index()].pins -= 1;
             }
             forgotten += 1;
         }
@@ -200,13 +206,12 @@ impl State {
     }
 
     /// Gives memory back once three quarters of it are unused.
-    fn end_sweep(&mut self, now: Tick) {
+    fn end_sweep(&mut self, specs: &[SpecState], now: Tick) {
         let interval = SWEEP_INTERVAL_PER_KEY
-            .times(self.table.entries.len() as u64)
+            .times(self.entries.len() as u64)
             .max(SHORTEST_SWEEP_INTERVAL)
-            .max(self.longest());
-        let table = &mut self.table;
-        table.sweep = Sweep {
+            .max(self.longest(specs));
+        self.sweep = Sweep {
             cursor: None,
             due: Some(now.after(interval)),
         };
@@ -218,12 +223,24 @@ impl State {
             let movable = !node.is_pinned() && node.bucket.is_idle();
             if movable {
                 let (from, to) = (NodeId::new(from), NodeId::new(to));
-                let known = table.entries.replace(node.hash, from, to);
+                let known = self.entries.replace(node.hash, from, to);
                 assert!(known, "every dynamic node is in the table");
             }
             movable
         });
-        table.entries.shrink();
+        self.entries.shrink();
+    }
+
+    /// For how long any stamp of a bucket that comes and goes can matter.
+    fn longest(&self, specs: &[SpecState]) -> Span {
+        let comes_and_goes =
+            |spec: &&SpecState| self.partitioned || spec.kind == SpecKind::EachOther;
+        specs
+            .iter()
+            .filter(comes_and_goes)
+            .map(|spec| spec.rules.longest())
+            .max()
+            .unwrap_or(Span::ZERO)
     }
 }
 

@@ -1,17 +1,12 @@
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use tokio::time::{Instant, Sleep};
 
-use super::{
-    Grant, Patience,
-    age::Age,
-    grant::Keeper,
-    state::Look,
-    waiter::{Limit, WaiterId},
-};
+use super::{Grant, Patience, Setup, age::Age, ids::WaiterId, state::Look, waiter::Limit};
 use crate::{BoxError, bucket::Tick};
 
 /// A request extension: the instant after which an answer is of no use.
@@ -41,8 +36,8 @@ pub struct Deadline(pub Instant);
 /// Only one future per bucket has a timer running for the bucket: that of the request at the head,
 /// because whoever is behind cannot go earlier. Others have one only if their wait is limited.
 #[derive(Debug)]
-pub(crate) struct Waiting<K: Keeper> {
-    keeper: K,
+pub(crate) struct Waiting {
+    setup: Arc<Setup>,
     /// Once it has been in a queue: where it belongs if it has to come back.
     age: Option<Age>,
     /// When it began to wait; [`Tick::NONE`] before that.
@@ -53,10 +48,10 @@ pub(crate) struct Waiting<K: Keeper> {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<K: Keeper + Clone> Waiting<K> {
-    pub(crate) fn new(keeper: K) -> Self {
+impl Waiting {
+    pub(crate) fn new(setup: Arc<Setup>) -> Self {
         Self {
-            keeper,
+            setup,
             age: None,
             since: Tick::NONE,
             waiter: None,
@@ -64,8 +59,8 @@ impl<K: Keeper + Clone> Waiting<K> {
         }
     }
 
-    pub(crate) fn keeper(&self) -> &K {
-        &self.keeper
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     /// Ready once the request holds its places, or has been refused.
@@ -74,13 +69,13 @@ impl<K: Keeper + Clone> Waiting<K> {
         cx: &mut Context<'_>,
         request: &http::Request<B>,
         patience: Patience,
-    ) -> Poll<Result<Grant<K>, BoxError>> {
+    ) -> Poll<Result<Grant, BoxError>> {
         loop {
             let until = match self.look(cx, request, patience) {
                 Ok(Look::Granted(taken, age)) => {
                     self.waiter = None;
                     self.age = Some(age);
-                    return Poll::Ready(Ok(Grant::new(self.keeper.clone(), taken)));
+                    return Poll::Ready(Ok(Grant::new(Arc::clone(&self.setup), taken)));
                 }
                 Ok(Look::Refused(refused)) => {
                     self.waiter = None;
@@ -94,7 +89,7 @@ impl<K: Keeper + Clone> Waiting<K> {
             };
             // Either the timer is pending and will wake us, or its time has come and we look again;
             // or there is nothing to wait for but a wake.
-            let Some(instant) = self.keeper.engine().clock.instant(until) else {
+            let Some(instant) = self.setup.engine.clock.instant(until) else {
                 return Poll::Pending;
             };
             let timer = self
@@ -118,7 +113,7 @@ impl<K: Keeper + Clone> Waiting<K> {
         let Some(id) = self.waiter else {
             return self.enter(waker, request, patience);
         };
-        Ok(self.keeper.engine().with(|state, now, wakes| {
+        Ok(self.setup.engine.with(|state, now, wakes| {
             let look = state.check(id, now, wakes);
             if let Look::Wait(id, _) = look {
                 state.register(id, waker);
@@ -135,7 +130,7 @@ impl<K: Keeper + Clone> Waiting<K> {
         request: &http::Request<B>,
         patience: Patience,
     ) -> Result<Look, BoxError> {
-        let engine = self.keeper.engine();
+        let engine = &self.setup.engine;
         let target = engine.routes.resolve(request)?;
         let age = self.age.or(request.extensions().get().copied());
         let deadline = request.extensions().get::<Deadline>();
@@ -147,7 +142,7 @@ impl<K: Keeper + Clone> Waiting<K> {
             let since = self.since;
             let max_wait = patience.max_wait.map(|wait| since.after(wait.into()));
             let limit = Limit::new(max_wait, deadline);
-            let leaf = state.locate(&target, now);
+            let leaf = state.tree.locate(&target, now);
             // A retry has waited in this queue before, and has gone through it: it comes back to its
             // place, not as one more.
             let max_waiting = patience.max_waiting.filter(|_| age.is_none());
@@ -163,10 +158,10 @@ impl<K: Keeper + Clone> Waiting<K> {
     }
 }
 
-impl<K: Keeper> Drop for Waiting<K> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(id) = self.waiter.take() {
-            let engine = self.keeper.engine();
+            let engine = &self.setup.engine;
             engine.with(|state, now, wakes| state.cancel(id, now, wakes));
         }
     }

@@ -2,8 +2,9 @@ use std::task::Waker;
 
 use super::{
     age::Age,
-    node::{Entrant, NodeId, Place},
-    state::Taken,
+    ids::{NodeId, WaiterId},
+    node::{Entrant, Place},
+    taken::Taken,
 };
 use crate::{
     bucket::Tick,
@@ -59,9 +60,6 @@ impl Waiter {
         matches!(self.stage, Stage::Queued)
     }
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct WaiterId(pub(super) u32);
 
 #[derive(Debug)]
 pub(super) enum Stage {

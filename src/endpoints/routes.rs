@@ -48,6 +48,14 @@ pub(crate) enum SpecKind {
     Unmatched,
 }
 
+impl SpecKind {
+    /// Whether buckets of this kind learn: those whose limit a server can mean when it refuses a request.
+    /// What is overall is an agreement among ourselves.
+    pub(crate) fn learns(self) -> bool {
+        !matches!(self, Self::Overall | Self::AcrossPartitions)
+    }
+}
+
 /// Where a request belongs; the wider scopes are the parents of its spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target<'r> {

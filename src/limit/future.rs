@@ -1,7 +1,6 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -9,10 +8,9 @@ use http::{Method, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::setup::{Permit, Setup};
 use crate::{
     Body, BoxError,
-    admission::{Grant, Waiting},
+    admission::{Grant, Permit, Setup, Waiting},
     peek::Peek,
 };
 
@@ -36,7 +34,7 @@ pin_project! {
         /// Its turn.
         Queued { turn: Turn<S, R> },
         /// The inner service's readiness, with places in every scope.
-        Readying { grant: Grant<Arc<Setup>>, turn: Turn<S, R> },
+        Readying { grant: Grant, turn: Turn<S, R> },
         /// The inner service's answer.
         Calling { #[pin] future: F, permit: Permit, is_connect: bool },
         /// The beginning of the answer's body.
@@ -50,13 +48,13 @@ pin_project! {
 
 /// What a request needs for as long as it has not gone out.
 struct Turn<S, R> {
-    waiting: Waiting<Arc<Setup>>,
+    waiting: Waiting,
     service: S,
     request: R,
 }
 
 impl<S, R, F, P> ResponseFuture<S, R, F, P> {
-    pub(super) fn queued(waiting: Waiting<Arc<Setup>>, service: S, request: R) -> Self {
+    pub(super) fn queued(waiting: Waiting, service: S, request: R) -> Self {
         Self {
             state: State::Queued {
                 turn: Turn {
@@ -102,7 +100,7 @@ where
                     let Turn {
                         waiting, request, ..
                     } = turn;
-                    let patience = waiting.keeper().patience;
+                    let patience = waiting.setup().patience;
                     let granted = ready!(waiting.poll(cx, request, patience));
                     let StateOwned::Queued { turn } = state.as_mut().project_replace(State::Done)
                     else {
@@ -128,13 +126,12 @@ where
                         continue;
                     }
                     let Turn {
-                        waiting,
                         mut service,
                         request,
+                        ..
                     } = turn;
                     let is_connect = request.method() == Method::CONNECT;
-                    let setup = Arc::clone(waiting.keeper());
-                    let departure = grant.depart(setup);
+                    let departure = grant.depart();
                     let future = service.call(request);
                     state.set(State::Calling {
                         future,
@@ -160,7 +157,7 @@ where
                     if opens_a_tunnel(is_connect, response.status()) {
                         permit.until_head();
                     }
-                    let classifier = &permit.keeper().classifier;
+                    let classifier = &permit.setup().classifier;
                     if !classifier.may_refuse(&response) {
                         Setup::succeeded(&response, &permit);
                         let response = response.map(|body| Body::holding(body, permit));
@@ -175,7 +172,7 @@ where
                     }
                 }
                 StateProj::Peeking { peek, permit } => {
-                    let response = ready!(peek.poll(cx, &permit.keeper().classifier));
+                    let response = ready!(peek.poll(cx, &permit.setup().classifier));
                     let StateOwned::Peeking { permit, .. } =
                         state.as_mut().project_replace(State::Done)
                     else {

@@ -2,9 +2,12 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::{Concurrency, Rps, service::Limit, setup::Setup};
+use super::{Concurrency, Rps, service::Limit};
 use crate::{
-    admission::Handle, bucket::Face, endpoints::Endpoints, peek::Classifier, signal::Classify,
+    admission::{Handle, Setup},
+    bucket::Face,
+    endpoints::Endpoints,
+    signal::{Classifier, Classify},
 };
 
 /// The builder of what all faces have, and their handle.

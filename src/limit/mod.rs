@@ -48,13 +48,13 @@
 //! the readied service does not hold what it reserved. For a client that is not, put tower's
 //! `BufferLayer` below.
 
+mod answer;
 mod future;
 mod layer;
 mod service;
-mod setup;
+
 mod throttle;
 
-pub(crate) use self::setup::Permit;
 pub use self::{
     future::ResponseFuture,
     layer::{ConcurrencyLayer, RpsLayer},

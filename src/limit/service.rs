@@ -6,8 +6,12 @@ use std::{
 use http::{Method, Request, Response};
 use tower_service::Service;
 
-use super::{ResponseFuture, setup::Setup};
-use crate::{Body, BoxError, admission::Waiting, peek::Peek};
+use super::ResponseFuture;
+use crate::{
+    Body, BoxError,
+    admission::{Setup, Waiting},
+    peek::Peek,
+};
 
 /// What the three faces have in common: an inner service and the setup of its layer.
 ///
@@ -42,11 +46,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.setup.engine.admit(&request) {
+        match self.setup.admit(&request) {
             Ok(Some(grant)) => {
                 let is_connect = request.method() == Method::CONNECT;
-                let setup = Arc::clone(&self.setup);
-                let departure = grant.depart(setup);
+                let departure = grant.depart();
                 let future = self.inner.call(request);
                 ResponseFuture::calling(future, departure.gone(), is_connect)
             }

@@ -12,15 +12,15 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{ResponseFuture, layer::builder, service::Limit, setup::Setup};
+use super::{ResponseFuture, layer::builder, service::Limit};
 use crate::{
     Body, BoxError,
-    admission::Handle,
+    admission::{Handle, Setup},
     bucket::Face,
     endpoints::Endpoints,
-    peek::{Classifier, Peek},
+    peek::Peek,
     retry::{Attempting, Core, RetryLayer},
-    signal::Classify,
+    signal::{Classifier, Classify},
 };
 
 /// Windows and concurrency, decided together, and retries.

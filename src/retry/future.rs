@@ -19,10 +19,7 @@ use super::{
     progress::{Progress, Wakeup, judge},
     service::Classified,
 };
-use crate::{
-    Body, BoxError,
-    peek::{Classifier, Peek},
-};
+use crate::{Body, BoxError, peek::Peek, signal::Classifier};
 
 pin_project! {
     /// The response of [`Retry`](crate::Retry).

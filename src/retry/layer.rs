@@ -6,7 +6,10 @@ use tower_layer::Layer;
 use super::{
     Backoff, Budget, ReplayBody, Retry, clone_body::Bodies, policy::Policy, service::Core,
 };
-use crate::{BoxError, peek::Classifier, signal::Classify};
+use crate::{
+    BoxError,
+    signal::{Classifier, Classify},
+};
 
 /// Retries what failed, as the [module](crate::retry) says.
 ///

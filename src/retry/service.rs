@@ -13,10 +13,7 @@ use super::{
     head::Head,
     layer::Rules,
 };
-use crate::{
-    Body, BoxError,
-    peek::{Classifier, Peek},
-};
+use crate::{Body, BoxError, peek::Peek, signal::Classifier};
 
 /// The service of [`RetryLayer`](crate::RetryLayer).
 ///

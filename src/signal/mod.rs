@@ -58,6 +58,7 @@
 
 mod anthropic;
 mod buckets;
+mod classifier;
 mod classify;
 mod discord;
 mod elevenlabs;
@@ -76,6 +77,7 @@ mod tests;
 mod time;
 mod x_ratelimit;
 
+pub(crate) use classifier::Classifier;
 pub use classify::{Answer, Classify};
 pub use meaning::{Signal, SignalKind, SignalScope};
 pub use profile::Profile;

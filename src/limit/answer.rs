@@ -1,45 +1,16 @@
-use std::sync::Arc;
+//! What a limiting layer does with an answer.
 
 use http::Response;
 use tokio::time::Instant;
 
 use crate::{
-    Body,
-    admission::{self, Engine, Keeper, Patience, ReadyAt},
-    bucket::Face,
-    endpoints::Endpoints,
-    peek::{Classifier, Peek},
+    admission::{Permit, ReadyAt, Setup},
+    body::Body,
+    peek::Peek,
     signal::Signal,
 };
 
-/// What the layers and services of all faces have: the engine with a choice of what it enforces, and
-/// the layer's settings.
-#[derive(Clone, Debug)]
-pub(crate) struct Setup {
-    pub(super) engine: Arc<Engine>,
-    pub(super) patience: Patience,
-    pub(super) classifier: Classifier,
-}
-
-/// One pointer for all that a request needs until its body has ended.
-impl Keeper for Arc<Setup> {
-    #[inline]
-    fn engine(&self) -> &Engine {
-        &self.engine
-    }
-}
-
-pub(crate) type Permit = admission::Permit<Arc<Setup>>;
-
 impl Setup {
-    pub(super) fn new(endpoints: &Endpoints, face: Face) -> Self {
-        Self {
-            engine: Arc::new(Engine::new(endpoints, face)),
-            patience: Patience::default(),
-            classifier: Classifier::default(),
-        }
-    }
-
     /// Hears of every answer that may be a refusal once, when it is known what it means: a refusal has a
     /// [`Signal`] among its extensions now. The engine learns, and the body takes what is left of the
     /// permit.
@@ -47,7 +18,7 @@ impl Setup {
     where
         B: http_body::Body,
     {
-        let setup = permit.keeper();
+        let setup = permit.setup();
         if response.extensions().get::<Signal>().is_some() {
             setup.refused(&mut response, &permit);
         } else {
@@ -62,7 +33,7 @@ impl Setup {
         // A server that has failed says nothing about its limits. One that says that the
         // request was wrong has let it through.
         if !response.status().is_server_error() {
-            let quota = permit.keeper().classifier.quota(response);
+            let quota = permit.setup().classifier.quota(response);
             permit.succeeded(quota.as_ref());
         }
     }
@@ -99,7 +70,7 @@ impl Setup {
     /// The head of an answer is there, and what it means will be known when its body has been peeked.
     /// A delay that it names is news already.
     pub(super) fn peeking<B: http_body::Body>(peek: &Peek<B>, permit: &Permit) {
-        let classifier = &permit.keeper().classifier;
+        let classifier = &permit.setup().classifier;
         let delay = peek.head().and_then(|head| classifier.delay(head));
         if let Some(delay) = delay {
             permit.asked_to_wait(delay);
