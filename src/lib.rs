@@ -184,6 +184,7 @@ mod body;
 mod bucket;
 mod endpoints;
 mod error;
+mod event;
 mod limit;
 mod peek;
 mod quota;
@@ -193,11 +194,12 @@ pub mod reqwest;
 pub mod retry;
 pub mod signal;
 
-pub use admission::{BucketSnapshot, Deadline, Handle, Learned, LearnedFrom, Snapshot};
+pub use admission::{BucketSnapshot, Deadline, Handle, Snapshot};
 pub use body::Body;
-pub use bucket::Learning;
+pub use bucket::{Learned, LearnedFrom, Learning};
 pub use endpoints::{EndpointName, Endpoints, InvalidEndpoint, RequestHead, UnknownEndpoint};
 pub use error::{Refused, RefusedReason};
+pub use event::{Event, EventKind, Observer, PauseCause};
 pub use limit::{
     Concurrency, ConcurrencyLayer, ResponseFuture, Rps, RpsLayer, Throttle, ThrottleFuture,
     ThrottleLayer,

@@ -56,7 +56,7 @@ pub(crate) use self::{
 };
 pub use self::{
     handle::Handle,
-    snapshot::{BucketSnapshot, Learned, LearnedFrom, Snapshot},
+    snapshot::{BucketSnapshot, Snapshot},
     wait::Deadline,
 };
 

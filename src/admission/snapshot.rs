@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Engine, ids::NodeId, node::Node, state::State, tree::Tree};
 use crate::{
-    bucket::{Lessons, Tick},
+    bucket::{Learned, Tick},
     endpoints::{Routes, SpecId, SpecKind},
     quota::Quota,
 };
@@ -166,62 +166,5 @@ impl BucketSnapshot {
     /// [`Signal`](crate::signal::Signal), except those about credits.
     pub fn throttled(&self) -> u64 {
         self.throttled
-    }
-}
-
-/// What a server's answers have taught about one bucket, and what is enforced for that.
-///
-/// Each part is `None` where nothing was learned, or where it has been given back or has ended.
-/// [`Learning`](crate::Learning) says what is learned from what. Quota headers leave no lesson here:
-/// they pause ([`paused_for`](BucketSnapshot::paused_for)), or slow down until their reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Learned {
-    lessons: Lessons,
-}
-
-/// Where a lesson comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LearnedFrom {
-    /// The server named the limit, in a refusal or in the headers of a success.
-    Named,
-    /// From which requests were refused and which were not: no limit was named, or fewer than that were
-    /// accepted.
-    Refusals,
-}
-
-impl Learned {
-    fn of(lessons: Lessons) -> Option<Self> {
-        (lessons != Lessons::default()).then_some(Self { lessons })
-    }
-
-    /// How many requests the server seems to take at once; at least 1.
-    pub fn concurrency(&self) -> Option<(usize, LearnedFrom)> {
-        let (limit, named) = self.lessons.concurrency?;
-        Some((limit, LearnedFrom::new(named)))
-    }
-
-    /// How many requests the server seems to take, at least 1, in any interval of which length. A
-    /// [`margin`](Self::margin) comes on top of the length.
-    pub fn rate(&self) -> Option<(u32, Duration, LearnedFrom)> {
-        let (n, period, named) = self.lessons.rate?;
-        Some((n, Duration::from_nanos(period.0), LearnedFrom::new(named)))
-    }
-
-    /// By which part of its period each window is widened, in thousandths: 10 to 250.
-    pub fn margin(&self) -> Option<u32> {
-        self.lessons.margin
-    }
-
-    /// The distance between requests at which what is left lasts, from the quota headers of successes.
-    /// It ends with the window that they are about.
-    pub fn pace(&self) -> Option<Duration> {
-        self.lessons.pace.map(|span| Duration::from_nanos(span.0))
-    }
-}
-
-impl LearnedFrom {
-    fn new(named: bool) -> Self {
-        if named { Self::Named } else { Self::Refusals }
     }
 }

@@ -3,20 +3,25 @@
 //! Pure: time is a parameter, and an answer is a decision. No clock, no lock, no waker.
 
 mod learned;
+mod lessons;
 mod log;
 mod rules;
 mod stamps;
 mod tick;
 
-pub use self::learned::Learning;
+pub use self::{
+    learned::Learning,
+    lessons::{Learned, LearnedFrom},
+};
 pub(crate) use self::{
     learned::{Refusal, RefusalKind, Report},
+    lessons::Lessons,
     rules::{Face, Rules},
     tick::{Span, Tick},
 };
 
 use self::{
-    learned::{Learned, Sent},
+    learned::{Narrowing, Sent},
     log::{Log, MOST_RECENT},
     rules::Rule,
 };
@@ -57,20 +62,7 @@ pub(crate) struct Bucket {
     log: Log,
     in_flight: u32,
     paused_until: Tick,
-    learned: Option<Box<Learned>>,
-}
-
-/// What a bucket has learned, as a snapshot shows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lessons {
-    /// A limit, and whether the server named it.
-    pub(crate) concurrency: Option<(usize, bool)>,
-    /// A limit, its period, and whether the server named it.
-    pub(crate) rate: Option<(u32, Span, bool)>,
-    /// In thousandths of the period.
-    pub(crate) margin: Option<u32>,
-    /// The distance between requests that quota headers suggest.
-    pub(crate) pace: Option<Span>,
+    learned: Option<Box<Narrowing>>,
 }
 
 impl Default for Bucket {
@@ -108,13 +100,13 @@ impl Bucket {
     }
 
     /// What was learned, while it holds.
-    fn learned(&self, now: Tick) -> Option<&Learned> {
+    fn learned(&self, now: Tick) -> Option<&Narrowing> {
         self.learned
             .as_deref()
             .filter(|learned| !learned.is_forgotten(now))
     }
 
-    fn narrowed_gate(&self, learned: &Learned, in_flight: u32, rules: &Rules, now: Tick) -> Gate {
+    fn narrowed_gate(&self, learned: &Narrowing, in_flight: u32, rules: &Rules, now: Tick) -> Gate {
         let windows = self.windows(rules, now);
         let configured = self.gate_of(rules.concurrency(), in_flight, windows, now);
         let narrowed = learned
@@ -156,7 +148,7 @@ impl Bucket {
 
     /// How many may be in flight, as configured and narrowed by what was learned.
     pub(crate) fn concurrency(&self, rules: &Rules, now: Tick) -> Option<usize> {
-        let learned = self.learned(now).and_then(Learned::ceiling);
+        let learned = self.learned(now).and_then(Narrowing::ceiling);
         match (rules.concurrency(), learned) {
             (Some(configured), Some(learned)) => Some(configured.min(learned)),
             (configured, learned) => configured.or(learned),

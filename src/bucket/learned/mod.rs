@@ -39,7 +39,7 @@ const BACKOFF_UNKNOWN: Span = Span(SECOND / 2);
 const BACKOFF_MAX: Span = Span(20 * SECOND);
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Learned {
+pub(crate) struct Narrowing {
     forgotten_at: Option<Tick>,
     ceiling: Option<Estimate>,
     rate: Option<(Estimate, Span)>,
@@ -53,7 +53,7 @@ pub(crate) struct Learned {
     wave_before: u64,
 }
 
-impl Learned {
+impl Narrowing {
     /// Takes in a refusal. Returns until when the bucket is to be paused, if it is.
     pub(super) fn refused(
         &mut self,
@@ -285,7 +285,7 @@ impl Learned {
     }
 }
 
-impl Learned {
+impl Narrowing {
     pub(super) fn lessons(&self, now: Tick) -> Lessons {
         Lessons {
             concurrency: self

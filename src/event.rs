@@ -1,0 +1,162 @@
+//! What layers tell an observer.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use crate::{bucket::Learned, error::Refused, signal::Signal};
+
+/// Is told every decision of a layer.
+///
+/// Given to a limiting layer or to [`RetryLayer`](crate::RetryLayer) with `observe`. Each [`Event`] is told
+/// once, by the thread that decided and after the layer's lock was released, so an observer may call the
+/// layer's [`Handle`](crate::Handle). One thread tells its events in the order in which it decided. Where
+/// several threads decide about one bucket, [`Event::sequence`] has the order.
+///
+/// An observer runs within the call that decided, so it should be quick and must not block. If it panics,
+/// the panic reaches the caller of the layer, whose state is consistent.
+///
+/// ```
+/// use tower_throttle::{Endpoints, Event, EventKind, Observer, Quota, ThrottleLayer};
+///
+/// struct Log;
+///
+/// impl Observer for Log {
+///     fn on_event(&self, event: &Event<'_>) {
+///         if let EventKind::Throttled(signal) = event.kind {
+///             eprintln!("{} was throttled: {signal:?}", event.bucket);
+///         }
+///     }
+/// }
+///
+/// let layer = ThrottleLayer::new(Endpoints::new().overall(Quota::per_second(5))).observe(Log);
+/// # let _ = layer;
+/// ```
+pub trait Observer: Send + Sync + 'static {
+    /// One decision.
+    fn on_event(&self, event: &Event<'_>);
+}
+
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn on_event(&self, event: &Event<'_>) {
+        (**self).on_event(event);
+    }
+}
+
+/// One decision of a layer.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Event<'a> {
+    /// The bucket that it is about, by the name that [`BucketSnapshot::name`](crate::BucketSnapshot::name)
+    /// gives it. Of a request it is the bucket of its endpoint. Empty for what the retrying layer tells,
+    /// which knows no buckets.
+    pub bucket: &'a str,
+    /// The partition of the bucket, if there are partitions: as
+    /// [`BucketSnapshot::partition`](crate::BucketSnapshot::partition) has it.
+    pub partition: Option<u64>,
+    /// Counts the events of this bucket from 1, in the order in which they were decided. A bucket that was
+    /// forgotten begins anew. For what a retrying layer tells, it counts the layer's own events.
+    pub sequence: u64,
+    /// When it was decided, by tokio's clock.
+    pub at: Instant,
+    /// What was decided.
+    pub kind: EventKind<'a>,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum EventKind<'a> {
+    /// A request has to wait: it entered the queue of its endpoint.
+    Queued {
+        /// How many requests wait at its endpoint, this one included.
+        waiting: usize,
+    },
+    /// A request has its places and permits.
+    Admitted {
+        /// How long it was queued; zero if it did not have to wait.
+        waited: Duration,
+    },
+    /// The inner service was called.
+    Dispatched,
+    /// The inner service answered.
+    Answered {
+        /// The status; `None` for an error.
+        status: Option<StatusCode>,
+    },
+    /// The last permit of a request ended: its response body has ended, failed or been dropped. Under
+    /// [`RpsLayer`](crate::RpsLayer), which has no permits, nothing ends.
+    Ended,
+    /// A request was refused by the layer.
+    Refused(&'a Refused),
+    /// The server throttled a request.
+    Throttled(&'a Signal),
+    /// Nothing is admitted for a time.
+    Paused {
+        /// For how long, from now on.
+        time: Duration,
+        /// Why.
+        cause: PauseCause,
+    },
+    /// [`Handle::resume`](crate::Handle::resume) ended a pause.
+    Resumed,
+    /// Answers taught the bucket something. This is all that it has learned by now, and from what.
+    Learned(Learned),
+    /// A lesson was given back, in part or altogether. This is what is left; `None` if nothing is.
+    Eased(Option<Learned>),
+    /// An admitted request was not dispatched, and what it held went back: it was dropped, called back by a
+    /// pause, or was absent.
+    GivenBack,
+    /// A request was offered its turn and did not take it in time, because its future is not polled or its
+    /// inner service is not ready. It keeps its age, and others go.
+    Absent,
+    /// A request will be sent again.
+    RetryScheduled {
+        /// The number of the attempt that comes, from 2.
+        attempt: u32,
+        /// After how long at the earliest.
+        delay: Duration,
+    },
+    /// A failed request will not be sent again, and its failure goes up.
+    GivenUp {
+        /// How many attempts there were.
+        attempts: u32,
+    },
+    /// The key of a dynamic bucket was forgotten.
+    Swept,
+}
+
+/// Why a bucket is paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PauseCause {
+    /// The server named the time.
+    Asked,
+    /// The server throttled without naming a time, and this is a back-off.
+    BackOff,
+    /// The server's quota headers said that nothing is left until then.
+    QuotaHeaders,
+    /// [`Handle::pause`](crate::Handle::pause).
+    Handle,
+}
+
+/// A layer's observer, as its settings keep it.
+#[derive(Clone)]
+pub(crate) struct SharedObserver(Arc<dyn Observer>);
+
+impl SharedObserver {
+    pub(crate) fn new(observer: impl Observer) -> Self {
+        Self(Arc::new(observer))
+    }
+
+    pub(crate) fn tell(&self, event: &Event<'_>) {
+        self.0.on_event(event);
+    }
+}
+
+impl fmt::Debug for SharedObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer(..)")
+    }
+}
