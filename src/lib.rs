@@ -193,6 +193,7 @@ mod quota;
 pub mod reqwest;
 pub mod retry;
 pub mod signal;
+mod steps;
 
 pub use admission::{BucketSnapshot, Deadline, Handle, Snapshot};
 pub use body::Body;
