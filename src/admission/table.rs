@@ -4,7 +4,14 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
-use super::{arena::Arena, ids::NodeId, index::Index, node::Node, spec::SpecState, text::Text};
+use super::{
+    arena::{Arena, Step},
+    ids::NodeId,
+    index::Index,
+    node::Node,
+    spec::SpecState,
+    text::Text,
+};
 use crate::{
     bucket::{Span, Tick},
     endpoints::{Key, SpecId, SpecKind, Target},
@@ -218,7 +225,7 @@ impl Table {
         if self.nodes.len() > self.nodes.end() / 4 {
             return;
         }
-        self.nodes.compact(|node, from, to| {
+        while let Step::More(_) = self.nodes.compact_step(|node, from, to| {
             // What others know by its index has to stay where it is; compacting ends there.
             let movable = !node.is_pinned() && node.bucket.is_idle();
             if movable {
@@ -227,7 +234,7 @@ impl Table {
                 assert!(known, "every dynamic node is in the table");
             }
             movable
-        });
+        }) {}
         self.entries.shrink();
     }
 
