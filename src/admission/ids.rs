@@ -16,6 +16,18 @@ impl NodeId {
     pub(super) fn index(self) -> usize {
         self.0.get() as usize - 1
     }
+
+    /// Not 0.
+    #[inline]
+    pub(super) fn to_bits(self) -> u32 {
+        self.0.get()
+    }
+
+    /// `None` for 0.
+    #[inline]
+    pub(super) fn from_bits(bits: u32) -> Option<Self> {
+        std::num::NonZeroU32::new(bits).map(Self)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -162,6 +162,7 @@ impl Table {
         node.text = Text::new(key);
         let node = NodeId::new(self.nodes.insert(node));
         self.entries.insert(hash, node);
+        drop(self.entries.take_garbage());
         node
     }
 
@@ -225,7 +226,7 @@ impl Table {
         if self.nodes.len() > self.nodes.end() / 4 {
             return;
         }
-        while let Step::More(_) = self.nodes.compact_step(|node, from, to| {
+        while let Step::More(garbage) = self.nodes.compact_step(|node, from, to| {
             // What others know by its index has to stay where it is; compacting ends there.
             let movable = !node.is_pinned() && node.bucket.is_idle();
             if movable {
@@ -234,8 +235,11 @@ impl Table {
                 assert!(known, "every dynamic node is in the table");
             }
             movable
-        }) {}
-        self.entries.shrink();
+        }) {
+            drop(garbage);
+        }
+        while self.entries.shrink() {}
+        drop(self.entries.take_garbage());
     }
 
     /// For how long any stamp of a bucket that comes and goes can matter.
