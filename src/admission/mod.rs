@@ -10,6 +10,7 @@
 //! - [`slots`]: when its turn comes, and who need not wait for it.
 //! - [`lessons`], [`answers`]: what answers mean, and to whom.
 //! - [`table`]: buckets that come and go with the keys in use; [`index`] finds them, [`arena`] keeps them.
+//! - [`ranked`]: sorted sets that tell ranks.
 //! - [`wait`]: the future's half of waiting, with the timers.
 //! - [`grant`]: what an admitted request holds, returned on drop.
 
@@ -25,6 +26,11 @@ mod index;
 mod lessons;
 mod node;
 mod queue;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the queue still has sets of its own")
+)]
+mod ranked;
 mod ready;
 mod setup;
 mod slots;
