@@ -151,3 +151,44 @@ impl Log {
         self.places == 0 && self.last().is_none_or(|last| last.after(longest) <= now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+
+    /// A push drops a bounded number of stamps, so a log gets shorter over several dispatches.
+    #[test]
+    fn a_log_falls_to_its_depth_and_counts_what_it_forgets() {
+        let mut log = Log::default();
+        let mut dispatched = 0;
+        let mut dispatch = |depth| {
+            dispatched += 1;
+            log.take();
+            log.stamp(Tick(dispatched), depth, Tick(dispatched));
+            let kept = log.stamps.len() as u64;
+            let forgotten = dispatched - kept;
+            assert_eq!(u64::from(log.forgotten_count), forgotten);
+            assert_eq!(log.forgotten.map_or(0, NonZeroU64::get), forgotten);
+            // The windows see what they saw: who was dispatched last, and how many before whom.
+            let kept = usize::try_from(kept).unwrap();
+            assert_eq!(log.stamps.nth_last(kept), Some(Tick(forgotten + 1)));
+            let rule = Rule::new(u32::MAX, Span(1), Span::ZERO);
+            let unseen = (forgotten > 0).then_some(Tick(forgotten));
+            assert_eq!(log.nth_last(kept + 1, &rule), unseen);
+            assert_eq!(
+                log.nth_last(usize::try_from(dispatched).unwrap() + 1, &rule),
+                None
+            );
+            kept
+        };
+        for n in 1..=5000 {
+            assert_eq!(dispatch(5000), n);
+        }
+        assert_eq!(dispatch(5000), 5000);
+        let lengths: Vec<_> = (0..100).map(|_| dispatch(10)).collect();
+        assert!(lengths.is_sorted_by(|longer, shorter| longer > shorter || *shorter == 10));
+        assert_eq!(dispatch(10), 10);
+    }
+}

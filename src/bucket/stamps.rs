@@ -1,20 +1,30 @@
 use std::collections::VecDeque;
 
 use super::tick::Tick;
+use crate::steps;
 
 /// Ticks in ascending order: the oldest leaves, and new ones join behind the latest.
 ///
 /// The first few are kept in place: most keys of a large table are used a few times and forgotten, and
-/// whoever looks at them has no further to go.
+/// whoever looks at them has no further to go. Very many are kept in chunks: a queue moves all of its ticks
+/// when it grows, and the engine's lock is held meanwhile.
 #[derive(Debug)]
 pub(super) enum Stamps {
     /// From the oldest on; what is [`Tick::NONE`] is not there.
     Few([Tick; FEW]),
+    /// At most [`MANY`].
     Many(VecDeque<Tick>),
+    VeryMany(Box<Chunks>),
 }
 
 /// As many as fit into the space that a `VecDeque` takes.
 const FEW: usize = 3;
+
+/// As many as may be moved at once.
+const MANY: usize = 1024;
+
+/// How many leave at most when one joins. Those that are left leave with the next ones.
+const LEAVE_AT_ONCE: usize = 64;
 
 impl Default for Stamps {
     fn default() -> Self {
@@ -28,15 +38,18 @@ impl Stamps {
         match self {
             Self::Few(ticks) => ticks.iter().filter(|&&tick| tick != Tick::NONE).count(),
             Self::Many(ticks) => ticks.len(),
+            Self::VeryMany(ticks) => ticks.len(),
         }
     }
 
     /// The latest but n-1; `None` if there are not so many. `n` is not 0.
     #[inline]
     pub(super) fn nth_last(&self, n: usize) -> Option<Tick> {
+        steps::count(1);
         match self {
             Self::Few(ticks) => self.len().checked_sub(n).map(|index| ticks[index]),
             Self::Many(ticks) => ticks.len().checked_sub(n).map(|index| ticks[index]),
+            Self::VeryMany(ticks) => ticks.len().checked_sub(n).map(|index| ticks.get(index)),
         }
     }
 
@@ -48,13 +61,16 @@ impl Stamps {
                 ticks.iter().rev().find(there).copied()
             }
             Self::Many(ticks) => ticks.back().copied(),
+            Self::VeryMany(_) => self.nth_last(1),
         }
     }
 
-    /// Adds `tick`, or the last one if that is later, after those have gone from the front that `goes` says
-    /// so of, with how many there are. It is not [`Tick::NONE`].
+    /// Drops ticks from the front while `goes` holds, which is told how many there are and the oldest, but
+    /// no more than a bounded number. Then adds `tick`, raised to the last one so that the order holds. It is
+    /// not [`Tick::NONE`].
     #[inline]
     pub(super) fn push(&mut self, tick: Tick, mut goes: impl FnMut(usize, Tick) -> bool) {
+        steps::count(1);
         let tick = self.last().map_or(tick, |last| last.max(tick));
         match self {
             Self::Few(ticks) => {
@@ -70,7 +86,30 @@ impl Stamps {
                 }
             }
             Self::Many(ticks) => {
-                while ticks.front().is_some_and(|&first| goes(ticks.len(), first)) {
+                for _ in 0..LEAVE_AT_ONCE {
+                    steps::count(1);
+                    if !ticks.front().is_some_and(|&first| goes(ticks.len(), first)) {
+                        break;
+                    }
+                    ticks.pop_front();
+                }
+                if ticks.len() < MANY {
+                    if ticks.len() == ticks.capacity() {
+                        steps::count(ticks.len());
+                    }
+                    ticks.push_back(tick);
+                } else {
+                    let ticks = std::mem::take(ticks);
+                    *self = Self::VeryMany(Box::new(Chunks::new(ticks, tick)));
+                }
+            }
+            Self::VeryMany(ticks) => {
+                for _ in 0..LEAVE_AT_ONCE {
+                    steps::count(1);
+                    let len = ticks.len();
+                    if len == 0 || !goes(len, ticks.get(0)) {
+                        break;
+                    }
                     ticks.pop_front();
                 }
                 ticks.push_back(tick);
@@ -80,12 +119,17 @@ impl Stamps {
 
     /// How many are after `time`.
     pub(super) fn count_after(&self, time: Tick) -> usize {
+        let until = |&tick: &Tick| {
+            steps::count(1);
+            tick <= time
+        };
         match self {
             Self::Few(ticks) => {
                 let after = |tick: &&Tick| **tick > time && **tick != Tick::NONE;
                 ticks.iter().filter(after).count()
             }
-            Self::Many(ticks) => ticks.len() - ticks.partition_point(|&tick| tick <= time),
+            Self::Many(ticks) => ticks.len() - ticks.partition_point(until),
+            Self::VeryMany(ticks) => ticks.len() - ticks.partition_point(until),
         }
     }
 }
@@ -98,6 +142,79 @@ fn spilled(few: [Tick; FEW], tick: Tick) -> VecDeque<Tick> {
     ticks
 }
 
+/// Ticks in chunks that stay where they are until all of their ticks have left.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    /// All of them are full but the last one.
+    chunks: VecDeque<Vec<Tick>>,
+    /// How many of the first chunk have left. Fewer than a chunk.
+    left: usize,
+}
+
+const CHUNK: usize = 512;
+
+impl Chunks {
+    #[cold]
+    fn new(ticks: VecDeque<Tick>, tick: Tick) -> Self {
+        let mut chunks = Self {
+            chunks: VecDeque::new(),
+            left: 0,
+        };
+        for tick in ticks.into_iter().chain([tick]) {
+            chunks.push_back(tick);
+        }
+        chunks
+    }
+
+    fn len(&self) -> usize {
+        let full = self.chunks.len().saturating_sub(1);
+        full * CHUNK + self.chunks.back().map_or(0, Vec::len) - self.left
+    }
+
+    /// The tick that `index` others precede. It has to be there.
+    fn get(&self, index: usize) -> Tick {
+        let index = self.left + index;
+        self.chunks[index / CHUNK][index % CHUNK]
+    }
+
+    fn push_back(&mut self, tick: Tick) {
+        steps::count(1);
+        match self.chunks.back_mut() {
+            Some(last) if last.len() < CHUNK => last.push(tick),
+            _ => {
+                // Only the list of chunks doubles.
+                if self.chunks.len() == self.chunks.capacity() {
+                    steps::count(self.chunks.len());
+                }
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(tick);
+                self.chunks.push_back(chunk);
+            }
+        }
+    }
+
+    /// There has to be a tick.
+    fn pop_front(&mut self) {
+        self.left += 1;
+        if self.left == CHUNK {
+            self.left = 0;
+            self.chunks.pop_front();
+        }
+    }
+
+    /// How many there are in front of the first for which `is_before` does not hold.
+    fn partition_point(&self, is_before: impl Fn(&Tick) -> bool) -> usize {
+        let whole = |chunk: &Vec<Tick>| chunk.last().is_some_and(&is_before);
+        let whole = self.chunks.partition_point(whole);
+        let part = self.chunks.get(whole);
+        let part = part.map_or(0, |chunk| chunk.partition_point(&is_before));
+        // Those that have left are before all others, but `is_before` need not hold for them.
+        (whole * CHUNK + part)
+            .saturating_sub(self.left)
+            .min(self.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -107,6 +224,63 @@ mod tests {
     #[test]
     fn those_in_place_take_no_more_space_than_a_queue() {
         assert_eq!(size_of::<Stamps>(), size_of::<VecDeque<Tick>>());
+    }
+
+    /// Most steps of one push: the last that a queue can take moves all of them to chunks. 64 more may leave.
+    /// Up to 500 000 ticks, the list of chunks grows by at most 512.
+    const MOST_STEPS: usize = MANY + LEAVE_AT_ONCE + 4;
+
+    /// A look at one tick, or a search by halves.
+    const MOST_STEPS_OF_A_LOOK: usize = 24;
+
+    #[test]
+    fn no_operation_takes_more_steps_among_many_than_among_few() {
+        const TICKS: usize = 300_000;
+        let mut stamps = Stamps::default();
+        let mut most = [0; 2];
+        let mut now = 0;
+        // It grows, stays as it is, becomes shorter, and grows again.
+        for (times, depth) in [
+            (TICKS, TICKS),
+            (2000, TICKS),
+            (TICKS / 50, 10),
+            (5000, 4000),
+        ] {
+            for _ in 0..times {
+                now += 1;
+                let ((), steps) = steps::of(|| stamps.push(Tick(now), |len, _| len >= depth));
+                most[0] = most[0].max(steps);
+                let half = stamps.len().div_ceil(2);
+                let looks = [
+                    steps::of(|| stamps.nth_last(half)).1,
+                    steps::of(|| stamps.last()).1,
+                    steps::of(|| stamps.count_after(Tick(now / 2))).1,
+                ];
+                most[1] = most[1].max(looks.into_iter().max().unwrap());
+            }
+            assert_eq!(stamps.len(), depth);
+        }
+        println!("most steps: {most:?}");
+        assert!(
+            most[0] <= MOST_STEPS && most[1] <= MOST_STEPS_OF_A_LOOK,
+            "{most:?}"
+        );
+    }
+
+    #[test]
+    fn chunks_are_given_back_when_their_ticks_have_left() {
+        let mut stamps = Stamps::default();
+        for now in 1..=100_000 {
+            stamps.push(Tick(now), |_, _| false);
+        }
+        for now in 0..=100_000 / (LEAVE_AT_ONCE as u64 - 1) {
+            stamps.push(Tick(100_001 + now), |len, _| len >= 10);
+        }
+        let Stamps::VeryMany(ticks) = &stamps else {
+            panic!("{stamps:?}")
+        };
+        assert_eq!(stamps.len(), 10);
+        assert!(ticks.chunks.len() <= 2);
     }
 
     proptest! {
@@ -139,6 +313,46 @@ mod tests {
                     prop_assert_eq!(stamps.nth_last(n), there);
                 }
                 for time in 0..=now {
+                    let after = queue.iter().filter(|&&tick| tick > Tick(time)).count();
+                    prop_assert_eq!(stamps.count_after(Tick(time)), after);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn they_are_a_queue_when_they_are_very_many(
+            phases in prop::collection::vec((0..2000_u32, 1..3000_usize, 0..3_u64), 1..8),
+        ) {
+            let (mut stamps, mut queue) = (Stamps::default(), VecDeque::new());
+            let mut now = 1;
+            for (times, depth, pace) in phases {
+                for _ in 0..times {
+                    now += pace;
+                    let surplus = (queue.len() + 1).saturating_sub(depth);
+                    let staying = queue.len() - surplus.min(LEAVE_AT_ONCE);
+                    stamps.push(Tick(now), |len, first| {
+                        assert_eq!(Some(first), queue.front().copied());
+                        assert_eq!(len, queue.len());
+                        let goes = len >= depth;
+                        if goes {
+                            queue.pop_front();
+                        }
+                        goes
+                    });
+                    prop_assert_eq!(queue.len(), staying);
+                    queue.push_back(Tick(now));
+                }
+                prop_assert_eq!(stamps.len(), queue.len());
+                prop_assert_eq!(stamps.last(), queue.back().copied());
+                for n in (1..queue.len() + 2).step_by(37).chain([queue.len().max(1)]) {
+                    let there = queue.iter().rev().nth(n - 1).copied();
+                    prop_assert_eq!(stamps.nth_last(n), there);
+                }
+                for time in (0..=now).step_by(97).chain([now]) {
                     let after = queue.iter().filter(|&&tick| tick > Tick(time)).count();
                     prop_assert_eq!(stamps.count_after(Tick(time)), after);
                 }
