@@ -20,12 +20,12 @@ mod clock;
 mod contest;
 mod grant;
 mod handle;
+mod hint;
 mod ids;
 mod index;
 mod lessons;
 mod node;
 mod queue;
-mod ready;
 mod setup;
 mod slots;
 mod snapshot;
@@ -50,7 +50,7 @@ use tokio::time::Instant;
 pub(crate) use self::{
     age::Age,
     grant::{Grant, Permit},
-    ready::ReadyAt,
+    hint::RetryHint,
     setup::Setup,
     wait::Waiting,
 };
