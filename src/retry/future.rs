@@ -15,7 +15,7 @@ use super::{
     collect::Collecting,
     head::Head,
     layer::Rules,
-    policy::{Facts, Failure},
+    policy::Failure,
     progress::{Progress, Wakeup, judge},
     service::Classified,
 };
@@ -123,13 +123,7 @@ impl<S, B> Again<S, B> {
     /// When to send the request again; `None` if it is not to be.
     fn decide(&mut self, failure: &Failure, rules: &Rules, now: Instant) -> Option<Wakeup> {
         self.spare.as_ref()?;
-        let request = self.head.with(());
-        let facts = Facts::of(
-            request.method(),
-            request.headers(),
-            request.extensions(),
-            now,
-        );
+        let facts = self.head.facts(now);
         self.progress.decide(failure, facts, rules, now)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use http::{Extensions, HeaderMap, HeaderName, Method, Response, StatusCode};
+use http::{Extensions, HeaderName, Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::{attempts::Idempotent, transport};
@@ -117,16 +117,17 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// `has_header` tells whether the request has a header of that name.
     pub(super) fn of(
         method: &Method,
-        headers: &HeaderMap,
         extensions: &Extensions,
+        has_header: impl FnOnce(&HeaderName) -> bool,
         now: Instant,
     ) -> Self {
         Self {
             repeatable: method.is_idempotent()
-                || headers.contains_key(&IDEMPOTENCY_KEY)
-                || extensions.get::<Idempotent>().is_some(),
+                || extensions.get::<Idempotent>().is_some()
+                || has_header(&IDEMPOTENCY_KEY),
             left: extensions
                 .get()
                 .map(|&Deadline(deadline)| deadline.saturating_duration_since(now)),

@@ -85,12 +85,8 @@ impl<B: 'static, A> Policy<Request<B>, Response<A>, BoxError> for RetryPolicy {
             }
         }
         let wakeup = judge(result, &self.rules).and_then(|(failure, now)| {
-            let facts = Facts::of(
-                request.method(),
-                request.headers(),
-                request.extensions(),
-                now,
-            );
+            let has_header = |name: &_| request.headers().contains_key(name);
+            let facts = Facts::of(request.method(), request.extensions(), has_header, now);
             self.progress.decide(&failure, facts, &self.rules, now)
         });
         match (wakeup, &mut *result) {
