@@ -68,7 +68,7 @@ pin_project! {
         state: State<B, F>,
         // `None` if the request can be sent only once. Boxed, as it is large, and a request that waits in
         // a layer without retries would have to keep the space for it.
-        again: Option<Box<Again<S, B>>>,
+        resend: Option<Box<Resend<S, B>>>,
         rules: Arc<Rules>,
     }
 }
@@ -91,7 +91,7 @@ pin_project! {
 }
 
 /// All that it takes to send a request again.
-pub(crate) struct Again<S, B> {
+pub(crate) struct Resend<S, B> {
     /// Made the attempt before, and has not been made ready since.
     service: S,
     head: Head,
@@ -99,7 +99,7 @@ pub(crate) struct Again<S, B> {
     progress: Progress,
 }
 
-impl<S, B> Again<S, B> {
+impl<S, B> Resend<S, B> {
     #[inline]
     pub(super) fn boxed(service: S, head: Head, spare: Option<Spare<B>>) -> Box<Self> {
         Box::new(Self {
@@ -151,22 +151,22 @@ impl<S, B> Again<S, B> {
 
 impl<S, B, F> Attempting<S, B, F> {
     #[inline]
-    pub(super) fn calling(future: F, again: Option<Box<Again<S, B>>>, rules: Arc<Rules>) -> Self {
+    pub(super) fn calling(future: F, resend: Option<Box<Resend<S, B>>>, rules: Arc<Rules>) -> Self {
         Self {
             state: State::Calling { future },
-            again,
+            resend,
             rules,
         }
     }
 
     pub(super) fn collecting(
         collecting: Collecting<B>,
-        again: Box<Again<S, B>>,
+        resend: Box<Resend<S, B>>,
         rules: Arc<Rules>,
     ) -> Self {
         Self {
             state: State::Collecting { collecting },
-            again: Some(again),
+            resend: Some(resend),
             rules,
         }
     }
@@ -186,23 +186,23 @@ where
             match this.state.as_mut().project() {
                 StateProj::Calling { future } => {
                     let mut result = ready!(future.poll(cx)).map_err(Into::into);
-                    let wakeup = match (judge(&result, this.rules), &mut *this.again) {
-                        (Some((failure, now)), Some(again)) => {
-                            again.decide(&failure, this.rules, now)
+                    let wakeup = match (judge(&result, this.rules), &mut *this.resend) {
+                        (Some((failure, now)), Some(resend)) => {
+                            resend.decide(&failure, this.rules, now)
                         }
                         _ => None,
                     };
                     let Some(wakeup) = wakeup else {
                         this.state.set(State::Done);
-                        if let (Ok(response), Some(again)) = (&mut result, this.again) {
-                            again.progress.tell(response.extensions_mut());
+                        if let (Ok(response), Some(resend)) = (&mut result, this.resend) {
+                            resend.progress.tell(response.extensions_mut());
                         }
                         return Poll::Ready(result);
                     };
                     // The inner future and the answer end here, before the wait: with them the permit
                     // that the next attempt may need.
                     this.state.set(match wakeup {
-                        Wakeup::Now => readying(this.again, this.rules),
+                        Wakeup::Now => readying(this.resend, this.rules),
                         Wakeup::At(until) => State::BackingOff { until, timer: None },
                     });
                     drop(result);
@@ -211,27 +211,27 @@ where
                     let timer =
                         timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*until)));
                     ready!(timer.as_mut().poll(cx));
-                    let next = readying(this.again, this.rules);
+                    let next = readying(this.resend, this.rules);
                     this.state.set(next);
                 }
                 StateProj::Collecting { collecting } => {
                     let (body, spare) = ready!(collecting.poll(cx));
-                    let again = this.again.as_mut().expect(AGAIN);
-                    again.spare = spare;
-                    let request = again.head.with(body);
+                    let resend = this.resend.as_mut().expect(CAN_RESEND);
+                    resend.spare = spare;
+                    let request = resend.head.with(body);
                     this.state.set(State::Readying {
                         request: Some(request),
                     });
                 }
                 StateProj::Readying { request } => {
-                    let again = this.again.as_mut().expect(AGAIN);
-                    if let Err(error) = ready!(again.service.poll_ready(cx)) {
+                    let resend = this.resend.as_mut().expect(CAN_RESEND);
+                    if let Err(error) = ready!(resend.service.poll_ready(cx)) {
                         // There is no answer to hand up any more, and no service to ask for one.
                         this.state.set(State::Done);
                         return Poll::Ready(Err(error.into()));
                     }
                     let request = request.take().expect("a request that is to be sent");
-                    let future = again.call(request);
+                    let future = resend.call(request);
                     this.state.set(State::Calling { future });
                 }
                 StateProj::Done => panic!("polled after it was ready"),
@@ -240,13 +240,13 @@ where
     }
 }
 
-const AGAIN: &str = "only a request that can be sent again gets here";
+const CAN_RESEND: &str = "only a request that can be sent again gets here";
 
-fn readying<S, B, F>(again: &mut Option<Box<Again<S, B>>>, rules: &Rules) -> State<B, F>
+fn readying<S, B, F>(resend: &mut Option<Box<Resend<S, B>>>, rules: &Rules) -> State<B, F>
 where
     B: 'static,
 {
-    let request = again.as_mut().expect(AGAIN).next(rules);
+    let request = resend.as_mut().expect(CAN_RESEND).next(rules);
     State::Readying { request }
 }
 

@@ -9,7 +9,7 @@ use tower_service::Service;
 use super::{
     ResponseFuture,
     clone_body::Plan,
-    future::{Again, Attempting, Classifying},
+    future::{Attempting, Classifying, Resend},
     head::Head,
     layer::Rules,
 };
@@ -114,9 +114,9 @@ where
                 // The readied instance makes the first attempt, and goes along for the others.
                 let unready = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, unready);
-                let mut again = Again::boxed(service, Head::of(&request), Some(spare));
-                let future = again.call(request);
-                Attempting::calling(future, Some(again), rules)
+                let mut resend = Resend::boxed(service, Head::of(&request), Some(spare));
+                let future = resend.call(request);
+                Attempting::calling(future, Some(resend), rules)
             }
             Plan::Collect(collect) => {
                 // The readied instance may have reserved something, which it must not hold while the
@@ -124,8 +124,8 @@ where
                 self.inner = self.inner.clone();
                 let head = Head::of(&request);
                 let collecting = collect(request.into_body());
-                let again = Again::boxed(self.inner.clone(), head, None);
-                Attempting::collecting(collecting, again, rules)
+                let resend = Resend::boxed(self.inner.clone(), head, None);
+                Attempting::collecting(collecting, resend, rules)
             }
         }
     }
