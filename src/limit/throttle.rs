@@ -19,7 +19,7 @@ use crate::{
     bucket::Face,
     endpoints::Endpoints,
     peek::Peek,
-    retry::{Attempting, Core, RetryLayer},
+    retry::{Core, RetryFuture, RetryLayer},
     signal::{Classifier, Classify},
 };
 
@@ -212,7 +212,7 @@ pin_project! {
         },
         Retried {
             #[pin]
-            future: Attempting<Limit<S>, B, ResponseFuture<S, Request<B>, F, P>>,
+            future: RetryFuture<Limit<S>, B, ResponseFuture<S, Request<B>, F, P>>,
         },
     }
 }

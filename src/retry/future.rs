@@ -29,13 +29,13 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, B, F, P> {
         #[pin]
-        attempting: Attempting<Classified<S>, B, Classifying<F, P>>,
+        retry: RetryFuture<Classified<S>, B, Classifying<F, P>>,
     }
 }
 
 impl<S, B, F, P> ResponseFuture<S, B, F, P> {
-    pub(super) fn new(attempting: Attempting<Classified<S>, B, Classifying<F, P>>) -> Self {
-        Self { attempting }
+    pub(super) fn new(retry: RetryFuture<Classified<S>, B, Classifying<F, P>>) -> Self {
+        Self { retry }
     }
 }
 
@@ -49,21 +49,19 @@ where
     type Output = Result<Response<Body<ResB>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().attempting.poll(cx)
+        self.project().retry.poll(cx)
     }
 }
 
 impl<S, B, F, P> fmt::Debug for ResponseFuture<S, B, F, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ResponseFuture")
-            .field(&self.attempting)
-            .finish()
+        f.debug_tuple("ResponseFuture").field(&self.retry).finish()
     }
 }
 
 pin_project! {
     /// One request and its attempts.
-    pub(crate) struct Attempting<S, B, F> {
+    pub(crate) struct RetryFuture<S, B, F> {
         #[pin]
         state: State<B, F>,
         // `None` if the request can be sent only once. Boxed, as it is large, and a request that waits in
@@ -149,7 +147,7 @@ impl<S, B> Resend<S, B> {
     }
 }
 
-impl<S, B, F> Attempting<S, B, F> {
+impl<S, B, F> RetryFuture<S, B, F> {
     #[inline]
     pub(super) fn calling(future: F, resend: Option<Box<Resend<S, B>>>, rules: Arc<Rules>) -> Self {
         Self {
@@ -172,7 +170,7 @@ impl<S, B, F> Attempting<S, B, F> {
     }
 }
 
-impl<S, B, A> Future for Attempting<S, B, S::Future>
+impl<S, B, A> Future for RetryFuture<S, B, S::Future>
 where
     S: Service<Request<B>, Response = Response<A>>,
     S::Error: Into<BoxError>,
@@ -250,7 +248,7 @@ where
     State::Readying { request }
 }
 
-impl<S, B, F> fmt::Debug for Attempting<S, B, F> {
+impl<S, B, F> fmt::Debug for RetryFuture<S, B, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Collecting { .. } => "Collecting",
@@ -259,7 +257,7 @@ impl<S, B, F> fmt::Debug for Attempting<S, B, F> {
             State::Readying { .. } => "Readying",
             State::Done => "Done",
         };
-        f.debug_struct("Attempting")
+        f.debug_struct("RetryFuture")
             .field("state", &format_args!("{state}"))
             .finish_non_exhaustive()
     }

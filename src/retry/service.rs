@@ -9,7 +9,7 @@ use tower_service::Service;
 use super::{
     ResponseFuture,
     clone_body::Plan,
-    future::{Attempting, Classifying, Resend},
+    future::{Classifying, Resend, RetryFuture},
     head::Head,
     layer::Rules,
 };
@@ -100,7 +100,7 @@ where
 {
     type Response = Response<A>;
     type Error = BoxError;
-    type Future = Attempting<S, B, S::Future>;
+    type Future = RetryFuture<S, B, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(Into::into)
@@ -109,14 +109,14 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let rules = Arc::clone(&self.rules);
         match rules.bodies.plan(request.body_mut()) {
-            Plan::Once => Attempting::calling(self.inner.call(request), None, rules),
+            Plan::Once => RetryFuture::calling(self.inner.call(request), None, rules),
             Plan::Spared(spare) => {
                 // The readied instance makes the first attempt, and goes along for the others.
                 let unready = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, unready);
                 let mut resend = Resend::boxed(service, Head::of(&request), Some(spare));
                 let future = resend.call(request);
-                Attempting::calling(future, Some(resend), rules)
+                RetryFuture::calling(future, Some(resend), rules)
             }
             Plan::Collect(collect) => {
                 // The readied instance may have reserved something, which it must not hold while the
@@ -125,7 +125,7 @@ where
                 let head = Head::of(&request);
                 let collecting = collect(request.into_body());
                 let resend = Resend::boxed(self.inner.clone(), head, None);
-                Attempting::collecting(collecting, resend, rules)
+                RetryFuture::collecting(collecting, resend, rules)
             }
         }
     }
