@@ -4,7 +4,7 @@ use http::StatusCode;
 use tower_layer::Layer;
 
 use super::{
-    Backoff, Budget, ReplayBody, Retry, clone_body::Bodies, policy::Policy, service::Core,
+    Backoff, Budget, ReplayBody, Retry, clone_body::Bodies, policy::Policy, service::RetryService,
 };
 use crate::{
     BoxError,
@@ -197,8 +197,8 @@ impl RetryLayer {
     }
 
     /// Retries of the layer to which `inner` belongs.
-    pub(crate) fn joint<S>(&self, inner: S) -> Core<S> {
-        Core::new(inner, Arc::clone(&self.rules))
+    pub(crate) fn joint<S>(&self, inner: S) -> RetryService<S> {
+        RetryService::new(inner, Arc::clone(&self.rules))
     }
 
     #[cfg(feature = "tower-retry")]

@@ -111,4 +111,4 @@ pub use self::{
     layer::RetryLayer,
     service::Retry,
 };
-pub(crate) use self::{future::RetryFuture, service::Core};
+pub(crate) use self::{future::RetryFuture, service::RetryService};

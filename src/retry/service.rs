@@ -20,30 +20,30 @@ use crate::{Body, BoxError, peek::Peek, signal::Classifier};
 /// Cloning shares the budget. There is nothing per instance: readiness is the inner service's.
 #[derive(Clone, Debug)]
 pub struct Retry<S> {
-    core: Core<Classified<S>>,
+    service: RetryService<Classified<S>>,
 }
 
 impl<S> Retry<S> {
     pub(super) fn new(inner: S, rules: Arc<Rules>) -> Self {
         let classifier = rules.classifier.clone();
         Self {
-            core: Core::new(Classified { inner, classifier }, rules),
+            service: RetryService::new(Classified { inner, classifier }, rules),
         }
     }
 
     /// The inner service.
     pub fn get_ref(&self) -> &S {
-        &self.core.inner.inner
+        &self.service.inner.inner
     }
 
     /// The inner service. Calls made through it are not retried.
     pub fn get_mut(&mut self) -> &mut S {
-        &mut self.core.inner.inner
+        &mut self.service.inner.inner
     }
 
     /// The inner service alone.
     pub fn into_inner(self) -> S {
-        self.core.inner.inner
+        self.service.inner.inner
     }
 }
 
@@ -59,22 +59,22 @@ where
     type Future = ResponseFuture<S, B, S::Future, Peek<ResB>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::<Request<B>>::poll_ready(&mut self.core, cx)
+        Service::<Request<B>>::poll_ready(&mut self.service, cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ResponseFuture::new(self.core.call(request))
+        ResponseFuture::new(self.service.call(request))
     }
 }
 
 /// Retries over a service that classifies its answers, and leaves them as they are.
 #[derive(Clone, Debug)]
-pub(crate) struct Core<S> {
+pub(crate) struct RetryService<S> {
     inner: S,
     rules: Arc<Rules>,
 }
 
-impl<S> Core<S> {
+impl<S> RetryService<S> {
     pub(super) fn new(inner: S, rules: Arc<Rules>) -> Self {
         Self { inner, rules }
     }
@@ -92,7 +92,7 @@ impl<S> Core<S> {
     }
 }
 
-impl<S, B, A> Service<Request<B>> for Core<S>
+impl<S, B, A> Service<Request<B>> for RetryService<S>
 where
     S: Service<Request<B>, Response = Response<A>> + Clone,
     S::Error: Into<BoxError>,
