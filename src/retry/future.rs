@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep};
 use tower_service::Service;
 
 use super::{
-    clone_body::Spare,
+    clone_body::Replay,
     collect::Collecting,
     head::Head,
     layer::Rules,
@@ -93,17 +93,17 @@ pub(crate) struct Resend<S, B> {
     /// Made the attempt before, and has not been made ready since.
     service: S,
     head: Head,
-    spare: Option<Spare<B>>,
+    replay: Option<Replay<B>>,
     progress: Progress,
 }
 
 impl<S, B> Resend<S, B> {
     #[inline]
-    pub(super) fn boxed(service: S, head: Head, spare: Option<Spare<B>>) -> Box<Self> {
+    pub(super) fn boxed(service: S, head: Head, replay: Option<Replay<B>>) -> Box<Self> {
         Box::new(Self {
             service,
             head,
-            spare,
+            replay,
             progress: Progress::new(),
         })
     }
@@ -120,7 +120,7 @@ impl<S, B> Resend<S, B> {
 
     /// When to send the request again; `None` if it is not to be.
     fn decide(&mut self, failure: &Failure, rules: &Rules, now: Instant) -> Option<Wakeup> {
-        self.spare.as_ref()?;
+        self.replay.as_ref()?;
         let facts = self.head.facts(now);
         self.progress.decide(failure, facts, rules, now)
     }
@@ -130,14 +130,14 @@ impl<S, B> Resend<S, B> {
     where
         B: 'static,
     {
-        let body = match self.spare.take()? {
-            Spare::Copy(body) => {
-                self.spare = rules.bodies.copy(&body).map(Spare::Copy);
+        let body = match self.replay.take()? {
+            Replay::Copy(body) => {
+                self.replay = rules.bodies.copy(&body).map(Replay::Copy);
                 body
             }
-            Spare::Rebuild(rebuild) => {
+            Replay::Rebuild(rebuild) => {
                 let body = rebuild();
-                self.spare = Some(Spare::Rebuild(rebuild));
+                self.replay = Some(Replay::Rebuild(rebuild));
                 body
             }
         };
@@ -213,9 +213,9 @@ where
                     this.state.set(next);
                 }
                 StateProj::Collecting { collecting } => {
-                    let (body, spare) = ready!(collecting.poll(cx));
+                    let (body, replay) = ready!(collecting.poll(cx));
                     let resend = this.resend.as_mut().expect(CAN_RESEND);
-                    resend.spare = spare;
+                    resend.replay = replay;
                     let request = resend.head.with(body);
                     this.state.set(State::Readying {
                         request: Some(request),

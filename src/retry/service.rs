@@ -110,11 +110,11 @@ where
         let rules = Arc::clone(&self.rules);
         match rules.bodies.plan(request.body_mut()) {
             Plan::Once => RetryFuture::calling(self.inner.call(request), None, rules),
-            Plan::Spared(spare) => {
+            Plan::Replay(replay) => {
                 // The readied instance makes the first attempt, and goes along for the others.
                 let unready = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, unready);
-                let mut resend = Resend::boxed(service, Head::of(&request), Some(spare));
+                let mut resend = Resend::boxed(service, Head::of(&request), Some(replay));
                 let future = resend.call(request);
                 RetryFuture::calling(future, Some(resend), rules)
             }
