@@ -108,7 +108,7 @@ impl<S> Layer<S> for ThrottleLayer {
     fn layer(&self, inner: S) -> Self::Service {
         let limit = Limit::new(inner, &self.setup);
         let kind = match &self.retry {
-            Some(retry) => Kind::Retried(retry.joint(limit)),
+            Some(retry) => Kind::Retried(retry.joint(limit, None)),
             None => Kind::Once(limit),
         };
         Throttle { kind }

@@ -16,7 +16,7 @@ use super::{
     head::Head,
     layer::Rules,
     policy::Failure,
-    progress::{Progress, Wakeup, judge},
+    progress::{Progress, Verdict, Wakeup, judge},
     service::Classified,
 };
 use crate::{Body, BoxError, peek::Peek, signal::Classifier};
@@ -118,11 +118,17 @@ impl<S, B> Resend<S, B> {
         self.service.call(request)
     }
 
-    /// When to send the request again; `None` if it is not to be.
-    fn decide(&mut self, failure: &Failure, rules: &Rules, now: Instant) -> Option<Wakeup> {
-        self.replay.as_ref()?;
+    /// Whether and when to send the request again. `None` if another attempt would be wrong, or of no use.
+    fn decide(&mut self, failure: &Failure, rules: &Rules, now: Instant) -> Option<Verdict> {
+        if self.replay.is_none() && rules.observer.is_none() {
+            // Nobody asks what kind of failure it was.
+            return None;
+        }
         let facts = self.head.facts(now);
-        self.progress.decide(failure, facts, rules, now)
+        match self.replay {
+            Some(_) => self.progress.decide(failure, facts, rules, now),
+            None => self.progress.decide_once(failure, facts, rules, now),
+        }
     }
 
     /// The request once more.
@@ -184,18 +190,27 @@ where
             match this.state.as_mut().project() {
                 StateProj::Calling { future } => {
                     let mut result = ready!(future.poll(cx)).map_err(Into::into);
-                    let wakeup = match (judge(&result, this.rules), &mut *this.resend) {
+                    let verdict = match (judge(&result, this.rules), &mut *this.resend) {
                         (Some((failure, now)), Some(resend)) => {
                             resend.decide(&failure, this.rules, now)
                         }
                         _ => None,
                     };
-                    let Some(wakeup) = wakeup else {
-                        this.state.set(State::Done);
-                        if let (Ok(response), Some(resend)) = (&mut result, this.resend) {
-                            resend.progress.tell(response.extensions_mut());
+                    let (event, wakeup) = match verdict {
+                        Some(Verdict {
+                            wakeup: Some(wakeup),
+                            event,
+                        }) => (event, wakeup),
+                        handed_up => {
+                            this.state.set(State::Done);
+                            if let (Ok(response), Some(resend)) = (&mut result, this.resend) {
+                                resend.progress.tell(response.extensions_mut());
+                            }
+                            if let Some(Verdict { event, .. }) = handed_up {
+                                this.rules.tell_observer(event);
+                            }
+                            return Poll::Ready(result);
                         }
-                        return Poll::Ready(result);
                     };
                     // The inner future and the answer end here, before the wait: with them the permit
                     // that the next attempt may need.
@@ -204,6 +219,8 @@ where
                         Wakeup::At(until) => State::BackingOff { until, timer: None },
                     });
                     drop(result);
+                    // An observer may panic, or look at the limits through a handle: nothing is held now.
+                    this.rules.tell_observer(event);
                 }
                 StateProj::BackingOff { until, timer } => {
                     let timer =

@@ -146,7 +146,10 @@ pub(super) struct State {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
+    /// Another attempt would be wrong, or of no use.
     Return,
+    /// Another attempt would be right, but the request has none left, or no time for it.
+    GiveUp,
     Retry {
         wait: Wait,
         /// Whether it takes one of the attempts, and from the budget.
@@ -178,14 +181,14 @@ impl Policy {
             return Decision::Return;
         };
         if charged && state.failures >= self.max_attempts {
-            return Decision::Return;
+            return Decision::GiveUp;
         }
         let named = failure.retry_after;
         if named.is_some_and(|named| named > self.max_retry_after) {
-            return Decision::Return;
+            return Decision::GiveUp;
         }
         let held_for = match failure.hold {
-            Some(Hold::Forbidden) => return Decision::Return,
+            Some(Hold::Forbidden) => return Decision::GiveUp,
             Some(Hold::For(time)) => Some(time),
             None => None,
         };
@@ -206,7 +209,7 @@ impl Policy {
         let total = self.max_total.saturating_sub(state.elapsed);
         let latest = request.left.map_or(total, |left| left.min(total));
         if delay.max(held_for.unwrap_or_default()) > latest {
-            return Decision::Return;
+            return Decision::GiveUp;
         }
         Decision::Retry {
             wait,
@@ -215,8 +218,8 @@ impl Policy {
         }
     }
 
-    /// Whether it is retried, and if so, whether that is charged.
-    fn is_retried(&self, failure: &Failure, repeatable: bool) -> Option<bool> {
+    /// Whether a failure is retried, and if so, whether that is charged.
+    pub(super) fn is_retried(&self, failure: &Failure, repeatable: bool) -> Option<bool> {
         if failure.should_retry == Some(false) {
             return None;
         }
@@ -358,7 +361,7 @@ mod tests {
 
     fn wait_of(policy: &Policy, failure: Failure, request: Facts, state: State) -> Option<Wait> {
         match policy.decide(&failure, request, state, || OWN) {
-            Decision::Return => None,
+            Decision::Return | Decision::GiveUp => None,
             Decision::Retry { wait, .. } => Some(wait),
         }
     }
@@ -490,7 +493,7 @@ mod tests {
         let policy = Policy::default();
         let decide = |failure| match policy.decide(&failure, POST, FIRST, || OWN) {
             Decision::Retry { wait, .. } => wait,
-            Decision::Return => panic!("a 429 is retried"),
+            Decision::Return | Decision::GiveUp => panic!("a 429 is retried"),
         };
         let rate = refusal(SignalKind::Rate, 429);
         assert_eq!(decide(rate), Wait::Own(OWN));

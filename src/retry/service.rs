@@ -79,6 +79,11 @@ impl<S> RetryService<S> {
         Self { inner, rules }
     }
 
+    #[cfg(test)]
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     pub(crate) fn get_ref(&self) -> &S {
         &self.inner
     }
@@ -108,16 +113,11 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let rules = Arc::clone(&self.rules);
-        match rules.bodies.plan(request.body_mut()) {
-            Plan::Once => RetryFuture::calling(self.inner.call(request), None, rules),
-            Plan::Replay(replay) => {
-                // The readied instance makes the first attempt, and goes along for the others.
-                let unready = self.inner.clone();
-                let service = std::mem::replace(&mut self.inner, unready);
-                let mut resend = Resend::boxed(service, Head::of(&request), Some(replay));
-                let future = resend.call(request);
-                RetryFuture::calling(future, Some(resend), rules)
-            }
+        let replay = match rules.bodies.plan(request.body_mut()) {
+            Plan::Replay(replay) => Some(replay),
+            // What an observer is told of its failure depends on the head.
+            Plan::Once if rules.observer.is_some() => None,
+            Plan::Once => return RetryFuture::calling(self.inner.call(request), None, rules),
             Plan::Collect(collect) => {
                 // The readied instance may have reserved something, which it must not hold while the
                 // body is read. Only its drop gives that back; a clone has reserved nothing.
@@ -125,9 +125,15 @@ where
                 let head = Head::of(&request);
                 let collecting = collect(request.into_body());
                 let resend = Resend::boxed(self.inner.clone(), head, None);
-                RetryFuture::collecting(collecting, resend, rules)
+                return RetryFuture::collecting(collecting, resend, rules);
             }
-        }
+        };
+        // The readied instance makes the first attempt, and goes along for the others.
+        let unready = self.inner.clone();
+        let service = std::mem::replace(&mut self.inner, unready);
+        let mut resend = Resend::boxed(service, Head::of(&request), replay);
+        let future = resend.call(request);
+        RetryFuture::calling(future, Some(resend), rules)
     }
 }
 
