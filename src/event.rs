@@ -1,6 +1,13 @@
 //! What layers tell an observer.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use http::StatusCode;
 use tokio::time::Instant;
@@ -111,16 +118,26 @@ pub enum EventKind<'a> {
     /// A request was offered its turn and did not take it in time, because its future is not polled or its
     /// inner service is not ready. It keeps its age, and others go.
     Absent,
-    /// A request will be sent again.
+    /// A request failed and is to be sent again.
+    ///
+    /// It is not sent if its future is dropped before, if a limiting layer below refuses it, or if the inner
+    /// service fails to become ready. The retrying layer tells nothing more of it then.
     RetryScheduled {
         /// The number of the attempt that comes, from 2.
         attempt: u32,
-        /// After how long at the earliest.
+        /// After how long at the earliest. Above a limiting layer that holds the request back, how long that
+        /// layer is known to do so; zero if it waits for another request to end.
         delay: Duration,
     },
-    /// A failed request will not be sent again, and its failure goes up.
+    /// A request that failed and could have been retried is handed up: attempts, time, budget or the server's
+    /// delay forbade it, a limiting layer below would send it too early or refuse it, or its body cannot be
+    /// sent again.
+    ///
+    /// Which failures can be retried, and of which requests, says the table of [`retry`](crate::retry). Nothing
+    /// is told of any other failure: a status that is not on the list, a request that may not be repeated, the
+    /// server's word against it, credits that are used up, a [`Refused`] of our own.
     GivenUp {
-        /// How many attempts there were.
+        /// How many attempts there were, from 1.
         attempts: u32,
     },
     /// The key of a dynamic bucket was forgotten.
@@ -143,15 +160,37 @@ pub enum PauseCause {
 
 /// A layer's observer, as its settings keep it.
 #[derive(Clone)]
-pub(crate) struct SharedObserver(Arc<dyn Observer>);
+pub(crate) struct SharedObserver(Arc<Shared<dyn Observer>>);
+
+struct Shared<O: ?Sized> {
+    /// The events that a retrying layer has told. It has no bucket that could count them.
+    told_of_retries: AtomicU64,
+    observer: O,
+}
 
 impl SharedObserver {
     pub(crate) fn new(observer: impl Observer) -> Self {
-        Self(Arc::new(observer))
+        Self(Arc::new(Shared {
+            told_of_retries: AtomicU64::new(0),
+            observer,
+        }))
     }
 
     pub(crate) fn tell(&self, event: &Event<'_>) {
-        self.0.on_event(event);
+        self.0.observer.on_event(event);
+    }
+
+    /// Tells what a retrying layer has decided.
+    pub(crate) fn tell_of_retry(&self, at: Instant, kind: EventKind<'_>) {
+        // Relaxed, as nothing but the number depends on it.
+        let before = self.0.told_of_retries.fetch_add(1, Ordering::Relaxed);
+        self.tell(&Event {
+            bucket: "",
+            partition: None,
+            sequence: before + 1,
+            at,
+            kind,
+        });
     }
 }
 

@@ -8,8 +8,8 @@ use http::{Request, StatusCode};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_throttle::{
-    Attempts, Backoff, BoxError, Budget, Deadline, Endpoints, Idempotent, Quota, Refused, Retry,
-    RetryLayer, RpsLayer, ThrottleLayer, signal::Profile,
+    Attempts, Backoff, BoxError, Budget, ConcurrencyLayer, Deadline, Endpoints, Idempotent, Quota,
+    Refused, Retry, RetryLayer, RpsLayer, ThrottleLayer, signal::Profile,
 };
 
 use retry_support::{Answer, Server, call, error, get, post, status, with};
@@ -219,6 +219,79 @@ async fn a_delay_that_is_too_long_is_handed_up_at_once() {
         200
     );
     assert!(server.times()[1] >= 86_400 * SECOND);
+}
+
+/// Would wait for as long as a server asks.
+fn patient() -> RetryLayer {
+    layer()
+        .max_total(Duration::MAX)
+        .max_retry_after(Duration::MAX)
+}
+
+/// Sends one request through the joint layer, by hand through each of its halves, and through tower's own
+/// retry. Each time the first answer is this one, and it has to go up at once.
+async fn goes_up_at_once(answer: impl Fn() -> Answer, max_wait: Option<Duration>) {
+    macro_rules! limit {
+        ($Layer:ident) => {{
+            let layer = $Layer::new(Endpoints::new().route("GET /a", Quota::unlimited()));
+            match max_wait {
+                Some(wait) => layer.max_wait(wait),
+                None => layer,
+            }
+        }};
+    }
+    macro_rules! check {
+        ($stack:expr) => {{
+            let server = Server::answering([answer()]);
+            let asked = Instant::now();
+            let response = call(&mut $stack.service(server.clone()), get("/a")).await;
+            let response = response.unwrap();
+            assert_ne!(response.status(), StatusCode::OK);
+            assert_eq!(asked.elapsed(), Duration::ZERO);
+            assert_eq!(server.times(), [Duration::ZERO]);
+        }};
+    }
+    let stack = ServiceBuilder::new;
+    let policy = || tower::retry::RetryLayer::new(patient().policy());
+    check!(stack().layer(limit!(ThrottleLayer).retry(patient())));
+    check!(stack().layer(patient()).layer(limit!(RpsLayer)));
+    check!(stack().layer(patient()).layer(limit!(ConcurrencyLayer)));
+    check!(stack().layer(policy()).layer(limit!(RpsLayer)));
+}
+
+/// L8. The layer below opens after two minutes (`max_pause`), long before the server's time.
+#[tokio::test(start_paused = true)]
+async fn no_patience_is_enough_for_a_delay_beyond_the_ceiling_of_pauses() {
+    for status in [429, 503, 529] {
+        goes_up_at_once(|| with(status, &[("retry-after", "86400")]), None).await;
+    }
+}
+
+/// The layer below would refuse the retry, so the answer is of more use.
+#[tokio::test(start_paused = true)]
+async fn no_patience_is_enough_for_a_pause_beyond_max_wait() {
+    for status in [429, 503, 529] {
+        let wait = Some(4 * SECOND);
+        goes_up_at_once(|| with(status, &[("retry-after", "5")]), wait).await;
+    }
+}
+
+/// Without a deadline and with limits that no delay exceeds, a day is waited for where a day is possible.
+#[tokio::test(start_paused = true)]
+async fn limits_without_end_wait_for_as_long_as_the_server_asks() {
+    let day = 86_400 * SECOND;
+    let answers = || [with(429, &[("retry-after", "86400")])];
+    let alone = Server::answering(answers());
+    let response = send(&patient(), &alone, get("/a")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(alone.times()[1] >= day);
+
+    let joint = Server::answering(answers());
+    let layer = ThrottleLayer::new(Endpoints::new()).max_pause(day);
+    let mut service = layer.retry(patient()).layer(joint.clone());
+    let response = call(&mut service, get("/a")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(joint.times()[1] >= day);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use super::{Engine, ready::ReadyAt, taken::Taken};
+use super::{Engine, hint::RetryHint, taken::Taken};
 use crate::{
     bucket::{Refusal, RefusalKind, Report},
     signal::{QuotaReport, Signal, SignalKind, SignalScope},
@@ -14,7 +14,7 @@ const LITTLE: u64 = 4;
 const FEW: u64 = 10;
 
 impl Engine {
-    pub(super) fn refused(&self, taken: Taken, signal: &Signal) -> Option<ReadyAt> {
+    pub(super) fn refused(&self, taken: Taken, signal: &Signal) -> Option<RetryHint> {
         let kind = match signal.kind() {
             SignalKind::Rate => RefusalKind::Rate,
             SignalKind::Concurrency => {
@@ -43,8 +43,8 @@ impl Engine {
                 .then_some((opens, too_long))
         });
         let (opens, too_long) = opens?;
-        let ready = self.clock.instant(opens);
-        Some(ReadyAt(ready.filter(|_| !too_long)))
+        let opens = self.clock.instant(opens).filter(|_| !too_long);
+        Some(opens.map_or(RetryHint::Forbidden, RetryHint::NotBefore))
     }
 
     /// The head of an answer names a delay, and what else it says is not known yet.

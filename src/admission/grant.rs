@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Engine, Setup, ready::ReadyAt, taken::Taken};
+use super::{Engine, Setup, hint::RetryHint, taken::Taken};
 use crate::signal::{QuotaReport, Signal};
 
 /// Places and permits of a request that has been admitted and not yet dispatched.
@@ -97,9 +97,9 @@ impl Permit {
         }
     }
 
-    /// The answer was a refusal: its bucket hears of it, and everyone who waits there. Returns when the
-    /// endpoint opens again, as far as can be told, unless this is nothing to wait for.
-    pub(crate) fn refused(&self, signal: &Signal) -> Option<ReadyAt> {
+    /// The answer was a refusal: its bucket hears of it, and everyone who waits there. Returns what a retry
+    /// has to know, unless the layer does not hold requests back because of this answer.
+    pub(crate) fn refused(&self, signal: &Signal) -> Option<RetryHint> {
         self.setup.engine.refused(self.taken, signal)
     }
 

@@ -21,6 +21,7 @@ mod clock;
 mod contest;
 mod grant;
 mod handle;
+mod hint;
 mod ids;
 mod index;
 mod lessons;
@@ -31,7 +32,6 @@ mod queue;
     expect(dead_code, reason = "the queue still has sets of its own")
 )]
 mod ranked;
-mod ready;
 mod setup;
 mod slots;
 mod snapshot;
@@ -56,7 +56,7 @@ use tokio::time::Instant;
 pub(crate) use self::{
     age::Age,
     grant::{Grant, Permit},
-    ready::ReadyAt,
+    hint::RetryHint,
     setup::Setup,
     wait::Waiting,
 };

@@ -4,7 +4,7 @@ use http::Response;
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Permit, ReadyAt, Setup},
+    admission::{Permit, RetryHint, Setup},
     body::Body,
     peek::Peek,
     signal::Signal,
@@ -43,9 +43,9 @@ impl Setup {
             return;
         };
         let now = Instant::now();
-        let below = response.extensions().get::<ReadyAt>().copied();
+        let below = response.extensions().get::<RetryHint>().copied();
         let asked = signal.retry_after().and(below);
-        if let Some(ReadyAt(Some(below))) = asked {
+        if let Some(RetryHint::NotBefore(below)) = asked {
             // Pauses of one delay have a jitter each. What is let through here while the layer
             // below still pauses would hold a permit there.
             let delay = below.saturating_duration_since(now);
@@ -53,17 +53,18 @@ impl Setup {
                 permit.asked_to_wait(delay);
             }
         }
-        if let Some(ReadyAt(ready)) = permit.refused(signal) {
-            let bearable = |opens: &Instant| {
-                let wait = opens.saturating_duration_since(now);
-                self.patience.allows(wait)
+        if let Some(own) = permit.refused(signal) {
+            let own = match own {
+                // This layer would refuse the retry.
+                RetryHint::NotBefore(opens)
+                    if !self.patience.allows(opens.saturating_duration_since(now)) =>
+                {
+                    RetryHint::Forbidden
+                }
+                own => own,
             };
-            let mut ready = ready.filter(bearable);
-            // In a stack, whoever keeps the retry longest is right.
-            if let Some(ReadyAt(below)) = below {
-                ready = ready.zip(below).map(|(opens, below)| opens.max(below));
-            }
-            response.extensions_mut().insert(ReadyAt(ready));
+            let hint = below.map_or(own, |below| own.stricter(below));
+            response.extensions_mut().insert(hint);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
     bucket::Face,
     endpoints::Endpoints,
     peek::Peek,
-    retry::{Attempting, Core, RetryLayer},
+    retry::{RetryFuture, RetryLayer, RetryService},
     signal::{Classifier, Classify},
 };
 
@@ -108,7 +108,7 @@ impl<S> Layer<S> for ThrottleLayer {
     fn layer(&self, inner: S) -> Self::Service {
         let limit = Limit::new(inner, &self.setup);
         let kind = match &self.retry {
-            Some(retry) => Kind::Retried(retry.joint(limit)),
+            Some(retry) => Kind::Retried(retry.joint(limit, None)),
             None => Kind::Once(limit),
         };
         Throttle { kind }
@@ -124,14 +124,14 @@ pub struct Throttle<S> {
 #[derive(Clone, Debug)]
 enum Kind<S> {
     Once(Limit<S>),
-    Retried(Core<Limit<S>>),
+    Retried(RetryService<Limit<S>>),
 }
 
 impl<S> Throttle<S> {
     fn limit(&self) -> &Limit<S> {
         match &self.kind {
             Kind::Once(limit) => limit,
-            Kind::Retried(core) => core.get_ref(),
+            Kind::Retried(service) => service.get_ref(),
         }
     }
 
@@ -144,7 +144,7 @@ impl<S> Throttle<S> {
     pub fn get_mut(&mut self) -> &mut S {
         match &mut self.kind {
             Kind::Once(limit) => &mut limit.inner,
-            Kind::Retried(core) => &mut core.get_mut().inner,
+            Kind::Retried(service) => &mut service.get_mut().inner,
         }
     }
 
@@ -152,7 +152,7 @@ impl<S> Throttle<S> {
     pub fn into_inner(self) -> S {
         match self.kind {
             Kind::Once(limit) => limit.inner,
-            Kind::Retried(core) => core.into_inner().inner,
+            Kind::Retried(service) => service.into_inner().inner,
         }
     }
 }
@@ -171,7 +171,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         match &mut self.kind {
             Kind::Once(limit) => Service::<Request<B>>::poll_ready(limit, cx),
-            Kind::Retried(core) => Service::<Request<B>>::poll_ready(core, cx),
+            Kind::Retried(service) => Service::<Request<B>>::poll_ready(service, cx),
         }
     }
 
@@ -182,9 +182,9 @@ where
                     future: limit.call(request),
                 },
             },
-            Kind::Retried(core) => ThrottleFuture {
+            Kind::Retried(service) => ThrottleFuture {
                 kind: FutureKind::Retried {
-                    future: core.call(request),
+                    future: service.call(request),
                 },
             },
         }
@@ -212,7 +212,7 @@ pin_project! {
         },
         Retried {
             #[pin]
-            future: Attempting<Limit<S>, B, ResponseFuture<S, Request<B>, F, P>>,
+            future: RetryFuture<Limit<S>, B, ResponseFuture<S, Request<B>, F, P>>,
         },
     }
 }

@@ -22,7 +22,7 @@ type Copy<B> = Box<dyn Fn(&B) -> Option<B> + Send + Sync>;
 pub(super) type Collect<B> = Box<dyn Fn(B) -> Collecting<B> + Send + Sync>;
 
 /// What the next attempt's body is made from.
-pub(super) enum Spare<B> {
+pub(super) enum Replay<B> {
     Copy(B),
     Rebuild(Box<dyn Fn() -> B + Send + Sync>),
 }
@@ -32,7 +32,7 @@ pub(super) enum Plan<'a, B> {
     /// It cannot be sent again.
     Once,
     /// It can, by this.
-    Spared(Spare<B>),
+    Replay(Replay<B>),
     /// It will be known when the body has been read, in this way.
     Collect(&'a Collect<B>),
 }
@@ -71,8 +71,8 @@ impl Bodies {
             Some(Way::Copy(_)) => None,
             None => share(body),
         };
-        let spare = shared.or_else(|| self.copy(body).map(Spare::Copy));
-        spare.map_or(Plan::Once, Plan::Spared)
+        let replay = shared.or_else(|| self.copy(body).map(Replay::Copy));
+        replay.map_or(Plan::Once, Plan::Replay)
     }
 
     /// `None` if nobody has said that a copy of this body is as good as the body. That it is `Clone`
@@ -117,19 +117,19 @@ fn copy_of_reqwest<B>(_: &B) -> Option<B> {
 
 /// What to make a body of reqwest's from again, if it is in memory. They share their bytes.
 #[cfg(feature = "reqwest")]
-fn share<B: 'static>(body: &mut B) -> Option<Spare<B>> {
+fn share<B: 'static>(body: &mut B) -> Option<Replay<B>> {
     let body: &mut reqwest::Body = (body as &mut dyn Any).downcast_mut()?;
     body.as_bytes()?;
     let bytes = crate::reqwest::only_frame(std::mem::take(body));
     *body = reqwest::Body::from(bytes.clone());
-    Some(Spare::Rebuild(Box::new(move || {
+    Some(Replay::Rebuild(Box::new(move || {
         let body = reqwest::Body::from(bytes.clone());
         take(&mut Some(body)).expect("the body is one of reqwest's")
     })))
 }
 
 #[cfg(not(feature = "reqwest"))]
-fn share<B>(_: &mut B) -> Option<Spare<B>> {
+fn share<B>(_: &mut B) -> Option<Replay<B>> {
     None
 }
 
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     fn copies<B: 'static>(mut body: B) -> bool {
-        matches!(Bodies::default().plan(&mut body), Plan::Spared(_))
+        matches!(Bodies::default().plan(&mut body), Plan::Replay(_))
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
         bodies.copy_with(|&number: &u32| (number < 10).then_some(number));
         assert!(matches!(
             bodies.plan(&mut 7_u32),
-            Plan::Spared(Spare::Copy(7))
+            Plan::Replay(Replay::Copy(7))
         ));
         assert!(matches!(bodies.plan(&mut 70_u32), Plan::Once));
         assert!(matches!(bodies.plan(&mut 7_u64), Plan::Once));
@@ -189,7 +189,7 @@ mod tests {
     fn a_body_of_reqwests_is_shared_if_it_is_in_memory() {
         let bytes = Bytes::from(vec![1; 100]);
         let mut body = reqwest::Body::from(bytes.clone());
-        let Plan::Spared(Spare::Rebuild(rebuild)) = Bodies::default().plan(&mut body) else {
+        let Plan::Replay(Replay::Rebuild(rebuild)) = Bodies::default().plan(&mut body) else {
             panic!("it is in memory");
         };
         for body in [body, rebuild(), rebuild()] {

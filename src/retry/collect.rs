@@ -9,7 +9,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 
-use super::clone_body::Spare;
+use super::clone_body::Replay;
 
 /// A request body that was collected, or as much of it as fits: see
 /// [`RetryLayer::collect_body_with`](crate::RetryLayer::collect_body_with).
@@ -34,7 +34,7 @@ pub(super) struct Collecting<B> {
 }
 
 /// The body to send now, and what to make it from again, if that can be.
-type Read<B> = (B, Option<Spare<B>>);
+type Read<B> = (B, Option<Replay<B>>);
 
 impl<B: 'static> Collecting<B> {
     pub(super) fn new<R>(body: B, cap: usize, rebuild: Arc<R>) -> Self
@@ -48,15 +48,15 @@ impl<B: 'static> Collecting<B> {
         Self {
             read: Box::pin(async move {
                 let (collected, rest) = collect(body, cap).await;
-                let spare = matches!(rest, Rest::None).then(|| {
+                let replay = matches!(rest, Rest::None).then(|| {
                     let (collected, rebuild) = (Collected::new(&collected), Arc::clone(&rebuild));
-                    Spare::Rebuild(Box::new(move || rebuild(collected.replay())))
+                    Replay::Rebuild(Box::new(move || rebuild(collected.replay())))
                 });
                 let first = ReplayBody {
                     frames: collected,
                     rest,
                 };
-                (rebuild(first), spare)
+                (rebuild(first), replay)
             }),
         }
     }

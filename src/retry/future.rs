@@ -11,12 +11,12 @@ use tokio::time::{Instant, Sleep};
 use tower_service::Service;
 
 use super::{
-    clone_body::Spare,
+    clone_body::Replay,
     collect::Collecting,
     head::Head,
     layer::Rules,
-    policy::{Facts, Failure},
-    progress::{Progress, Wakeup, judge},
+    policy::Failure,
+    progress::{Progress, Verdict, Wakeup, judge},
     service::Classified,
 };
 use crate::{Body, BoxError, peek::Peek, signal::Classifier};
@@ -29,13 +29,13 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, B, F, P> {
         #[pin]
-        attempting: Attempting<Classified<S>, B, Classifying<F, P>>,
+        retry: RetryFuture<Classified<S>, B, Classifying<F, P>>,
     }
 }
 
 impl<S, B, F, P> ResponseFuture<S, B, F, P> {
-    pub(super) fn new(attempting: Attempting<Classified<S>, B, Classifying<F, P>>) -> Self {
-        Self { attempting }
+    pub(super) fn new(retry: RetryFuture<Classified<S>, B, Classifying<F, P>>) -> Self {
+        Self { retry }
     }
 }
 
@@ -49,26 +49,24 @@ where
     type Output = Result<Response<Body<ResB>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().attempting.poll(cx)
+        self.project().retry.poll(cx)
     }
 }
 
 impl<S, B, F, P> fmt::Debug for ResponseFuture<S, B, F, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ResponseFuture")
-            .field(&self.attempting)
-            .finish()
+        f.debug_tuple("ResponseFuture").field(&self.retry).finish()
     }
 }
 
 pin_project! {
     /// One request and its attempts.
-    pub(crate) struct Attempting<S, B, F> {
+    pub(crate) struct RetryFuture<S, B, F> {
         #[pin]
         state: State<B, F>,
         // `None` if the request can be sent only once. Boxed, as it is large, and a request that waits in
         // a layer without retries would have to keep the space for it.
-        again: Option<Box<Again<S, B>>>,
+        resend: Option<Box<Resend<S, B>>>,
         rules: Arc<Rules>,
     }
 }
@@ -91,21 +89,21 @@ pin_project! {
 }
 
 /// All that it takes to send a request again.
-pub(crate) struct Again<S, B> {
+pub(crate) struct Resend<S, B> {
     /// Made the attempt before, and has not been made ready since.
     service: S,
     head: Head,
-    spare: Option<Spare<B>>,
+    replay: Option<Replay<B>>,
     progress: Progress,
 }
 
-impl<S, B> Again<S, B> {
+impl<S, B> Resend<S, B> {
     #[inline]
-    pub(super) fn boxed(service: S, head: Head, spare: Option<Spare<B>>) -> Box<Self> {
+    pub(super) fn boxed(service: S, head: Head, replay: Option<Replay<B>>) -> Box<Self> {
         Box::new(Self {
             service,
             head,
-            spare,
+            replay,
             progress: Progress::new(),
         })
     }
@@ -120,17 +118,17 @@ impl<S, B> Again<S, B> {
         self.service.call(request)
     }
 
-    /// When to send the request again; `None` if it is not to be.
-    fn decide(&mut self, failure: &Failure, rules: &Rules, now: Instant) -> Option<Wakeup> {
-        self.spare.as_ref()?;
-        let request = self.head.with(());
-        let facts = Facts::of(
-            request.method(),
-            request.headers(),
-            request.extensions(),
-            now,
-        );
-        self.progress.decide(failure, facts, rules, now)
+    /// Whether and when to send the request again. `None` if another attempt would be wrong, or of no use.
+    fn decide(&mut self, failure: &Failure, rules: &Rules, now: Instant) -> Option<Verdict> {
+        if self.replay.is_none() && rules.observer.is_none() {
+            // Nobody asks what kind of failure it was.
+            return None;
+        }
+        let facts = self.head.facts(now);
+        match self.replay {
+            Some(_) => self.progress.decide(failure, facts, rules, now),
+            None => self.progress.decide_once(failure, facts, rules, now),
+        }
     }
 
     /// The request once more.
@@ -138,14 +136,14 @@ impl<S, B> Again<S, B> {
     where
         B: 'static,
     {
-        let body = match self.spare.take()? {
-            Spare::Copy(body) => {
-                self.spare = rules.bodies.copy(&body).map(Spare::Copy);
+        let body = match self.replay.take()? {
+            Replay::Copy(body) => {
+                self.replay = rules.bodies.copy(&body).map(Replay::Copy);
                 body
             }
-            Spare::Rebuild(rebuild) => {
+            Replay::Rebuild(rebuild) => {
                 let body = rebuild();
-                self.spare = Some(Spare::Rebuild(rebuild));
+                self.replay = Some(Replay::Rebuild(rebuild));
                 body
             }
         };
@@ -155,30 +153,30 @@ impl<S, B> Again<S, B> {
     }
 }
 
-impl<S, B, F> Attempting<S, B, F> {
+impl<S, B, F> RetryFuture<S, B, F> {
     #[inline]
-    pub(super) fn calling(future: F, again: Option<Box<Again<S, B>>>, rules: Arc<Rules>) -> Self {
+    pub(super) fn calling(future: F, resend: Option<Box<Resend<S, B>>>, rules: Arc<Rules>) -> Self {
         Self {
             state: State::Calling { future },
-            again,
+            resend,
             rules,
         }
     }
 
     pub(super) fn collecting(
         collecting: Collecting<B>,
-        again: Box<Again<S, B>>,
+        resend: Box<Resend<S, B>>,
         rules: Arc<Rules>,
     ) -> Self {
         Self {
             state: State::Collecting { collecting },
-            again: Some(again),
+            resend: Some(resend),
             rules,
         }
     }
 }
 
-impl<S, B, A> Future for Attempting<S, B, S::Future>
+impl<S, B, A> Future for RetryFuture<S, B, S::Future>
 where
     S: Service<Request<B>, Response = Response<A>>,
     S::Error: Into<BoxError>,
@@ -192,52 +190,63 @@ where
             match this.state.as_mut().project() {
                 StateProj::Calling { future } => {
                     let mut result = ready!(future.poll(cx)).map_err(Into::into);
-                    let wakeup = match (judge(&result, this.rules), &mut *this.again) {
-                        (Some((failure, now)), Some(again)) => {
-                            again.decide(&failure, this.rules, now)
+                    let verdict = match (judge(&result, this.rules), &mut *this.resend) {
+                        (Some((failure, now)), Some(resend)) => {
+                            resend.decide(&failure, this.rules, now)
                         }
                         _ => None,
                     };
-                    let Some(wakeup) = wakeup else {
-                        this.state.set(State::Done);
-                        if let (Ok(response), Some(again)) = (&mut result, this.again) {
-                            again.progress.tell(response.extensions_mut());
+                    let (event, wakeup) = match verdict {
+                        Some(Verdict {
+                            wakeup: Some(wakeup),
+                            event,
+                        }) => (event, wakeup),
+                        handed_up => {
+                            this.state.set(State::Done);
+                            if let (Ok(response), Some(resend)) = (&mut result, this.resend) {
+                                resend.progress.tell(response.extensions_mut());
+                            }
+                            if let Some(Verdict { event, .. }) = handed_up {
+                                this.rules.tell_observer(event);
+                            }
+                            return Poll::Ready(result);
                         }
-                        return Poll::Ready(result);
                     };
                     // The inner future and the answer end here, before the wait: with them the permit
                     // that the next attempt may need.
                     this.state.set(match wakeup {
-                        Wakeup::Now => readying(this.again, this.rules),
+                        Wakeup::Now => readying(this.resend, this.rules),
                         Wakeup::At(until) => State::BackingOff { until, timer: None },
                     });
                     drop(result);
+                    // An observer may panic, or look at the limits through a handle: nothing is held now.
+                    this.rules.tell_observer(event);
                 }
                 StateProj::BackingOff { until, timer } => {
                     let timer =
                         timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*until)));
                     ready!(timer.as_mut().poll(cx));
-                    let next = readying(this.again, this.rules);
+                    let next = readying(this.resend, this.rules);
                     this.state.set(next);
                 }
                 StateProj::Collecting { collecting } => {
-                    let (body, spare) = ready!(collecting.poll(cx));
-                    let again = this.again.as_mut().expect(AGAIN);
-                    again.spare = spare;
-                    let request = again.head.with(body);
+                    let (body, replay) = ready!(collecting.poll(cx));
+                    let resend = this.resend.as_mut().expect(CAN_RESEND);
+                    resend.replay = replay;
+                    let request = resend.head.with(body);
                     this.state.set(State::Readying {
                         request: Some(request),
                     });
                 }
                 StateProj::Readying { request } => {
-                    let again = this.again.as_mut().expect(AGAIN);
-                    if let Err(error) = ready!(again.service.poll_ready(cx)) {
+                    let resend = this.resend.as_mut().expect(CAN_RESEND);
+                    if let Err(error) = ready!(resend.service.poll_ready(cx)) {
                         // There is no answer to hand up any more, and no service to ask for one.
                         this.state.set(State::Done);
                         return Poll::Ready(Err(error.into()));
                     }
                     let request = request.take().expect("a request that is to be sent");
-                    let future = again.call(request);
+                    let future = resend.call(request);
                     this.state.set(State::Calling { future });
                 }
                 StateProj::Done => panic!("polled after it was ready"),
@@ -246,17 +255,17 @@ where
     }
 }
 
-const AGAIN: &str = "only a request that can be sent again gets here";
+const CAN_RESEND: &str = "only a request that can be sent again gets here";
 
-fn readying<S, B, F>(again: &mut Option<Box<Again<S, B>>>, rules: &Rules) -> State<B, F>
+fn readying<S, B, F>(resend: &mut Option<Box<Resend<S, B>>>, rules: &Rules) -> State<B, F>
 where
     B: 'static,
 {
-    let request = again.as_mut().expect(AGAIN).next(rules);
+    let request = resend.as_mut().expect(CAN_RESEND).next(rules);
     State::Readying { request }
 }
 
-impl<S, B, F> fmt::Debug for Attempting<S, B, F> {
+impl<S, B, F> fmt::Debug for RetryFuture<S, B, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Collecting { .. } => "Collecting",
@@ -265,7 +274,7 @@ impl<S, B, F> fmt::Debug for Attempting<S, B, F> {
             State::Readying { .. } => "Readying",
             State::Done => "Done",
         };
-        f.debug_struct("Attempting")
+        f.debug_struct("RetryFuture")
             .field("state", &format_args!("{state}"))
             .finish_non_exhaustive()
     }

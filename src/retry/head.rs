@@ -1,4 +1,7 @@
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use tokio::time::Instant;
+
+use super::policy::Facts;
 
 /// A request without its body, copied before it is sent.
 ///
@@ -23,6 +26,12 @@ impl Head {
             headers: Headers::of(request.headers()),
             extensions: request.extensions().clone(),
         }
+    }
+
+    /// What a decision needs to know of the request, read where it is.
+    pub(super) fn facts(&self, now: Instant) -> Facts {
+        let has_header = |name: &HeaderName| self.headers.has(name);
+        Facts::of(&self.method, &self.extensions, has_header, now)
     }
 
     /// The same request again, with this body.
@@ -58,18 +67,48 @@ impl Headers {
     }
 
     fn append_to(&self, headers: &mut HeaderMap) {
+        for Written {
+            name,
+            value,
+            is_sensitive,
+        } in self.iter()
+        {
+            let name = HeaderName::from_bytes(name).expect(WRITTEN);
+            let mut value = HeaderValue::from_bytes(value).expect(WRITTEN);
+            value.set_sensitive(is_sensitive);
+            headers.append(name, value);
+        }
+    }
+
+    fn has(&self, name: &HeaderName) -> bool {
+        // `http` keeps names in lower case, so that equal names have equal bytes.
+        let name = name.as_str().as_bytes();
+        self.iter().any(|written| written.name == name)
+    }
+
+    #[inline]
+    fn iter(&self) -> impl Iterator<Item = Written<'_>> {
         let mut rest = &*self.0;
-        while let Some((&lengths, tail)) = rest.split_first_chunk() {
+        std::iter::from_fn(move || {
+            let (&lengths, tail) = rest.split_first_chunk()?;
             let lengths = Lengths(u64::from_le_bytes(lengths));
             let (name, tail) = tail.split_at(lengths.name());
             let (value, tail) = tail.split_at(lengths.value());
-            let name = HeaderName::from_bytes(name).expect(WRITTEN);
-            let mut value = HeaderValue::from_bytes(value).expect(WRITTEN);
-            value.set_sensitive(lengths.is_sensitive());
-            headers.append(name, value);
             rest = tail;
-        }
+            Some(Written {
+                name,
+                value,
+                is_sensitive: lengths.is_sensitive(),
+            })
+        })
     }
+}
+
+/// One header of [`Headers`].
+struct Written<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+    is_sensitive: bool,
 }
 
 const WRITTEN: &str = "what was written from a header is one";
@@ -104,7 +143,10 @@ impl Lengths {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::{Deadline, Idempotent};
 
     fn copied<B>(request: &Request<B>) -> Request<()> {
         Head::of(request).with(())
@@ -150,6 +192,53 @@ mod tests {
         assert_eq!(values, [&secret, &open]);
         assert!(values[0].is_sensitive());
         assert!(!values[1].is_sensitive());
+    }
+
+    fn facts<B>(request: &Request<B>) -> Facts {
+        Head::of(request).facts(Instant::now())
+    }
+
+    #[test]
+    fn a_request_is_repeatable_by_its_method_its_key_or_its_callers_word() {
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
+            let request = Request::builder().method(method).body(()).unwrap();
+            assert!(facts(&request).repeatable, "{method}");
+        }
+        for method in ["POST", "PATCH", "CONNECT", "get"] {
+            let request = || Request::builder().method(method);
+            let plain = request().header("accept", "*/*").body(()).unwrap();
+            assert!(!facts(&plain).repeatable, "{method}");
+            let keyed = request()
+                .header("accept", "*/*")
+                .header("Idempotency-Key", "")
+                .header("user-agent", "x");
+            assert!(facts(&keyed.body(()).unwrap()).repeatable, "{method}");
+            let marked = request().extension(Idempotent).body(()).unwrap();
+            assert!(facts(&marked).repeatable, "{method}");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_name_is_a_key() {
+        let request = Request::post("/")
+            .header("idempotency-key-id", "1")
+            .header("x-idempotency-key", "2")
+            .header("x-names", "idempotency-key")
+            .body(())
+            .unwrap();
+        assert!(!facts(&request).repeatable);
+    }
+
+    #[test]
+    fn what_is_left_is_counted_from_now() {
+        assert_eq!(facts(&Request::new(())).left, None);
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut request = Request::new(());
+        request.extensions_mut().insert(Deadline(now + second));
+        let head = Head::of(&request);
+        assert_eq!(head.facts(now).left, Some(second));
+        assert_eq!(head.facts(now + 2 * second).left, Some(Duration::ZERO));
     }
 
     #[test]

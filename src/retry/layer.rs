@@ -1,13 +1,15 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
+use tokio::time::Instant;
 use tower_layer::Layer;
 
 use super::{
-    Backoff, Budget, ReplayBody, Retry, clone_body::Bodies, policy::Policy, service::Core,
+    Backoff, Budget, ReplayBody, Retry, clone_body::Bodies, policy::Policy, service::RetryService,
 };
 use crate::{
-    BoxError,
+    BoxError, EventKind, Observer,
+    event::SharedObserver,
     signal::{Classifier, Classify},
 };
 
@@ -49,6 +51,16 @@ pub(super) struct Rules {
     pub(super) budget: Option<Arc<Budget>>,
     pub(super) bodies: Bodies,
     pub(super) classifier: Classifier,
+    pub(super) observer: Option<SharedObserver>,
+}
+
+impl Rules {
+    /// Tells what was decided, if anyone wants to know.
+    pub(super) fn tell_observer(&self, (at, kind): (Instant, EventKind<'_>)) {
+        if let Some(observer) = &self.observer {
+            observer.tell_of_retry(at, kind);
+        }
+    }
 }
 
 impl Default for Rules {
@@ -59,6 +71,7 @@ impl Default for Rules {
             budget: Some(Arc::new(Budget::default())),
             bodies: Bodies::default(),
             classifier: Classifier::default(),
+            observer: None,
         }
     }
 }
@@ -196,9 +209,29 @@ impl RetryLayer {
         self.with(|rules| rules.classifier = Classifier::new(classify))
     }
 
-    /// Retries of the layer to which `inner` belongs.
-    pub(crate) fn joint<S>(&self, inner: S) -> Core<S> {
-        Core::new(inner, Arc::clone(&self.rules))
+    /// Tells `observer` of each retry that is decided ([`EventKind::RetryScheduled`]), and of each request
+    /// that could have been retried and is handed up ([`EventKind::GivenUp`]). Successes tell nothing.
+    ///
+    /// The events have no bucket and no partition. Their [`sequence`](crate::Event::sequence) counts from 1
+    /// all that this observer is told by this layer, its clones and their services.
+    ///
+    /// Within a [`ThrottleLayer`](crate::ThrottleLayer) that has an observer itself, this one is told of the
+    /// retries, and that one of all else. If this layer has none, that one is told of both.
+    ///
+    /// A request whose body cannot be sent again costs a copy of its head where there is an observer.
+    pub fn observe(self, observer: impl Observer) -> Self {
+        let observer = SharedObserver::new(observer);
+        self.with(|rules| rules.observer = Some(observer))
+    }
+
+    /// Retries of the layer to which `inner` belongs. `observer` is that layer's, and is told of retries
+    /// unless this layer has an observer of its own.
+    pub(crate) fn joint<S>(&self, inner: S, observer: Option<SharedObserver>) -> RetryService<S> {
+        let mut rules = Arc::clone(&self.rules);
+        if rules.observer.is_none() && observer.is_some() {
+            Arc::make_mut(&mut rules).observer = observer;
+        }
+        RetryService::new(inner, rules)
     }
 
     #[cfg(feature = "tower-retry")]
@@ -212,5 +245,56 @@ impl<S> Layer<S> for RetryLayer {
 
     fn layer(&self, inner: S) -> Self::Service {
         Retry::new(inner, Arc::clone(&self.rules))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+    use crate::Event;
+
+    /// The numbers of what was told.
+    #[derive(Default)]
+    struct Log(Mutex<Vec<u64>>);
+
+    impl Observer for Log {
+        fn on_event(&self, event: &Event<'_>) {
+            let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            told.push(event.sequence);
+        }
+    }
+
+    impl Log {
+        fn told(&self) -> Vec<u64> {
+            self.0.lock().unwrap().clone()
+        }
+    }
+
+    fn tell(layer: &RetryLayer, observer: Option<SharedObserver>) {
+        let event = (Instant::now(), EventKind::GivenUp { attempts: 1 });
+        layer.joint((), observer).rules().tell_observer(event);
+    }
+
+    #[test]
+    fn the_joint_layers_observer_counts_across_its_services() {
+        let (log, layer) = (Arc::new(Log::default()), RetryLayer::new());
+        let shared = SharedObserver::new(Arc::clone(&log));
+        tell(&layer, Some(shared.clone()));
+        tell(&layer.clone(), Some(shared));
+        // It belongs to the services, and not to this layer.
+        tell(&layer, None);
+        assert_eq!(log.told(), [1, 2]);
+    }
+
+    #[test]
+    fn a_layers_own_observer_is_told_instead_of_the_joint_layers() {
+        let (own, other) = (Arc::new(Log::default()), Arc::new(Log::default()));
+        let layer = RetryLayer::new().observe(Arc::clone(&own));
+        tell(&layer, Some(SharedObserver::new(Arc::clone(&other))));
+        tell(&layer, None);
+        assert_eq!(own.told(), [1, 2]);
+        assert!(other.told().is_empty());
     }
 }

@@ -64,6 +64,9 @@
 //! Whatever is not waited for is handed up at once, as it came. An answer that took more than one
 //! attempt carries [`Attempts`]; a retry carries [`Attempt`] downwards.
 //!
+//! An [observer](RetryLayer::observe) is told of each retry when it is decided, and of each failure that could
+//! have been retried and is handed up.
+//!
 //! # Order
 //!
 //! Outside the limits: `Retry -> Concurrency -> Rps -> client`, so that each attempt is charged, and
@@ -111,4 +114,4 @@ pub use self::{
     layer::RetryLayer,
     service::Retry,
 };
-pub(crate) use self::{future::Attempting, service::Core};
+pub(crate) use self::{future::RetryFuture, service::RetryService};

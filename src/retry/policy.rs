@@ -2,13 +2,13 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use http::{Extensions, HeaderMap, HeaderName, Method, Response, StatusCode};
+use http::{Extensions, HeaderName, Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::{attempts::Idempotent, transport};
 use crate::{
     BoxError,
-    admission::{Deadline, ReadyAt},
+    admission::{Deadline, RetryHint},
     error::Refused,
     signal::{Answer, Signal, SignalKind},
 };
@@ -71,8 +71,26 @@ pub(super) struct Failure {
     pub(super) retry_after: Option<Duration>,
     /// The server's word on whether to retry.
     pub(super) should_retry: Option<bool>,
-    /// For how long a limiting layer below holds a retry back.
-    pub(super) held_for: Option<Duration>,
+    /// What a limiting layer below does with a retry, if it holds requests back because of this.
+    pub(super) hold: Option<Hold>,
+}
+
+/// What a limiting layer below does with a retry: a [`RetryHint`], seen from now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Hold {
+    /// Holds it back for this long.
+    For(Duration),
+    /// Would send it too early, or refuse it.
+    Forbidden,
+}
+
+impl Hold {
+    fn of(hint: RetryHint, now: Instant) -> Self {
+        match hint {
+            RetryHint::NotBefore(opens) => Self::For(opens.saturating_duration_since(now)),
+            RetryHint::Forbidden => Self::Forbidden,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -94,26 +112,25 @@ pub(super) enum Cause {
 pub(super) struct Facts {
     /// Sending it twice does no harm.
     pub(super) repeatable: bool,
-    /// Until its deadline.
-    pub(super) left: Duration,
+    /// Until its deadline, if it has one.
+    pub(super) left: Option<Duration>,
 }
 
 impl Facts {
+    /// `has_header` tells whether the request has a header of that name.
     pub(super) fn of(
         method: &Method,
-        headers: &HeaderMap,
         extensions: &Extensions,
+        has_header: impl FnOnce(&HeaderName) -> bool,
         now: Instant,
     ) -> Self {
         Self {
             repeatable: method.is_idempotent()
-                || headers.contains_key(&IDEMPOTENCY_KEY)
-                || extensions.get::<Idempotent>().is_some(),
+                || extensions.get::<Idempotent>().is_some()
+                || has_header(&IDEMPOTENCY_KEY),
             left: extensions
                 .get()
-                .map_or(Duration::MAX, |&Deadline(deadline)| {
-                    deadline.saturating_duration_since(now)
-                }),
+                .map(|&Deadline(deadline)| deadline.saturating_duration_since(now)),
         }
     }
 }
@@ -129,7 +146,10 @@ pub(super) struct State {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
+    /// Another attempt would be wrong, or of no use.
     Return,
+    /// Another attempt would be right, but the request has none left, or no time for it.
+    GiveUp,
     Retry {
         wait: Wait,
         /// Whether it takes one of the attempts, and from the budget.
@@ -161,14 +181,18 @@ impl Policy {
             return Decision::Return;
         };
         if charged && state.failures >= self.max_attempts {
-            return Decision::Return;
+            return Decision::GiveUp;
         }
         let named = failure.retry_after;
         if named.is_some_and(|named| named > self.max_retry_after) {
-            return Decision::Return;
+            return Decision::GiveUp;
         }
-        let held_for = failure.held_for.unwrap_or_default();
-        let wait = match failure.held_for {
+        let held_for = match failure.hold {
+            Some(Hold::Forbidden) => return Decision::GiveUp,
+            Some(Hold::For(time)) => Some(time),
+            None => None,
+        };
+        let wait = match held_for {
             // The time of the answer was read a moment later than by the layer below.
             Some(held_for) if named.unwrap_or_default() <= held_for.saturating_add(TICK) => {
                 // A busy server that names no delay gets the back-off that was asked for.
@@ -182,9 +206,10 @@ impl Policy {
             _ => named.map_or_else(|| Wait::Own(own()), Wait::AtLeast),
         };
         let (Wait::AtLeast(delay) | Wait::Own(delay) | Wait::Below(delay)) = wait;
-        let latest = (self.max_total.saturating_sub(state.elapsed)).min(request.left);
-        if delay.max(held_for) > latest {
-            return Decision::Return;
+        let total = self.max_total.saturating_sub(state.elapsed);
+        let latest = request.left.map_or(total, |left| left.min(total));
+        if delay.max(held_for.unwrap_or_default()) > latest {
+            return Decision::GiveUp;
         }
         Decision::Retry {
             wait,
@@ -193,8 +218,8 @@ impl Policy {
         }
     }
 
-    /// Whether it is retried, and if so, whether that is charged.
-    fn is_retried(&self, failure: &Failure, repeatable: bool) -> Option<bool> {
+    /// Whether a failure is retried, and if so, whether that is charged.
+    pub(super) fn is_retried(&self, failure: &Failure, repeatable: bool) -> Option<bool> {
         if failure.should_retry == Some(false) {
             return None;
         }
@@ -236,7 +261,7 @@ impl Failure {
         let status = response.status();
         let signal = response.extensions().get::<Signal>();
         let answer = Answer::arriving(status, response.headers());
-        let ready = response.extensions().get::<ReadyAt>();
+        let hint = response.extensions().get::<RetryHint>();
         Self {
             cause: signal.map_or(Cause::Answer(status), |signal| {
                 Cause::Refusal(signal.kind(), status)
@@ -247,9 +272,7 @@ impl Failure {
             should_retry: signal
                 .and_then(Signal::should_retry)
                 .or_else(|| answer.should_retry()),
-            held_for: ready.map(|&ReadyAt(ready)| {
-                ready.map_or(Duration::MAX, |ready| ready.saturating_duration_since(now))
-            }),
+            hold: hint.map(|&hint| Hold::of(hint, now)),
         }
     }
 
@@ -258,7 +281,7 @@ impl Failure {
             cause: Cause::of_error(&**error),
             retry_after: None,
             should_retry: None,
-            held_for: None,
+            hold: None,
         }
     }
 }
@@ -287,7 +310,7 @@ mod tests {
             cause: Cause::Answer(StatusCode::from_u16(status).unwrap()),
             retry_after: None,
             should_retry: None,
-            held_for: None,
+            hold: None,
         }
     }
 
@@ -315,7 +338,7 @@ mod tests {
 
         fn held(self, time: Duration) -> Self {
             Self {
-                held_for: Some(time),
+                hold: Some(Hold::For(time)),
                 ..self
             }
         }
@@ -323,12 +346,12 @@ mod tests {
 
     const GET: Facts = Facts {
         repeatable: true,
-        left: Duration::MAX,
+        left: None,
     };
 
     const POST: Facts = Facts {
         repeatable: false,
-        left: Duration::MAX,
+        left: None,
     };
 
     const FIRST: State = State {
@@ -338,7 +361,7 @@ mod tests {
 
     fn wait_of(policy: &Policy, failure: Failure, request: Facts, state: State) -> Option<Wait> {
         match policy.decide(&failure, request, state, || OWN) {
-            Decision::Return => None,
+            Decision::Return | Decision::GiveUp => None,
             Decision::Retry { wait, .. } => Some(wait),
         }
     }
@@ -456,7 +479,7 @@ mod tests {
         let longer = SECOND + Duration::from_nanos(1);
         assert_eq!(wait_of(&policy, rate.after(longer), GET, late), None);
         let urgent = Facts {
-            left: SECOND,
+            left: Some(SECOND),
             ..GET
         };
         assert!(wait(rate.after(SECOND), urgent).is_some());
@@ -470,7 +493,7 @@ mod tests {
         let policy = Policy::default();
         let decide = |failure| match policy.decide(&failure, POST, FIRST, || OWN) {
             Decision::Retry { wait, .. } => wait,
-            Decision::Return => panic!("a 429 is retried"),
+            Decision::Return | Decision::GiveUp => panic!("a 429 is retried"),
         };
         let rate = refusal(SignalKind::Rate, 429);
         assert_eq!(decide(rate), Wait::Own(OWN));
@@ -480,6 +503,28 @@ mod tests {
         // Should it be held for less than the server asked for, it is not sent early for that.
         let short = rate.after(2 * SECOND).held(SECOND);
         assert_eq!(decide(short), Wait::AtLeast(2 * SECOND));
+    }
+
+    #[test]
+    fn what_the_layer_below_forbids_is_not_retried_however_long_one_would_wait() {
+        let policy = Policy {
+            max_total: Duration::MAX,
+            max_retry_after: Duration::MAX,
+            ..Policy::default()
+        };
+        for failure in [
+            refusal(SignalKind::Rate, 429),
+            refusal(SignalKind::Concurrency, 429).after(86_400 * SECOND),
+            refusal(SignalKind::Overload, 503),
+            refusal(SignalKind::Overload, 503).after(Duration::MAX),
+        ] {
+            let forbidden = Failure {
+                hold: Some(Hold::Forbidden),
+                ..failure
+            };
+            assert_eq!(wait_of(&policy, forbidden, GET, FIRST), None);
+            assert!(wait_of(&policy, failure, GET, FIRST).is_some());
+        }
     }
 
     #[derive(Debug)]

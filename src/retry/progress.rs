@@ -9,7 +9,7 @@ use super::{
     layer::Rules,
     policy::{Decision, Facts, Failure, State, Wait},
 };
-use crate::{BoxError, admission::Age};
+use crate::{BoxError, EventKind, admission::Age};
 
 /// The most that is added to a server's delay, of which jitter is up to a tenth.
 const MAX_JITTER: Duration = Duration::from_secs(1);
@@ -28,6 +28,15 @@ pub(super) struct Progress {
     waited: Duration,
     /// Taken when a retry is decided, spent when it is sent.
     withdrawn: Option<Withdrawn>,
+}
+
+/// What was decided about a failure that can be retried.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    /// When to send the request again; `None` if it is not to be.
+    pub(super) wakeup: Option<Wakeup>,
+    /// What to tell an observer, when the request has moved on.
+    pub(super) event: (Instant, EventKind<'static>),
 }
 
 /// When a retry is to be sent.
@@ -59,14 +68,14 @@ impl Progress {
         }
     }
 
-    /// When to send the request again; `None` if it is not to be.
+    /// Whether and when to send the request again. `None` if another attempt would be wrong, or of no use.
     pub(super) fn decide(
         &mut self,
         failure: &Failure,
         request: Facts,
         rules: &Rules,
         now: Instant,
-    ) -> Option<Wakeup> {
+    ) -> Option<Verdict> {
         let started = *self.first_failure.get_or_insert(now);
         let state = State {
             failures: self.failures + 1,
@@ -75,14 +84,56 @@ impl Progress {
         let (attempts, previous) = (self.attempts, self.previous);
         let own = || rules.backoff.wait(attempts, previous);
         let decision = rules.policy.decide(failure, request, state, own);
-        let Decision::Retry {
-            wait,
-            charged,
-            latest,
-        } = decision
-        else {
-            return None;
+        let scheduled = match decision {
+            Decision::Return => return None,
+            Decision::GiveUp => None,
+            Decision::Retry {
+                wait,
+                charged,
+                latest,
+            } => self.schedule(wait, charged, latest, rules, now),
         };
+        let Some((wakeup, delay)) = scheduled else {
+            return Some(self.give_up(now));
+        };
+        self.waited = self.waited.saturating_add(delay);
+        let attempt = self.next_attempt();
+        Some(Verdict {
+            wakeup: Some(wakeup),
+            event: (now, EventKind::RetryScheduled { attempt, delay }),
+        })
+    }
+
+    /// The same for a request that cannot be sent again.
+    pub(super) fn decide_once(
+        &self,
+        failure: &Failure,
+        request: Facts,
+        rules: &Rules,
+        now: Instant,
+    ) -> Option<Verdict> {
+        let retried = rules.policy.is_retried(failure, request.repeatable);
+        retried.map(|_| self.give_up(now))
+    }
+
+    fn give_up(&self, now: Instant) -> Verdict {
+        let attempts = self.attempts;
+        Verdict {
+            wakeup: None,
+            event: (now, EventKind::GivenUp { attempts }),
+        }
+    }
+
+    /// When to send the request again, and how long that is from now. `None` if that is never, or more than
+    /// the budget has.
+    fn schedule(
+        &mut self,
+        wait: Wait,
+        charged: bool,
+        latest: Duration,
+        rules: &Rules,
+        now: Instant,
+    ) -> Option<(Wakeup, Duration)> {
         let (delay, wakeup) = match wait {
             Wait::Below(delay) => (delay, Wakeup::Now),
             Wait::Own(delay) => {
@@ -102,13 +153,16 @@ impl Progress {
             }
             self.failures += 1;
         }
-        self.waited = self.waited.saturating_add(delay);
-        Some(wakeup)
+        Some((wakeup, delay))
+    }
+
+    fn next_attempt(&self) -> u32 {
+        self.attempts.saturating_add(1)
     }
 
     /// Leaves with a retry what the layers below should know.
     pub(super) fn mark(&self, request: &mut Extensions) {
-        request.insert(Attempt(self.attempts + 1));
+        request.insert(Attempt(self.next_attempt()));
         // A retry of a retry, by another layer above, is as old as the first.
         if request.get::<Age>().is_none() {
             request.insert(self.age);

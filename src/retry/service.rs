@@ -9,7 +9,7 @@ use tower_service::Service;
 use super::{
     ResponseFuture,
     clone_body::Plan,
-    future::{Again, Attempting, Classifying},
+    future::{Classifying, Resend, RetryFuture},
     head::Head,
     layer::Rules,
 };
@@ -20,30 +20,30 @@ use crate::{Body, BoxError, peek::Peek, signal::Classifier};
 /// Cloning shares the budget. There is nothing per instance: readiness is the inner service's.
 #[derive(Clone, Debug)]
 pub struct Retry<S> {
-    core: Core<Classified<S>>,
+    service: RetryService<Classified<S>>,
 }
 
 impl<S> Retry<S> {
     pub(super) fn new(inner: S, rules: Arc<Rules>) -> Self {
         let classifier = rules.classifier.clone();
         Self {
-            core: Core::new(Classified { inner, classifier }, rules),
+            service: RetryService::new(Classified { inner, classifier }, rules),
         }
     }
 
     /// The inner service.
     pub fn get_ref(&self) -> &S {
-        &self.core.inner.inner
+        &self.service.inner.inner
     }
 
     /// The inner service. Calls made through it are not retried.
     pub fn get_mut(&mut self) -> &mut S {
-        &mut self.core.inner.inner
+        &mut self.service.inner.inner
     }
 
     /// The inner service alone.
     pub fn into_inner(self) -> S {
-        self.core.inner.inner
+        self.service.inner.inner
     }
 }
 
@@ -59,24 +59,29 @@ where
     type Future = ResponseFuture<S, B, S::Future, Peek<ResB>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::<Request<B>>::poll_ready(&mut self.core, cx)
+        Service::<Request<B>>::poll_ready(&mut self.service, cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ResponseFuture::new(self.core.call(request))
+        ResponseFuture::new(self.service.call(request))
     }
 }
 
 /// Retries over a service that classifies its answers, and leaves them as they are.
 #[derive(Clone, Debug)]
-pub(crate) struct Core<S> {
+pub(crate) struct RetryService<S> {
     inner: S,
     rules: Arc<Rules>,
 }
 
-impl<S> Core<S> {
+impl<S> RetryService<S> {
     pub(super) fn new(inner: S, rules: Arc<Rules>) -> Self {
         Self { inner, rules }
+    }
+
+    #[cfg(test)]
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     pub(crate) fn get_ref(&self) -> &S {
@@ -92,7 +97,7 @@ impl<S> Core<S> {
     }
 }
 
-impl<S, B, A> Service<Request<B>> for Core<S>
+impl<S, B, A> Service<Request<B>> for RetryService<S>
 where
     S: Service<Request<B>, Response = Response<A>> + Clone,
     S::Error: Into<BoxError>,
@@ -100,7 +105,7 @@ where
 {
     type Response = Response<A>;
     type Error = BoxError;
-    type Future = Attempting<S, B, S::Future>;
+    type Future = RetryFuture<S, B, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(Into::into)
@@ -108,26 +113,27 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let rules = Arc::clone(&self.rules);
-        match rules.bodies.plan(request.body_mut()) {
-            Plan::Once => Attempting::calling(self.inner.call(request), None, rules),
-            Plan::Spared(spare) => {
-                // The readied instance makes the first attempt, and goes along for the others.
-                let unready = self.inner.clone();
-                let service = std::mem::replace(&mut self.inner, unready);
-                let mut again = Again::boxed(service, Head::of(&request), Some(spare));
-                let future = again.call(request);
-                Attempting::calling(future, Some(again), rules)
-            }
+        let replay = match rules.bodies.plan(request.body_mut()) {
+            Plan::Replay(replay) => Some(replay),
+            // What an observer is told of its failure depends on the head.
+            Plan::Once if rules.observer.is_some() => None,
+            Plan::Once => return RetryFuture::calling(self.inner.call(request), None, rules),
             Plan::Collect(collect) => {
                 // The readied instance may have reserved something, which it must not hold while the
                 // body is read. Only its drop gives that back; a clone has reserved nothing.
                 self.inner = self.inner.clone();
                 let head = Head::of(&request);
                 let collecting = collect(request.into_body());
-                let again = Again::boxed(self.inner.clone(), head, None);
-                Attempting::collecting(collecting, again, rules)
+                let resend = Resend::boxed(self.inner.clone(), head, None);
+                return RetryFuture::collecting(collecting, resend, rules);
             }
-        }
+        };
+        // The readied instance makes the first attempt, and goes along for the others.
+        let unready = self.inner.clone();
+        let service = std::mem::replace(&mut self.inner, unready);
+        let mut resend = Resend::boxed(service, Head::of(&request), replay);
+        let future = resend.call(request);
+        RetryFuture::calling(future, Some(resend), rules)
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     RetryLayer,
     layer::Rules,
     policy::Facts,
-    progress::{Progress, Wakeup, judge},
+    progress::{Progress, Verdict, Wakeup, judge},
 };
 use crate::{BoxError, signal::Signal};
 
@@ -38,6 +38,7 @@ use crate::{BoxError, signal::Signal};
 /// - Bodies of answers are not peeked: where no limiting layer of ours is below, an answer means what
 ///   its head says.
 /// - Bodies of requests are not collected.
+/// - An observer is told nothing of requests whose bodies cannot be sent again: tower does not ask about them.
 #[derive(Debug)]
 pub struct RetryPolicy {
     rules: Arc<Rules>,
@@ -84,26 +85,24 @@ impl<B: 'static, A> Policy<Request<B>, Response<A>, BoxError> for RetryPolicy {
                 }
             }
         }
-        let wakeup = judge(result, &self.rules).and_then(|(failure, now)| {
-            let facts = Facts::of(
-                request.method(),
-                request.headers(),
-                request.extensions(),
-                now,
-            );
+        let verdict = judge(result, &self.rules).and_then(|(failure, now)| {
+            let has_header = |name: &_| request.headers().contains_key(name);
+            let facts = Facts::of(request.method(), request.extensions(), has_header, now);
             self.progress.decide(&failure, facts, &self.rules, now)
         });
-        match (wakeup, &mut *result) {
-            (Some(wakeup), _) => {
-                self.progress.mark(request.extensions_mut());
-                Some(Pause::until(&wakeup))
-            }
-            (None, Ok(response)) => {
-                self.progress.tell(response.extensions_mut());
-                None
-            }
-            (None, Err(_)) => None,
+        let (wakeup, event) = match verdict {
+            Some(Verdict { wakeup, event }) => (wakeup, Some(event)),
+            None => (None, None),
+        };
+        match (&wakeup, &mut *result) {
+            (Some(_), _) => self.progress.mark(request.extensions_mut()),
+            (None, Ok(response)) => self.progress.tell(response.extensions_mut()),
+            (None, Err(_)) => {}
         }
+        if let Some(event) = event {
+            self.rules.tell_observer(event);
+        }
+        wakeup.map(|wakeup| Pause::until(&wakeup))
     }
 
     /// tower calls this right before it sends the request that it is given.

@@ -1,0 +1,43 @@
+use tokio::time::Instant;
+
+/// A response extension: what a limiting layer tells the retry above it.
+///
+/// A limiting layer leaves it on an answer because of which it holds requests back. An answer without one
+/// was held against nobody, and the retry above waits by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RetryHint {
+    /// The layer holds the request back until then, so the retry may come down at once. Waiting for another
+    /// request of the layer to end has no known time, and counts as none.
+    NotBefore(Instant),
+    /// The request must not be sent again. The server asks for more than the ceiling of pauses, so that the
+    /// layer would send it too early; or the layer would refuse it, for waiting too long.
+    Forbidden,
+}
+
+impl RetryHint {
+    /// What two layers of a stack say together.
+    pub(crate) fn stricter(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::NotBefore(one), Self::NotBefore(other)) => Self::NotBefore(one.max(other)),
+            (Self::Forbidden, _) | (_, Self::Forbidden) => Self::Forbidden,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_stricter_layer_of_a_stack_decides() {
+        let early = Instant::now();
+        let late = early + Duration::from_secs(1);
+        let (early, late) = (RetryHint::NotBefore(early), RetryHint::NotBefore(late));
+        assert_eq!(early.stricter(late), late);
+        assert_eq!(late.stricter(early), late);
+        assert_eq!(late.stricter(RetryHint::Forbidden), RetryHint::Forbidden);
+        assert_eq!(RetryHint::Forbidden.stricter(late), RetryHint::Forbidden);
+    }
+}
