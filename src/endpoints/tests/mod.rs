@@ -8,8 +8,10 @@ mod oracle;
 mod order;
 mod partitions;
 mod precedence;
+mod scale;
 mod scopes;
 mod spelling;
+pub(super) mod steps;
 
 use std::{
     borrow::Cow,
