@@ -199,6 +199,10 @@ impl Routes {
 
     /// Where a request belongs.
     ///
+    /// One call runs each of the user's closures once at most: `name_by` unless the request has an
+    /// [`EndpointName`], then `partition_by` unless the name is unknown. Another call runs them again, and
+    /// they may return something else: resolve a request once, and keep what came of it.
+    ///
     /// # Errors
     ///
     /// If the request, or the user's closure, names an endpoint that is not configured.

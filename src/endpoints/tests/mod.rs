@@ -1,6 +1,7 @@
 //! Which endpoint a request belongs to, from templates to buckets.
 
 mod building;
+mod closures;
 mod hostile;
 mod keys;
 mod names;
