@@ -1,6 +1,7 @@
 //! What a user writes.
 
 use std::{
+    collections::{HashMap, HashSet},
     fmt,
     hash::{Hash, RandomState},
     sync::Arc,
@@ -20,9 +21,9 @@ use crate::Quota;
 
 /// Which endpoints an API has, and what each allows.
 ///
-/// This is configuration only: it has no state, needs no runtime and is cheap to clone. Give it to
-/// a layer, which makes the buckets; two layers made from the same `Endpoints` share nothing. The
-/// order of the calls below is irrelevant.
+/// This is configuration only: it has no state, needs no runtime and is cheap to clone (a clone is copied
+/// when it is changed). Give it to a layer, which makes the buckets; two layers made from the same
+/// `Endpoints` share nothing. The order of the calls below is irrelevant.
 ///
 /// ```
 /// use std::time::Duration;
@@ -129,8 +130,12 @@ pub struct Endpoints {
 pub(super) struct Config {
     /// One for each shape.
     pub(super) entries: Vec<Entry>,
+    /// The same entries, as indices: adding n templates must not compare each with all others.
+    by_shape: HashMap<Arc<Template>, usize>,
     pub(super) named: Vec<(Box<str>, Quota)>,
     pub(super) groups: Vec<(Box<str>, Quota)>,
+    /// The names of `named` and of `groups`, which share one space since look-ups do not tell them apart.
+    names: HashSet<Box<str>>,
     pub(super) overall: Option<Quota>,
     pub(super) others: Option<Others>,
     pub(super) across_partitions: Option<Quota>,
@@ -143,7 +148,7 @@ pub(super) struct Config {
 
 #[derive(Clone)]
 pub(super) struct Entry {
-    pub(super) template: Template,
+    pub(super) template: Arc<Template>,
     /// By `route`, otherwise by `group`: the name that the user knows it by.
     pub(super) written: Box<str>,
     /// From `route`.
@@ -411,12 +416,13 @@ impl Endpoints {
     /// The one entry for all templates of this shape.
     fn entry(&mut self, template: &str) -> Result<&mut Entry, InvalidEndpoint> {
         let parsed = Template::parse(template)?;
-        let entries = &mut self.config().entries;
-        let at = entries
-            .iter()
-            .position(|entry| entry.template == parsed)
-            .unwrap_or(entries.len());
+        let Config {
+            entries, by_shape, ..
+        } = self.config();
+        let at = by_shape.get(&parsed).copied().unwrap_or(entries.len());
         if at == entries.len() {
+            let parsed = Arc::new(parsed);
+            by_shape.insert(Arc::clone(&parsed), at);
             entries.push(Entry {
                 template: parsed,
                 written: template.into(),
@@ -441,12 +447,10 @@ impl Endpoints {
         ))
     }
 
-    /// Names of groups and of named endpoints are looked up in one place, so they share one space.
+    /// For a group or a named endpoint.
     fn claim_name(&mut self, name: &str) -> Result<(), InvalidEndpoint> {
         name::check(name)?;
-        let config = self.config();
-        let mut taken = config.named.iter().chain(&config.groups);
-        if taken.any(|(taken, _)| **taken == *name) {
+        if !self.config().names.insert(name.into()) {
             return Err(InvalidEndpoint::name(name, Reason::Taken));
         }
         Ok(())

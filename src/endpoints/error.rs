@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, or with a name that somebody asks for.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::Arc};
 
 /// An endpoint that cannot be configured: a bad template, or one that is taken.
 ///
@@ -161,25 +161,26 @@ pub struct UnknownEndpoint(Box<Unknown>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Unknown {
     endpoint: Box<str>,
-    known: Box<[Box<str>]>,
+    /// Shared with whoever looked: as many errors as there are requests must not copy all names each.
+    known: Arc<[Box<str>]>,
     by_request: bool,
 }
 
 impl UnknownEndpoint {
     /// Asked for by a caller of the handle.
-    pub(super) fn in_lookup<'a>(endpoint: &str, known: impl Iterator<Item = &'a str>) -> Self {
+    pub(super) fn in_lookup(endpoint: &str, known: Arc<[Box<str>]>) -> Self {
         Self::new(endpoint, known, false)
     }
 
     /// Asked for by a request.
-    pub(super) fn in_request<'a>(endpoint: &str, known: impl Iterator<Item = &'a str>) -> Self {
+    pub(super) fn in_request(endpoint: &str, known: Arc<[Box<str>]>) -> Self {
         Self::new(endpoint, known, true)
     }
 
-    fn new<'a>(endpoint: &str, known: impl Iterator<Item = &'a str>, by_request: bool) -> Self {
+    fn new(endpoint: &str, known: Arc<[Box<str>]>, by_request: bool) -> Self {
         Self(Box::new(Unknown {
             endpoint: endpoint.into(),
-            known: known.map(Box::from).collect(),
+            known,
             by_request,
         }))
     }

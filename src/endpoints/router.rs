@@ -1,6 +1,6 @@
 //! Which template a request belongs to: the host decides first, then the [`Trie`].
 
-use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use http::Method;
 
@@ -12,9 +12,9 @@ use super::{
     trie::{Passed, Trie},
 };
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Router {
-    /// Sorted by [`cmp_by_len`].
+    /// Sorted by [`by_len`].
     hosts: Vec<Host>,
     /// The templates without a host.
     any_host: Trie,
@@ -23,35 +23,55 @@ pub(super) struct Router {
 #[derive(Debug)]
 struct Host {
     name: Box<str>,
-    /// The templates with a port, by port.
+    /// The templates with a port, sorted by port.
     ports: Vec<(u16, Trie)>,
     any_port: Trie,
 }
 
-impl Router {
+/// A router to which templates are added. Its maps become what is fastest to search once nothing is added
+/// any more; adding to that would move each host as often as others come.
+#[derive(Default)]
+pub(super) struct RouterBuilder<'t> {
+    hosts: BTreeMap<(usize, &'t str), Tries>,
+    any_host: Trie,
+}
+
+#[derive(Default)]
+struct Tries {
+    ports: BTreeMap<u16, Trie>,
+    any_port: Trie,
+}
+
+impl<'t> RouterBuilder<'t> {
     /// Adds a template; no other of the same shape was added before.
-    pub(super) fn insert(&mut self, template: &Template, spec: SpecId) {
+    pub(super) fn insert(&mut self, template: &'t Template, spec: SpecId) {
         let trie = match &template.host {
             None => &mut self.any_host,
             Some(host) => {
-                let at = match self.search(&host.name) {
-                    Ok(found) => found,
-                    Err(place) => {
-                        let new = Host {
-                            name: host.name.clone(),
-                            ports: Vec::new(),
-                            any_port: Trie::default(),
-                        };
-                        self.hosts.insert(place, new);
-                        place
-                    }
-                };
-                self.hosts[at].trie(host.port)
+                let tries = self.hosts.entry(by_len(&host.name)).or_default();
+                match host.port {
+                    None => &mut tries.any_port,
+                    Some(port) => tries.ports.entry(port).or_default(),
+                }
             }
         };
         trie.insert(&template.segments, template.method.as_ref(), spec);
     }
 
+    pub(super) fn build(self) -> Router {
+        let hosts = self.hosts.into_iter().map(|((_, name), tries)| Host {
+            name: name.into(),
+            ports: tries.ports.into_iter().collect(),
+            any_port: tries.any_port,
+        });
+        Router {
+            hosts: hosts.collect(),
+            any_host: self.any_host,
+        }
+    }
+}
+
+impl Router {
     /// The best match for a request with this path, in the sense of [`Trie::find`].
     #[inline]
     pub(super) fn find(&self, head: &RequestHead<'_>, path: &str) -> Option<SpecId> {
@@ -68,8 +88,8 @@ impl Router {
         let host = &self.hosts[self.search(authority.host()).ok()?];
         let mut passed = Passed::Nothing;
         for wanted in authority.ports() {
-            if let Some((_, trie)) = host.ports.iter().find(|(port, _)| *port == wanted) {
-                if let Some(found) = trie.find(path, method, passed) {
+            if let Ok(at) = host.ports.binary_search_by_key(&wanted, |&(port, _)| port) {
+                if let Some(found) = host.ports[at].1.find(path, method, passed) {
                     return Some(found);
                 }
                 passed = Passed::Something;
@@ -80,28 +100,11 @@ impl Router {
 
     fn search(&self, name: &str) -> Result<usize, usize> {
         self.hosts
-            .binary_search_by(|host| cmp_by_len(host.name.as_bytes(), name.as_bytes()))
+            .binary_search_by_key(&by_len(name), |host| by_len(&host.name))
     }
 }
 
-impl Host {
-    fn trie(&mut self, port: Option<u16>) -> &mut Trie {
-        let Some(port) = port else {
-            return &mut self.any_port;
-        };
-        let at = self
-            .ports
-            .iter()
-            .position(|(of, _)| *of == port)
-            .unwrap_or_else(|| {
-                self.ports.push((port, Trie::default()));
-                self.ports.len() - 1
-            });
-        &mut self.ports[at].1
-    }
-}
-
-/// An order for look-ups: mostly decided by the length, before any byte is read.
-fn cmp_by_len(a: &[u8], b: &[u8]) -> Ordering {
-    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+/// A key for look-ups: mostly decided by the length, before any byte is read.
+fn by_len(name: &str) -> (usize, &str) {
+    (name.len(), name)
 }

@@ -1,6 +1,6 @@
 //! [`Endpoints`] made ready for use: one decision per request.
 
-use std::{borrow::Cow, hash::RandomState};
+use std::{borrow::Cow, collections::HashMap, hash::RandomState, sync::Arc};
 
 use http::{Method, Request};
 
@@ -12,7 +12,7 @@ use super::{
     name::{EndpointName, NameBy},
     normalize,
     partition::PartitionRule,
-    router::Router,
+    router::{Router, RouterBuilder},
     template::Template,
 };
 use crate::Quota;
@@ -84,9 +84,15 @@ pub(crate) struct Routes {
     specs: Vec<Spec>,
     router: Router,
     /// To find a template by any of its spellings.
-    templates: Vec<(Template, SpecId)>,
-    /// Sorted by name.
-    named: Vec<(Box<str>, SpecId)>,
+    templates: HashMap<Arc<Template>, SpecId>,
+    /// The specs that are not of a template, sorted by name.
+    by_name: Vec<SpecId>,
+    /// The names of all specs.
+    known: Arc<[Box<str>]>,
+    /// The names that a request can choose, sorted.
+    names: Arc<[Box<str>]>,
+    /// Their specs, in the same order.
+    named: Vec<SpecId>,
     name_by: Option<NameBy>,
     /// For requests that match nothing.
     other: SpecId,
@@ -127,32 +133,36 @@ impl Routes {
             .map(|(name, quota)| add(name, quota, Some(overall), SpecKind::Group))
             .collect();
 
-        let mut router = Router::default();
-        let mut templates = Vec::with_capacity(config.entries.len());
+        let mut router = RouterBuilder::default();
+        let mut templates = HashMap::with_capacity(config.entries.len());
         for entry in &config.entries {
             let quota = entry.quota.as_ref().unwrap_or(&unlimited);
             let parent = entry.group.map_or(overall, |group| groups[group]);
             let id = add(&entry.written, quota, Some(parent), SpecKind::Route);
             router.insert(&entry.template, id);
-            templates.push((entry.template.clone(), id));
+            templates.insert(Arc::clone(&entry.template), id);
         }
         let mut named: Vec<_> = config
             .named
             .iter()
-            .map(|(name, quota)| {
-                (
-                    name.clone(),
-                    add(name, quota, Some(overall), SpecKind::Named),
-                )
-            })
+            .map(|(name, quota)| add(name, quota, Some(overall), SpecKind::Named))
             .collect();
-        named.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+
+        let name = |id: &SpecId| &specs[id.0 as usize].name;
+        named.sort_unstable_by_key(name);
+        let mut by_name = groups;
+        by_name.extend(&named);
+        by_name.extend([overall, other].into_iter().chain(across));
+        by_name.sort_unstable_by_key(name);
 
         Self {
-            specs,
-            router,
+            router: router.build(),
             templates,
+            by_name,
+            known: specs.iter().map(|spec| spec.name.clone()).collect(),
+            names: named.iter().map(|id| name(id).clone()).collect(),
             named,
+            specs,
             name_by: config.name_by.clone(),
             other,
             partition_by: config.partition_by.clone(),
@@ -177,21 +187,21 @@ impl Routes {
     pub(crate) fn lookup(&self, endpoint: &str) -> Result<SpecId, UnknownEndpoint> {
         // A name has no slash, and a template has one.
         let found = if endpoint.contains('/') {
-            Template::parse(endpoint).ok().and_then(|wanted| {
-                let mut templates = self.templates.iter();
-                let (_, id) = templates.find(|(template, _)| *template == wanted)?;
-                Some(*id)
-            })
+            let wanted = Template::parse(endpoint).ok();
+            wanted.and_then(|wanted| self.templates.get(&wanted).copied())
         } else {
-            let found = self.specs.iter().position(|spec| *spec.name == *endpoint);
-            found.and_then(|at| u32::try_from(at).ok()).map(SpecId)
+            let name = |&id: &SpecId| &*self.spec(id).name;
+            let found = self.by_name.binary_search_by_key(&endpoint, name);
+            found.ok().map(|at| self.by_name[at])
         };
-        found.ok_or_else(|| {
-            UnknownEndpoint::in_lookup(endpoint, self.specs.iter().map(|spec| &*spec.name))
-        })
+        found.ok_or_else(|| UnknownEndpoint::in_lookup(endpoint, Arc::clone(&self.known)))
     }
 
     /// Where a request belongs.
+    ///
+    /// One call runs each of the user's closures once at most: `name_by` unless the request has an
+    /// [`EndpointName`], then `partition_by` unless the name is unknown. Another call runs them again, and
+    /// they may return something else: resolve a request once, and keep what came of it.
     ///
     /// # Errors
     ///
@@ -235,12 +245,10 @@ impl Routes {
         by_extension: Option<&EndpointName>,
     ) -> Result<Option<SpecId>, UnknownEndpoint> {
         let look_up = |name: &str| {
-            self.named
-                .binary_search_by(|(known, _)| (**known).cmp(name))
-                .map(|found| self.named[found].1)
-                .map_err(|_| {
-                    UnknownEndpoint::in_request(name, self.named.iter().map(|(name, _)| &**name))
-                })
+            self.names
+                .binary_search_by(|known| (**known).cmp(name))
+                .map(|found| self.named[found])
+                .map_err(|_| UnknownEndpoint::in_request(name, Arc::clone(&self.names)))
         };
         if let Some(name) = by_extension {
             return look_up(name.as_str()).map(Some);

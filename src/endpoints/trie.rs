@@ -56,9 +56,15 @@ struct Edge {
 /// One shape of path, with the methods that are limited by themselves.
 #[derive(Debug, Default)]
 struct Leaf {
+    /// The first [`FEW`].
     by_method: Vec<(Method, SpecId)>,
+    /// The methods beyond these.
+    more: Option<Box<Methods>>,
     any_method: Option<SpecId>,
 }
+
+#[derive(Debug, Default)]
+struct Methods(HashMap<Method, SpecId, RandomState>);
 
 /// Whether a search has gone by something that the path might equal in another spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +75,7 @@ pub(super) enum Passed {
 
 const ROOT: usize = 0;
 
-/// Up to so many ways down are tried one by one: that is faster than hashing a segment.
+/// Up to so many ways down, or methods, are tried one by one: that is faster than hashing.
 const FEW: usize = 8;
 
 impl Default for Trie {
@@ -109,7 +115,13 @@ impl Trie {
             &mut node.here
         };
         match method {
-            Some(method) => leaf.by_method.push((method.clone(), spec)),
+            Some(method) if leaf.by_method.len() < FEW => {
+                leaf.by_method.push((method.clone(), spec));
+            }
+            Some(method) => {
+                let Methods(more) = &mut **leaf.more.get_or_insert_default();
+                more.insert(method.clone(), spec);
+            }
             None => leaf.any_method = Some(spec),
         }
     }
@@ -126,10 +138,16 @@ impl Trie {
     pub(super) fn find(&self, path: &str, method: &Method, passed: Passed) -> Option<SpecId> {
         match path.as_bytes() {
             // The root's own path is the one that ends in a slash.
-            b"/" => self.nodes[ROOT].here.find(method),
+            b"/" => self.find_root(method),
             path @ [b'/', ..] => self.find_below(ROOT, path, method, passed),
             _ => None,
         }
+    }
+
+    /// Out of line, so that [`find`](Self::find) is short enough to be in line.
+    #[inline(never)]
+    fn find_root(&self, method: &Method) -> Option<SpecId> {
+        self.nodes[ROOT].here.find(method)
     }
 
     /// `rest` is empty or begins with a slash.
@@ -296,12 +314,26 @@ impl Leaf {
         self.by_method.is_empty() && self.any_method.is_none()
     }
 
+    #[inline]
     fn find(&self, method: &Method) -> Option<SpecId> {
+        if self.by_method.is_empty() {
+            return self.any_method;
+        }
         self.by_method
             .iter()
             .find(|(of, _)| of == method)
             .map(|&(_, spec)| spec)
+            .or_else(|| self.more.as_ref()?.find(method))
             .or(self.any_method)
+    }
+}
+
+impl Methods {
+    /// Out of line, so that the search of a small table stays as short as it is.
+    #[cold]
+    #[inline(never)]
+    fn find(&self, method: &Method) -> Option<SpecId> {
+        self.0.get(method).copied()
     }
 }
 

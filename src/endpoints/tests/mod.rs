@@ -1,6 +1,7 @@
 //! Which endpoint a request belongs to, from templates to buckets.
 
 mod building;
+mod closures;
 mod hostile;
 mod keys;
 mod names;
@@ -8,8 +9,10 @@ mod oracle;
 mod order;
 mod partitions;
 mod precedence;
+mod scale;
 mod scopes;
 mod spelling;
+pub(super) mod steps;
 
 use std::{
     borrow::Cow,
