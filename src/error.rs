@@ -34,9 +34,9 @@ pub struct Refused {
 pub enum RefusedReason {
     /// As many requests wait already as `max_waiting` allows.
     QueueFull,
-    /// The time until its turn is known, and longer than `max_wait`.
+    /// Its turn is known to come later than `max_wait` allows.
     WouldWaitTooLong,
-    /// The time until its turn is known, and its [`Deadline`](crate::Deadline) comes first.
+    /// Its turn is known to come after its [`Deadline`](crate::Deadline).
     DeadlineWouldPass,
     /// It has waited for as long as `max_wait` or its deadline allow.
     WaitedTooLong,
@@ -91,6 +91,8 @@ impl Refused {
 
     /// How long after the refusal the request's turn would have come, as far as windows and pauses
     /// tell; `None` where only the end of other requests could have made room.
+    ///
+    /// Exact where one window decides. Where several do it can be later, since each is taken by itself.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }

@@ -22,7 +22,8 @@ use crate::{bucket::Learned, error::Refused, signal::Signal};
 /// several threads decide about one bucket, [`Event::sequence`] has the order.
 ///
 /// An observer runs within the call that decided, so it should be quick and must not block. If it panics,
-/// the panic reaches the caller of the layer, whose state is consistent.
+/// the panic reaches the caller of the layer, whose state is consistent. What a timer decides (a wait that is
+/// over, an absent waiter) has no caller: a panic at that reaches whoever calls the layer next.
 ///
 /// ```
 /// use tower_throttle::{Endpoints, Event, EventKind, Observer, Quota, ThrottleLayer};
@@ -72,6 +73,15 @@ pub struct Event<'a> {
 }
 
 /// What was decided.
+///
+/// A request is told of as `Queued` (if it has to wait), `Admitted`, `Dispatched`, `Answered`, perhaps `Throttled`,
+/// and `Ended`. It can leave this way at three points. `Refused` is the last that is told of it. Between
+/// `Admitted` and `Dispatched`, `GivenBack` means that it waits again or was dropped. If it is dropped while it is
+/// queued, nothing more is told; if it is dropped before its answer, there is no `Answered`. What follows for
+/// its bucket (`Paused`, `Learned`, `Eased`) is told with the answer that it follows from. A retry is a request
+/// of its own.
+///
+/// There are more kinds to come: match the ones that you know.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum EventKind<'a> {
@@ -85,38 +95,43 @@ pub enum EventKind<'a> {
         /// How long it was queued; zero if it did not have to wait.
         waited: Duration,
     },
-    /// The inner service was called.
+    /// The inner service was called: `call` has returned, or panicked.
     Dispatched,
-    /// The inner service answered.
+    /// The head of the inner service's answer came, or an error.
     Answered {
         /// The status; `None` for an error.
         status: Option<StatusCode>,
     },
-    /// The last permit of a request ended: its response body has ended, failed or been dropped. Under
-    /// [`RpsLayer`](crate::RpsLayer), which has no permits, nothing ends.
+    /// A request's permit at its endpoint ended: with its response body, or with the head
+    /// ([`Quota::release_at_head`](crate::Quota::release_at_head)). Under [`RpsLayer`](crate::RpsLayer), which
+    /// has no permits, nothing ends.
     Ended,
-    /// A request was refused by the layer.
+    /// A request was refused by the layer, on entry or while it was queued.
     Refused(&'a Refused),
-    /// The server throttled a request.
+    /// The server throttled a request, or its credits are used up: what the answer said, once it is understood.
     Throttled(&'a Signal),
-    /// Nothing is admitted for a time.
+    /// Nothing is admitted for a time. Told again when a pause is made longer; not told when it is over by
+    /// itself. Of [`Handle::pause`](crate::Handle::pause) it is told once, under the name that was paused.
     Paused {
         /// For how long, from now on.
         time: Duration,
         /// Why.
         cause: PauseCause,
     },
-    /// [`Handle::resume`](crate::Handle::resume) ended a pause.
+    /// [`Handle::resume`](crate::Handle::resume) ended all pauses of a scope. Told once, under the name that was
+    /// resumed.
     Resumed,
     /// Answers taught the bucket something. This is all that it has learned by now, and from what.
     Learned(Learned),
     /// A lesson was given back, in part or altogether. This is what is left; `None` if nothing is.
     Eased(Option<Learned>),
-    /// An admitted request was not dispatched, and what it held went back: it was dropped, called back by a
-    /// pause, or was absent.
+    /// An admitted request was not dispatched, and what it held went back: it was dropped, its inner service
+    /// failed to become ready, it was called back by a pause or a new quota, or it was absent and others took its
+    /// turn over.
     GivenBack,
     /// A request was offered its turn and did not take it in time, because its future is not polled or its
-    /// inner service is not ready. It keeps its age, and others go.
+    /// inner service is not ready. It keeps its age, and others go. It is admitted again when it is polled and
+    /// there is room.
     Absent,
     /// A request failed and is to be sent again.
     ///
@@ -140,7 +155,8 @@ pub enum EventKind<'a> {
         /// How many attempts there were, from 1.
         attempts: u32,
     },
-    /// The key of a dynamic bucket was forgotten.
+    /// The bucket of an idle key was forgotten: the last event of this bucket. If the key is used again, its new
+    /// bucket counts from 1.
     Swept,
 }
 

@@ -39,7 +39,9 @@
 //! needs a runtime when it is built.
 //!
 //! [`Handle`], from `layer.handle()`, shows what each bucket is doing, and changes quotas and pauses
-//! endpoints while requests wait.
+//! endpoints while requests wait. An [`Observer`], given to a layer with `observe`, is told of every decision as it
+//! is made: see [`EventKind`]. What all services of a layer share is set before the first of them is made
+//! (`max_keys`, `learn`, `max_pause`, `observe`); later, `Handle` has setters for the first three.
 //!
 //! # When the server refuses all the same
 //!
@@ -47,7 +49,7 @@
 //!
 //! - The limiting layer *pauses* the bucket: for as long as the server asked and a little jitter, at most
 //!   `max_pause`; for a back-off if it named no time; or until one of its own requests has ended, if
-//!   there were too many at once. Who has been admitted and not sent waits again.
+//!   there were too many at once. A request that has been admitted and not sent waits again.
 //! - It *learns*, as far as [`Learning`] lets it, how many requests the server takes. A lesson only
 //!   narrows what was configured, is given back while all goes well, and ends by itself.
 //!   [`BucketSnapshot::learned`] shows it.
@@ -58,9 +60,9 @@
 //! # How long to wait
 //!
 //! For as long as it takes, by default. `max_waiting(n)` bounds the queue, `max_wait(duration)` the time
-//! in it, and the extension [`Deadline`] the time of one request. Who is refused gets a [`Refused`] from
-//! the response future, at once if windows and pauses tell that the turn comes too late; never from
-//! `poll_ready`. It travels as a [`BoxError`], and [`Refused::in_error`] finds it under whatever other
+//! in it, and the extension [`Deadline`] the time of one request. A refusal is a [`Refused`] from
+//! the response future: at once if windows and pauses tell that the turn comes too late, later if that turns out
+//! while it waits, or else when the time has passed; never from `poll_ready`. It travels as a [`BoxError`], and [`Refused::in_error`] finds it under whatever other
 //! layers have wrapped around it.
 //!
 //! # Which client
@@ -105,8 +107,13 @@
 //! - Timeouts go above to include the wait, below to exclude it.
 //! - The error type is [`BoxError`]; an inner error passes through as it came. The response body is
 //!   [`Body`], which holds the permit and forwards everything else.
-//! - A response future has to be polled or dropped. One that is kept and not polled, at the head of its
-//!   queue, stops those behind it.
+//! - A response future that waits may be kept and not polled, in a `select!` loop or a `buffered` stream. It
+//!   delays those behind it once, by at most 10 ms; when it is polled again, it goes before all that came later.
+//! - A response body that is kept and not read holds its permit, and so does a future that has been dispatched
+//!   and is not polled. `join_all` over more calls than may be in flight at once, with their bodies read
+//!   afterwards, hangs: read each body in the future of its call.
+//! - A request that waits for a time needs a tokio runtime with timers. Without one it fails with an error. A layer
+//!   may be shared by several runtimes, at once or one after the other.
 //! - If the compiler cannot tell that a future over a boxed service is `Send` (`oneshot` within
 //!   `tokio::spawn`, for example), box the whole stack: `BoxCloneSyncService::new(client)`.
 //!

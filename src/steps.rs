@@ -5,6 +5,8 @@
 #[cfg(test)]
 thread_local! {
     static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    /// The most steps of a hold of an engine's lock.
+    static MOST: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[inline]
@@ -13,6 +15,42 @@ pub(crate) fn count(n: usize) {
     STEPS.set(STEPS.get() + n);
     #[cfg(not(test))]
     let _ = n;
+}
+
+/// One operation on a search tree of `len` entries: a way down.
+#[inline]
+pub(crate) fn count_way_down(len: usize) {
+    count(1 + (len + 1).ilog2() as usize);
+}
+
+/// One hold of an engine's lock.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    #[cfg(test)]
+    begun: usize,
+}
+
+impl Hold {
+    #[inline]
+    pub(crate) fn begin() -> Self {
+        Self {
+            #[cfg(test)]
+            begun: STEPS.get(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Drop for Hold {
+    fn drop(&mut self) {
+        MOST.set(MOST.get().max(STEPS.get() - self.begun));
+    }
+}
+
+/// The most steps of a hold of this thread since the last call.
+#[cfg(test)]
+pub(crate) fn take_most() -> usize {
+    MOST.replace(0)
 }
 
 /// The steps of this thread since the last call.

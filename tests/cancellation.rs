@@ -114,12 +114,12 @@ async fn cancelled_between_admission_and_dispatch_its_place_goes_to_the_next_at_
         let probe = Probe::new();
         let layer = layer(face, per(1, 100).concurrency(1));
         let client = layer.client(&probe);
-        // `ready` three times, then the clone of the second takes 50 ms.
-        probe.log().readiness = [ms(0), ms(0), ms(0), ms(50)].into();
+        // `ready` three times, then the clone of the second takes 8 ms: not so long that it is absent.
+        probe.log().readiness = [ms(0), ms(0), ms(0), ms(8)].into();
         let sent = burst(&client, 3, |id| Work::head(ms(100)).id(id).of("/a")).await;
         at(&probe, 100).await;
         assert_eq!(probe.ids(), [0], "{face:?}");
-        at(&probe, 120).await;
+        at(&probe, 105).await;
         assert_eq!(
             gauge(&layer.handle(), "/a").0,
             1,
@@ -128,7 +128,7 @@ async fn cancelled_between_admission_and_dispatch_its_place_goes_to_the_next_at_
         sent[1].abort();
         rest(sent).await;
         assert_eq!(probe.ids(), [0, 2]);
-        assert_eq!(probe.times(), [0, 120], "{face:?}");
+        assert_eq!(probe.times(), [0, 105], "{face:?}");
         assert_idle(&layer.handle());
     }
 }
@@ -154,12 +154,12 @@ async fn a_place_that_is_provisional_counts_and_is_stamped_when_it_is_used() {
     let probe = Probe::new();
     let layer = layer(Face::Throttle, per(1, 100));
     let client = layer.client(&probe);
-    probe.log().readiness = [ms(0), ms(0), ms(0), ms(70), ms(0)].into();
+    probe.log().readiness = [ms(0), ms(0), ms(0), ms(7), ms(0)].into();
     let sent = burst(&client, 3, |id| Work::head(ms(1)).id(id).of("/a")).await;
     rest(sent).await;
     assert_eq!(probe.ids(), [0, 1, 2]);
-    // 100 ms from the dispatch at 170, not from the admission at 100.
-    assert_eq!(probe.times(), [0, 170, 270]);
+    // 100 ms from the dispatch at 107, not from the admission at 100.
+    assert_eq!(probe.times(), [0, 107, 207]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,36 +1,63 @@
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use crate::bucket::{Span, Tick};
 
 /// Translates between tokio's clock, which tests can pause, and the buckets' ticks.
+///
+/// Ticks never go back. Tokio's clock can: a layer that lives in a static meets a new runtime, whose clock
+/// is not where a paused one was. Then time goes on from the latest tick.
 #[derive(Debug)]
 pub(crate) struct Clock {
     origin: Instant,
+    /// By how much tokio's clock was set back, in nanoseconds. Written under the engine's lock.
+    set_back: AtomicU64,
 }
 
-/// The origin lies in the middle, so that a clock that is set back (a new runtime under paused time
-/// over a layer that lives in a static) still has ticks.
+/// The origin lies in the middle, so that a clock that was set back still has ticks.
 const ORIGIN: u64 = 1 << 62;
 
 impl Clock {
     pub(crate) fn new() -> Self {
         Self {
             origin: Instant::now(),
+            set_back: AtomicU64::new(0),
         }
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> Tick {
         self.tick(Instant::now())
     }
 
+    /// The present time, of a clock that seems to be behind `latest`. To be called under the engine's lock.
+    ///
+    /// A thread that read the clock before another one and got the lock after it reads it again here, and
+    /// is ahead: a clock does not go back from one thread that holds the lock to the next. Otherwise it is
+    /// another clock, and is set to go on from `latest`.
+    #[cold]
+    pub(crate) fn catch_up(&self, latest: Tick) -> Tick {
+        let now = self.now();
+        if now < latest {
+            // Relaxed: who reads it is ordered by the lock, or finds out that it is behind.
+            let behind = latest.0 - now.0;
+            self.set_back.fetch_add(behind, Ordering::Relaxed);
+        }
+        now.max(latest)
+    }
+
+    #[inline]
     pub(crate) fn tick(&self, instant: Instant) -> Tick {
+        let set_back = self.set_back.load(Ordering::Relaxed);
         if let Some(ahead) = instant.checked_duration_since(self.origin) {
-            return Tick(ORIGIN.saturating_add(Span::from(ahead).0));
+            return Tick((ORIGIN + set_back).saturating_add(Span::from(ahead).0));
         }
         let behind = Span::from(self.origin.saturating_duration_since(instant));
-        Tick(ORIGIN.saturating_sub(behind.0))
+        Tick((ORIGIN + set_back).saturating_sub(behind.0))
     }
 
     /// `None` is a time too far away to be reached.
@@ -38,11 +65,12 @@ impl Clock {
         if tick == Tick::NEVER {
             return None;
         }
-        match tick.0.checked_sub(ORIGIN) {
+        let origin = ORIGIN + self.set_back.load(Ordering::Relaxed);
+        match tick.0.checked_sub(origin) {
             Some(ahead) => self.origin.checked_add(Duration::from_nanos(ahead)),
             None => self
                 .origin
-                .checked_sub(Duration::from_nanos(ORIGIN - tick.0)),
+                .checked_sub(Duration::from_nanos(origin - tick.0)),
         }
     }
 }
@@ -63,5 +91,17 @@ mod tests {
             }
         }
         assert_eq!(clock.instant(Tick::NEVER), None);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_goes_on_from_the_latest_tick() {
+        let clock = Clock::new();
+        let hour = Span(3_600_000_000_000);
+        let latest = clock.now().after(hour);
+        assert_eq!(clock.catch_up(latest), latest);
+        let now = clock.now();
+        assert!(now >= latest && now < latest.after(hour), "{now:?}");
+        let soon = clock.tick(Instant::now() + Duration::from_secs(1));
+        assert!(soon > latest && soon < latest.after(Span(60_000_000_000)));
     }
 }

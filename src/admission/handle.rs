@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Engine, Snapshot};
-use crate::{endpoints::UnknownEndpoint, quota::Quota};
+use super::{core::Core, engine::Engine, snapshot::Snapshot};
+use crate::{Learning, endpoints::UnknownEndpoint, quota::Quota};
 
 /// Watches and changes a limiting layer while it runs.
 ///
@@ -34,18 +34,23 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(super) fn new(engine: Arc<Engine>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        engine.begin();
         Self { engine }
     }
 
-    /// What each bucket is doing at this moment.
+    /// What each bucket is doing.
+    ///
+    /// The buckets are looked at a few at a time, and requests go on meanwhile: each
+    /// [`BucketSnapshot`](crate::BucketSnapshot) is of one instant, and two of them may be of different ones.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.engine)
     }
 
     /// Gives an endpoint another quota, in place of all of the one it has.
     ///
-    /// Takes effect at once, for all partitions and for keys not seen yet, and wakes those it admits.
+    /// Takes effect at once for all requests that come from now on, in all partitions and for keys not seen yet.
+    /// Those who wait are admitted or refused by it a few at a time, and others go on meanwhile.
     /// What has been dispatched already still counts: a window that is longer than the one before
     /// takes the requests it cannot see for as recent as they can have been. A bucket that had no
     /// window at all knows what it has sent in the last minute, as far as its layer learns
@@ -56,9 +61,9 @@ impl Handle {
     /// If no endpoint, group or name is called `endpoint`.
     pub fn set_quota(&self, endpoint: &str, quota: Quota) -> Result<(), UnknownEndpoint> {
         let spec = self.engine.routes.lookup(endpoint)?;
-        self.engine.with(|state, now, wakes| {
-            state.tree.set_quota(spec, quota);
-            state.reconsider(spec, now, wakes);
+        self.engine.with(|core, now, fx| {
+            core.set_quota(spec, quota);
+            core.run(now, fx);
         });
         Ok(())
     }
@@ -66,16 +71,17 @@ impl Handle {
     /// Admits nothing more to an endpoint for `time`, from now on.
     ///
     /// Applies to all partitions, and to keys not seen yet. A pause that ends later already stays as
-    /// it is. What is in flight is not touched; who has been admitted and not sent returns to the queue.
+    /// it is. What is in flight is not touched. A request that has been admitted and not sent returns to the
+    /// queue; one that waits is refused if its turn comes too late now.
     ///
     /// # Errors
     ///
     /// If no endpoint, group or name is called `endpoint`.
     pub fn pause(&self, endpoint: &str, time: Duration) -> Result<(), UnknownEndpoint> {
         let spec = self.engine.routes.lookup(endpoint)?;
-        self.engine.with(|state, now, wakes| {
-            state.tree.pause(spec, now.after(time.into()));
-            state.reconsider(spec, now, wakes);
+        self.engine.with(|core, now, fx| {
+            core.pause(spec, time, now, fx);
+            core.run(now, fx);
         });
         Ok(())
     }
@@ -87,20 +93,54 @@ impl Handle {
     /// If no endpoint, group or name is called `endpoint`.
     pub fn resume(&self, endpoint: &str) -> Result<(), UnknownEndpoint> {
         let spec = self.engine.routes.lookup(endpoint)?;
-        self.engine.with(|state, now, wakes| {
-            state.tree.resume(spec);
-            state.reconsider(spec, now, wakes);
+        self.engine.with(|core, now, fx| {
+            core.resume(spec, now, fx);
+            core.run(now, fx);
         });
         Ok(())
     }
 
+    /// Lets all new keys share one bucket once `n` are in use, as `max_keys` of the layer does. Keys that
+    /// are in use keep their buckets.
+    pub fn set_max_keys(&self, n: usize) {
+        self.engine.set_max_keys(n);
+    }
+
+    /// Learns these lessons from answers from now on, and no others, as `learn` of the layer does. What
+    /// was learned already stays until it is given back.
+    pub fn set_learning(&self, learning: Learning) {
+        self.engine.set_learning(learning);
+    }
+
+    /// Lets no answer pause a bucket for longer than `time` from now on, as `max_pause` of the layer does.
+    /// Pauses that have begun stay as they are.
+    pub fn set_max_pause(&self, time: Duration) {
+        self.engine.set_max_pause(time);
+    }
+
     /// Forgets all keys that are idle, and gives their memory back.
     ///
-    /// Later calls do so anyway, a few keys each. A key is idle when nobody waits for it, nothing is
+    /// Later calls do so anyway, a few keys each. This goes over all keys, a few at a time, and requests go on
+    /// meanwhile. A key is idle when nobody waits for it, nothing is
     /// in flight, it is not paused, no window still counts a request of it, and no
     /// [lesson](crate::Learning) about it is kept.
     pub fn sweep(&self) {
-        self.engine.with(|state, now, _| state.tree.sweep(now));
+        // A node keeps its parent, so parents go one round after their children.
+        loop {
+            let mut forgotten = 0;
+            self.engine.with(|core, _, _| core.tree.begin_sweep());
+            loop {
+                let step = |core: &mut Core, now, fx: &mut _| core.tree.sweep_step(now, fx);
+                let (of_step, goes_on) = self.engine.with(step);
+                forgotten += of_step;
+                if !goes_on {
+                    break;
+                }
+            }
+            if forgotten == 0 {
+                break;
+            }
+        }
     }
 }
 

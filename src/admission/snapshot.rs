@@ -1,13 +1,19 @@
 use std::{sync::Arc, time::Duration};
 
-use super::{Engine, ids::NodeId, node::Node, state::State, tree::Tree};
+use super::{
+    core::{Node, Tree},
+    engine::Engine,
+};
 use crate::{
     bucket::{Learned, Tick},
-    endpoints::{Routes, SpecId, SpecKind},
+    endpoints::{Routes, SpecId},
     quota::Quota,
 };
 
-/// What each bucket of a layer was doing at one moment. See [`Handle::snapshot`](crate::Handle::snapshot).
+/// How many buckets one hold of the lock looks at.
+const STEP: usize = 64;
+
+/// What each bucket of a layer was doing. See [`Handle::snapshot`](crate::Handle::snapshot).
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     buckets: Vec<BucketSnapshot>,
@@ -34,16 +40,23 @@ pub struct BucketSnapshot {
 
 impl Snapshot {
     pub(super) fn of(engine: &Engine) -> Self {
-        let buckets = engine.with(|state, now, _| {
-            state
-                .tree
-                .table
-                .nodes
-                .iter()
-                .filter(|&(index, node)| state.tree.is_in_use(index, node))
-                .map(|(index, node)| BucketSnapshot::of(state, NodeId::new(index), node, now))
-                .collect()
-        });
+        let mut buckets = Vec::new();
+        let mut from = 0;
+        loop {
+            let (some, next) = engine.with(|core, now, _| {
+                let (nodes, next) = core.tree.in_use_from(from, STEP);
+                let some: Vec<_> = nodes
+                    .map(|node| BucketSnapshot::of(&core.tree, node, now))
+                    .collect();
+                (some, next)
+            });
+            // Without the lock: it moves all of them when it grows.
+            buckets.extend(some);
+            match next {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
         Self {
             buckets,
             routes: Arc::clone(&engine.routes),
@@ -69,33 +82,19 @@ impl Snapshot {
     }
 }
 
-impl Tree {
-    /// Whether a node is a bucket, and not just the place of one whose requests have their own.
-    fn is_in_use(&self, index: usize, node: &Node) -> bool {
-        let kind = self.spec(node.spec).kind;
-        let fixed = index < self.specs.len();
-        !fixed
-            || kind == SpecKind::AcrossPartitions
-            || !(self.table.is_partitioned()
-                || matches!(kind, SpecKind::EachOther | SpecKind::Unmatched))
-    }
-}
-
 impl BucketSnapshot {
-    fn of(state: &State, id: NodeId, node: &Node, now: Tick) -> Self {
-        let spec = state.tree.spec(node.spec);
-        let paused = node.bucket.paused_until().max(spec.paused_until).since(now);
+    fn of(tree: &Tree, node: &Node, now: Tick) -> Self {
+        let scope = tree.scope(node.spec);
+        let paused = tree.paused_until(node).since(now);
         Self {
             spec: node.spec,
-            name: state.tree.name(id),
-            partition: (state.tree.table.is_partitioned()
-                && spec.kind != SpecKind::AcrossPartitions)
-                .then_some(node.partition),
-            quota: spec.quota.clone(),
-            concurrency: node.bucket.concurrency(&spec.rules, now),
+            name: tree.name(node),
+            partition: tree.partition(node),
+            quota: scope.quota.clone(),
+            concurrency: node.bucket.concurrency(&scope.rules, now),
             learned: Learned::of(node.bucket.lessons(now)),
             waiting: node.waiting(),
-            in_flight: if state.tree.face.permits {
+            in_flight: if tree.enforced.permits {
                 node.bucket.in_flight()
             } else {
                 0

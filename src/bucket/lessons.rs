@@ -15,6 +15,32 @@ pub(crate) struct Lessons {
     pub(crate) pace: Option<Span>,
 }
 
+impl Lessons {
+    /// Whether any of it narrows more than `before` did.
+    pub(crate) fn narrows_beyond(&self, before: &Self) -> bool {
+        let fewer = |now: Option<u64>, before: Option<u64>| match (now, before) {
+            (Some(now), Some(before)) => now < before,
+            (now, None) => now.is_some(),
+            (None, Some(_)) => false,
+        };
+        let more = |now: Option<u64>, before: Option<u64>| match (now, before) {
+            (Some(now), Some(before)) => now > before,
+            (now, None) => now.is_some(),
+            (None, Some(_)) => false,
+        };
+        let concurrency = |of: &Self| of.concurrency.map(|(n, _)| n as u64);
+        let rate = |of: &Self| of.rate.map(|(n, _, _)| u64::from(n));
+        let period = |of: &Self| of.rate.map(|(_, period, _)| period.0);
+        let margin = |of: &Self| of.margin.map(u64::from);
+        let pace = |of: &Self| of.pace.map(|pace| pace.0);
+        fewer(concurrency(self), concurrency(before))
+            || fewer(rate(self), rate(before))
+            || more(period(self), period(before))
+            || more(margin(self), margin(before))
+            || more(pace(self), pace(before))
+    }
+}
+
 /// What a server's answers have taught about one bucket, and what is enforced for that.
 ///
 /// Each part is `None` where nothing was learned, or where it has been given back or has ended.

@@ -43,8 +43,8 @@ impl Log {
     #[inline]
     pub(crate) fn stamp(&mut self, now: Tick, depth: usize, recent: Tick) {
         self.give_back();
-        // Two threads can read the clock in one order and come here in the other. The later reading
-        // is safe for both: a stamp may be late, never early.
+        // Two threads can read the clock in one order and come here in the other. The core takes the later
+        // reading for both: a stamp may be late, never early.
         let (forgotten, count) = (&mut self.forgotten, &mut self.forgotten_count);
         self.stamps.push(now, |len, oldest| {
             let goes = len >= depth && (len >= MOST_RECENT || oldest <= recent);
@@ -69,6 +69,17 @@ impl Log {
 
     pub(crate) fn places(&self) -> u32 {
         self.places
+    }
+
+    /// Whether the window has room for one more now: whether its [`gate`](Self::gate) is open.
+    #[inline]
+    pub(crate) fn has_room(&self, rule: &Rule, now: Tick) -> bool {
+        if self.places >= rule.n {
+            return false;
+        }
+        let stamped = rule.n - self.places;
+        self.nth_last(stamped as usize, rule)
+            .is_none_or(|stamp| rule.opens(stamp) <= now)
     }
 
     /// When the window has room for one more.
@@ -101,40 +112,9 @@ impl Log {
         slot.min(rule.until.max(start))
     }
 
-    /// The same for several windows at once, each of which delays what the others count: the slots of
-    /// the first `ranks`.
-    pub(crate) fn joint_slots(
-        &self,
-        rules: &[Rule],
-        ranks: usize,
-        now: Tick,
-        start: Tick,
-    ) -> Vec<Tick> {
-        let mut slots: Vec<Tick> = Vec::with_capacity(ranks);
-        let places = self.places as usize;
-        // The n-th last dispatch once all slots found so far have been used.
-        let nth_last = |slots: &[Tick], rule: Rule| {
-            let n = rule.n as usize;
-            match n.checked_sub(slots.len()) {
-                None | Some(0) => Some(slots[slots.len() - n]),
-                Some(back) => match back.checked_sub(places) {
-                    None | Some(0) => Some(now),
-                    Some(back) => self.nth_last(back, &rule),
-                },
-            }
-        };
-        for _ in 0..ranks {
-            let slot = rules
-                .iter()
-                .filter_map(|&rule| Some(rule.opens(nth_last(&slots, rule)?)))
-                .fold(start.max(slots.last().copied().unwrap_or(start)), Tick::max);
-            slots.push(slot);
-        }
-        slots
-    }
-
     /// The latest but n-1; `None` if there were not so many.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "each call does this for each window")]
+    #[inline(always)]
     fn nth_last(&self, n: usize, rule: &Rule) -> Option<Tick> {
         match self.stamps.nth_last(n) {
             Some(stamp) => Some(stamp),
@@ -144,6 +124,10 @@ impl Log {
                 .filter(|_| n - self.stamps.len() <= self.forgotten_count as usize)
                 .map(|tick| Tick(tick.get())),
         }
+    }
+
+    pub(crate) fn is_large(&self) -> bool {
+        self.stamps.is_large()
     }
 
     /// Whether nothing here can close a window of length `longest` any more.

@@ -16,7 +16,7 @@ pub use self::{
 pub(crate) use self::{
     learned::{Refusal, RefusalKind, Report},
     lessons::Lessons,
-    rules::{Face, Rules},
+    rules::{Enforced, Rules},
     tick::{Span, Tick},
 };
 
@@ -37,17 +37,6 @@ pub(crate) enum Gate {
     Until(Tick),
     /// Closed until something is given back, stamped or changed; no time can be named.
     Closed,
-}
-
-impl Gate {
-    #[inline]
-    fn is_open(self, now: Tick) -> bool {
-        match self {
-            Self::Open => true,
-            Self::Until(tick) => tick <= now,
-            Self::Closed => false,
-        }
-    }
 }
 
 /// What one bucket has admitted and not yet forgotten.
@@ -96,7 +85,7 @@ impl Bucket {
         let in_flight = self.in_flight as usize;
         self.paused_until <= now
             && rules.concurrency().is_none_or(|limit| in_flight < limit)
-            && (rules.windows().iter()).all(|rule| self.log.gate(rule).is_open(now))
+            && (rules.windows().iter()).all(|rule| self.log.has_room(rule, now))
     }
 
     /// What was learned, while it holds.
@@ -224,28 +213,13 @@ impl Bucket {
     /// When the request that `rank` others precede can go out at the earliest, if none can before
     /// `start`, which is not before `now`.
     ///
-    /// Permits count as free: nobody knows when work ends.
+    /// Exact for one window. Of several each counts by itself, though one delays what the others count: a
+    /// lower bound. Permits count as free: nobody knows when work ends.
     pub(crate) fn slot(&self, rules: &Rules, rank: usize, now: Tick, start: Tick) -> Tick {
         let start = self.paused_until.max(start);
-        let mut windows = self.windows(rules, now);
-        match (windows.next(), windows.next()) {
-            (None, _) => start,
-            (Some(rule), None) => self.log.slot(rule, rank, now, start),
-            (Some(_), Some(_)) => self.slots(rules, rank + 1, now, start)[rank],
-        }
-    }
-
-    /// The slots of the first `ranks`.
-    pub(crate) fn slots(&self, rules: &Rules, ranks: usize, now: Tick, start: Tick) -> Vec<Tick> {
-        let start = self.paused_until.max(start);
-        let windows: Vec<_> = self.windows(rules, now).collect();
-        match windows[..] {
-            [] => vec![start; ranks],
-            [rule] => (0..ranks)
-                .map(|rank| self.log.slot(rule, rank, now, start))
-                .collect(),
-            _ => self.log.joint_slots(&windows, ranks, now, start),
-        }
+        self.windows(rules, now)
+            .map(|rule| self.log.slot(rule, rank, now, start))
+            .fold(start, Tick::max)
     }
 
     /// The answer to the request numbered `serial` was a refusal, while `newest` was the last one
@@ -253,7 +227,7 @@ impl Bucket {
     pub(crate) fn refused(
         &mut self,
         refusal: &Refusal,
-        face: Face,
+        face: Enforced,
         rules: &Rules,
         (serial, newest): (u64, u64),
         now: Tick,
@@ -295,7 +269,7 @@ impl Bucket {
     pub(crate) fn succeeded(
         &mut self,
         report: &Report,
-        face: Face,
+        face: Enforced,
         rules: &Rules,
         (serial, newest): (u64, u64),
         now: Tick,
@@ -335,6 +309,12 @@ impl Bucket {
             .map_or_else(Lessons::default, |learned| learned.lessons(now))
     }
 
+    /// The same with what has ended by itself and has yet to be forgotten.
+    pub(crate) fn kept_lessons(&self, now: Tick) -> Lessons {
+        let learned = self.learned.as_deref();
+        learned.map_or_else(Lessons::default, |learned| learned.lessons(now))
+    }
+
     /// Whether a new bucket would decide exactly as this one from now on.
     pub(crate) fn is_quiet(&self, longest: Span, now: Tick) -> bool {
         self.in_flight == 0
@@ -344,6 +324,11 @@ impl Bucket {
                 .learned
                 .as_ref()
                 .is_none_or(|learned| learned.is_forgotten(now))
+    }
+
+    /// Whether it takes long to free it.
+    pub(crate) fn is_large(&self) -> bool {
+        self.log.is_large()
     }
 
     /// Whether no request has a place or a permit here.

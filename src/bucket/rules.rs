@@ -49,14 +49,14 @@ impl Rule {
 
 /// Which of a quota's two kinds of limit an engine enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Face {
+pub(crate) struct Enforced {
     pub(crate) windows: bool,
     pub(crate) permits: bool,
 }
 
 impl Rules {
     /// `learns` is whether the bucket is one of those that learn: an endpoint's or a group's.
-    pub(crate) fn new(quota: &Quota, face: Face, learning: Learning, learns: bool) -> Self {
+    pub(crate) fn new(quota: &Quota, face: Enforced, learning: Learning, learns: bool) -> Self {
         let margin = Span::from(quota.window_margin());
         let windows: Box<[_]> = quota
             .windows()

@@ -33,48 +33,93 @@ impl Default for Stamps {
 }
 
 impl Stamps {
+    /// Whether they take many pieces of memory.
+    pub(super) fn is_large(&self) -> bool {
+        matches!(self, Self::VeryMany(_))
+    }
+
     #[inline]
     pub(super) fn len(&self) -> usize {
+        // `Many` comes first, here and below, since each call asks for each window, and of most buckets that
+        // are called often there are many.
+        if let Self::Many(ticks) = self {
+            return ticks.len();
+        }
         match self {
-            Self::Few(ticks) => ticks.iter().filter(|&&tick| tick != Tick::NONE).count(),
+            Self::Few(ticks) => few(ticks),
             Self::Many(ticks) => ticks.len(),
             Self::VeryMany(ticks) => ticks.len(),
         }
     }
 
     /// The latest but n-1; `None` if there are not so many. `n` is not 0.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "each call does this for each window")]
+    #[inline(always)]
     pub(super) fn nth_last(&self, n: usize) -> Option<Tick> {
         steps::count(1);
+        if let Self::Many(ticks) = self {
+            return ticks.len().checked_sub(n).map(|index| ticks[index]);
+        }
+        self.nth_last_of_others(n)
+    }
+
+    fn nth_last_of_others(&self, n: usize) -> Option<Tick> {
         match self {
-            Self::Few(ticks) => self.len().checked_sub(n).map(|index| ticks[index]),
-            Self::Many(ticks) => ticks.len().checked_sub(n).map(|index| ticks[index]),
-            Self::VeryMany(ticks) => ticks.len().checked_sub(n).map(|index| ticks.get(index)),
+            Self::Few(ticks) => few(ticks).checked_sub(n).map(|index| ticks[index]),
+            Self::Many(_) => None,
+            Self::VeryMany(ticks) => ticks.nth_last(n),
         }
     }
 
     #[inline]
     pub(super) fn last(&self) -> Option<Tick> {
+        if let Self::Many(ticks) = self {
+            return ticks.back().copied();
+        }
         match self {
             Self::Few(ticks) => {
                 let there = |tick: &&Tick| **tick != Tick::NONE;
                 ticks.iter().rev().find(there).copied()
             }
-            Self::Many(ticks) => ticks.back().copied(),
-            Self::VeryMany(_) => self.nth_last(1),
+            Self::Many(_) => None,
+            Self::VeryMany(ticks) => ticks.nth_last(1),
         }
     }
 
     /// Drops ticks from the front while `goes` holds, which is told how many there are and the oldest, but
-    /// no more than a bounded number. Then adds `tick`, raised to the last one so that the order holds. It is
-    /// not [`Tick::NONE`].
+    /// no more than a bounded number. Then adds `tick`, which is no earlier than the last one, and not
+    /// [`Tick::NONE`].
     #[inline]
     pub(super) fn push(&mut self, tick: Tick, mut goes: impl FnMut(usize, Tick) -> bool) {
         steps::count(1);
-        let tick = self.last().map_or(tick, |last| last.max(tick));
+        let Self::Many(ticks) = self else {
+            return self.push_to_others(tick, &mut goes);
+        };
+        debug_assert!(ticks.back().is_none_or(|&last| last <= tick));
+        let mut left = LEAVE_AT_ONCE;
+        while ticks.front().is_some_and(|&first| goes(ticks.len(), first)) {
+            steps::count(1);
+            ticks.pop_front();
+            left -= 1;
+            if left == 0 {
+                break;
+            }
+        }
+        if ticks.len() >= MANY {
+            return self.spill(tick);
+        }
+        if ticks.len() == ticks.capacity() {
+            steps::count(ticks.len());
+        }
+        ticks.push_back(tick);
+    }
+
+    #[inline(never)]
+    fn push_to_others(&mut self, tick: Tick, goes: &mut dyn FnMut(usize, Tick) -> bool) {
+        debug_assert!(self.last().is_none_or(|last| last <= tick));
         match self {
             Self::Few(ticks) => {
-                let mut len = ticks.iter().filter(|&&tick| tick != Tick::NONE).count();
+                let mut len = few(ticks);
                 while len > 0 && goes(len, ticks[0]) {
                     ticks[0] = Tick::NONE;
                     ticks.rotate_left(1);
@@ -85,35 +130,16 @@ impl Stamps {
                     None => *self = Self::Many(spilled(*ticks, tick)),
                 }
             }
-            Self::Many(ticks) => {
-                for _ in 0..LEAVE_AT_ONCE {
-                    steps::count(1);
-                    if !ticks.front().is_some_and(|&first| goes(ticks.len(), first)) {
-                        break;
-                    }
-                    ticks.pop_front();
-                }
-                if ticks.len() < MANY {
-                    if ticks.len() == ticks.capacity() {
-                        steps::count(ticks.len());
-                    }
-                    ticks.push_back(tick);
-                } else {
-                    let ticks = std::mem::take(ticks);
-                    *self = Self::VeryMany(Box::new(Chunks::new(ticks, tick)));
-                }
-            }
-            Self::VeryMany(ticks) => {
-                for _ in 0..LEAVE_AT_ONCE {
-                    steps::count(1);
-                    let len = ticks.len();
-                    if len == 0 || !goes(len, ticks.get(0)) {
-                        break;
-                    }
-                    ticks.pop_front();
-                }
-                ticks.push_back(tick);
-            }
+            Self::Many(ticks) => ticks.push_back(tick),
+            Self::VeryMany(ticks) => ticks.push(tick, goes),
+        }
+    }
+
+    #[cold]
+    fn spill(&mut self, tick: Tick) {
+        if let Self::Many(ticks) = self {
+            let ticks = std::mem::take(ticks);
+            *self = Self::VeryMany(Box::new(Chunks::new(ticks, tick)));
         }
     }
 
@@ -132,6 +158,12 @@ impl Stamps {
             Self::VeryMany(ticks) => ticks.len() - ticks.partition_point(until),
         }
     }
+}
+
+/// How many of the places in place are taken.
+#[inline]
+fn few(ticks: &[Tick; FEW]) -> usize {
+    ticks.iter().filter(|&&tick| tick != Tick::NONE).count()
 }
 
 #[cold]
@@ -166,6 +198,25 @@ impl Chunks {
         chunks
     }
 
+    #[cold]
+    fn nth_last(&self, n: usize) -> Option<Tick> {
+        self.len().checked_sub(n).map(|index| self.get(index))
+    }
+
+    #[cold]
+    fn push(&mut self, tick: Tick, goes: &mut dyn FnMut(usize, Tick) -> bool) {
+        for _ in 0..LEAVE_AT_ONCE {
+            steps::count(1);
+            let len = self.len();
+            if len == 0 || !goes(len, self.get(0)) {
+                break;
+            }
+            self.pop_front();
+        }
+        self.push_back(tick);
+    }
+
+    #[cold]
     fn len(&self) -> usize {
         let full = self.chunks.len().saturating_sub(1);
         full * CHUNK + self.chunks.back().map_or(0, Vec::len) - self.left

@@ -49,6 +49,11 @@ pub(crate) enum SpecKind {
 }
 
 impl SpecKind {
+    /// Whether there is a bucket for each [`Key`].
+    pub(crate) fn has_keys(self) -> bool {
+        matches!(self, Self::EachOther | Self::Unmatched)
+    }
+
     /// Whether buckets of this kind learn: those whose limit a server can mean when it refuses a request.
     /// What is overall is an agreement among ourselves.
     pub(crate) fn learns(self) -> bool {

@@ -4,13 +4,13 @@ use http::Response;
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Permit, RetryHint, Setup},
+    admission::{Permit, RetryHint, Shared},
     body::Body,
     peek::Peek,
     signal::Signal,
 };
 
-impl Setup {
+impl Shared {
     /// Hears of every answer that may be a refusal once, when it is known what it means: a refusal has a
     /// [`Signal`] among its extensions now. The engine learns, and the body takes what is left of the
     /// permit.
@@ -18,27 +18,27 @@ impl Setup {
     where
         B: http_body::Body,
     {
-        let setup = permit.setup();
+        let shared = permit.shared();
         if response.extensions().get::<Signal>().is_some() {
-            setup.refused(&mut response, &permit);
+            shared.throttled(&mut response, &permit);
         } else {
-            Self::succeeded(&response, &permit);
+            Self::accepted(&response, &permit);
         }
         response.map(|body| body.and_hold(permit))
     }
 
     /// Hears of every other answer.
     #[inline]
-    pub(super) fn succeeded<B>(response: &Response<B>, permit: &Permit) {
+    pub(super) fn accepted<B>(response: &Response<B>, permit: &Permit) {
         // A server that has failed says nothing about its limits. One that says that the
         // request was wrong has let it through.
         if !response.status().is_server_error() {
-            let quota = permit.setup().classifier.quota(response);
-            permit.succeeded(quota.as_ref());
+            let quota = permit.shared().classifier.quota(response);
+            permit.accepted(quota.as_ref());
         }
     }
 
-    fn refused<B>(&self, response: &mut Response<B>, permit: &Permit) {
+    fn throttled<B>(&self, response: &mut Response<B>, permit: &Permit) {
         let Some(signal) = response.extensions().get::<Signal>() else {
             return;
         };
@@ -53,17 +53,17 @@ impl Setup {
                 permit.asked_to_wait(delay);
             }
         }
-        if let Some(own) = permit.refused(signal) {
-            let own = match own {
-                // This layer would refuse the retry.
+        if let Some(hint) = permit.throttled(signal) {
+            let hint = match hint {
                 RetryHint::NotBefore(opens)
-                    if !self.patience.allows(opens.saturating_duration_since(now)) =>
+                    if !self.limits.allow(opens.saturating_duration_since(now)) =>
                 {
                     RetryHint::Forbidden
                 }
-                own => own,
+                hint => hint,
             };
-            let hint = below.map_or(own, |below| own.stricter(below));
+            // In a stack, whoever keeps the retry longest is right.
+            let hint = below.map_or(hint, |below| hint.stricter(below));
             response.extensions_mut().insert(hint);
         }
     }
@@ -71,7 +71,7 @@ impl Setup {
     /// The head of an answer is there, and what it means will be known when its body has been peeked.
     /// A delay that it names is news already.
     pub(super) fn peeking<B: http_body::Body>(peek: &Peek<B>, permit: &Permit) {
-        let classifier = &permit.setup().classifier;
+        let classifier = &permit.shared().classifier;
         let delay = peek.head().and_then(|head| classifier.delay(head));
         if let Some(delay) = delay {
             permit.asked_to_wait(delay);

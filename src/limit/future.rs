@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use crate::{
     Body, BoxError,
-    admission::{Grant, Permit, Setup, Waiting},
+    admission::{Acquire, Permit, Shared, Turn},
     peek::Peek,
 };
 
@@ -32,9 +32,9 @@ pin_project! {
     #[project_replace = StateOwned]
     enum State<S, R, F, P> {
         /// Its turn.
-        Queued { turn: Turn<S, R> },
-        /// The inner service's readiness, with places in every scope.
-        Readying { grant: Grant, turn: Turn<S, R> },
+        Queued { waiting: Waiting<S, R> },
+        /// The inner service's readiness. It has its places, unless it takes too long.
+        Readying { waiting: Waiting<S, R> },
         /// The inner service's answer.
         Calling { #[pin] future: F, permit: Permit, is_connect: bool },
         /// The beginning of the answer's body.
@@ -47,18 +47,18 @@ pin_project! {
 }
 
 /// What a request needs for as long as it has not gone out.
-struct Turn<S, R> {
-    waiting: Waiting,
+struct Waiting<S, R> {
+    acquire: Acquire,
     service: S,
     request: R,
 }
 
 impl<S, R, F, P> ResponseFuture<S, R, F, P> {
-    pub(super) fn queued(waiting: Waiting, service: S, request: R) -> Self {
+    pub(super) fn queued(acquire: Acquire, service: S, request: R) -> Self {
         Self {
             state: State::Queued {
-                turn: Turn {
-                    waiting,
+                waiting: Waiting {
+                    acquire,
                     service,
                     request,
                 },
@@ -96,46 +96,48 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProj::Queued { turn } => {
-                    let Turn {
-                        waiting, request, ..
-                    } = turn;
-                    let patience = waiting.setup().patience;
-                    let granted = ready!(waiting.poll(cx, request, patience));
-                    let StateOwned::Queued { turn } = state.as_mut().project_replace(State::Done)
-                    else {
-                        unreachable!("matched above")
-                    };
-                    let grant = granted?;
-                    state.set(State::Readying { grant, turn });
-                }
-                StateProj::Readying { turn, .. } => {
-                    let readied = ready!(turn.service.poll_ready(cx));
-                    let StateOwned::Readying { grant, mut turn } =
+                StateProj::Queued { waiting } => {
+                    let turn = ready!(waiting.acquire.poll(cx, &waiting.request));
+                    let StateOwned::Queued { waiting } =
                         state.as_mut().project_replace(State::Done)
                     else {
                         unreachable!("matched above")
                     };
-                    // On an error the grant is dropped, and the next in line takes its places.
+                    turn?;
+                    state.set(State::Readying { waiting });
+                }
+                StateProj::Readying { waiting } => {
+                    let readied = ready!(waiting.service.poll_ready(cx));
+                    let StateOwned::Readying { mut waiting } =
+                        state.as_mut().project_replace(State::Done)
+                    else {
+                        unreachable!("matched above")
+                    };
+                    // On an error the next in line takes its places.
                     readied.map_err(Into::into)?;
-                    if grant.is_called_back() {
-                        // Back into its place, with an instance that has reserved nothing.
-                        drop(grant);
-                        turn.service = turn.service.clone();
-                        state.set(State::Queued { turn });
-                        continue;
-                    }
-                    let Turn {
+                    let dispatch = match waiting.acquire.take()? {
+                        Turn::Dispatch(dispatch) => dispatch,
+                        Turn::CalledBack => {
+                            // Back into its place, with an instance that has reserved nothing.
+                            waiting.service = waiting.service.clone();
+                            state.set(State::Queued { waiting });
+                            continue;
+                        }
+                        Turn::Lost => {
+                            state.set(State::Queued { waiting });
+                            continue;
+                        }
+                    };
+                    let Waiting {
                         mut service,
                         request,
                         ..
-                    } = turn;
+                    } = waiting;
                     let is_connect = request.method() == Method::CONNECT;
-                    let departure = grant.depart();
                     let future = service.call(request);
                     state.set(State::Calling {
                         future,
-                        permit: departure.gone(),
+                        permit: dispatch.done(),
                         is_connect,
                     });
                 }
@@ -150,6 +152,9 @@ where
                     else {
                         unreachable!("matched above")
                     };
+                    if permit.is_observed() {
+                        permit.answered(result.as_ref().ok().map(Response::status));
+                    }
                     let response = match result {
                         Ok(response) => response,
                         Err(error) => return Poll::Ready(Err(error.into())),
@@ -157,28 +162,28 @@ where
                     if opens_a_tunnel(is_connect, response.status()) {
                         permit.until_head();
                     }
-                    let classifier = &permit.setup().classifier;
+                    let classifier = &permit.shared().classifier;
                     if !classifier.may_refuse(&response) {
-                        Setup::succeeded(&response, &permit);
+                        Shared::accepted(&response, &permit);
                         let response = response.map(|body| Body::holding(body, permit));
                         return Poll::Ready(Ok(response));
                     }
                     match classifier.look(response.map(Body::new)) {
-                        Ok(response) => return Poll::Ready(Ok(Setup::answered(response, permit))),
+                        Ok(response) => return Poll::Ready(Ok(Shared::answered(response, permit))),
                         Err(peek) => {
-                            Setup::peeking(&peek, &permit);
+                            Shared::peeking(&peek, &permit);
                             state.set(State::Peeking { peek, permit });
                         }
                     }
                 }
                 StateProj::Peeking { peek, permit } => {
-                    let response = ready!(peek.poll(cx, &permit.setup().classifier));
+                    let response = ready!(peek.poll(cx, &permit.shared().classifier));
                     let StateOwned::Peeking { permit, .. } =
                         state.as_mut().project_replace(State::Done)
                     else {
                         unreachable!("matched above")
                     };
-                    return Poll::Ready(Ok(Setup::answered(response, permit)));
+                    return Poll::Ready(Ok(Shared::answered(response, permit)));
                 }
                 StateProj::Failed { .. } => {
                     let StateOwned::Failed { error } = state.as_mut().project_replace(State::Done)

@@ -4,8 +4,8 @@ use tower_layer::Layer;
 
 use super::{Concurrency, Rps, service::Limit};
 use crate::{
-    admission::{Handle, Setup},
-    bucket::Face,
+    admission::{Handle, Shared},
+    bucket::Enforced,
     endpoints::Endpoints,
     signal::{Classifier, Classify},
 };
@@ -21,19 +21,21 @@ macro_rules! builder {
             /// of the layer makes. The refusal is a [`Refused`](crate::Refused) from the response
             /// future. A retry is not refused for this: it has waited before, and returns to its place.
             pub fn max_waiting(mut self, n: usize) -> Self {
-                self.setup.patience.max_waiting = Some(n);
+                self.shared.limits.max_waiting = Some(n);
                 self
             }
 
             /// Refuses a request whose turn comes later than `wait` after it began to wait.
             ///
             /// Off by default. Where windows and pauses tell when its turn comes, it is refused at
-            /// once; where it waits for other requests to end, when the time has passed. 0 means:
+            /// once, or as soon as a pause, a new quota or a permit that it gets shows that its turn comes too
+            /// late; where it waits for other requests to end, when the time has passed. With several windows
+            /// each is taken by itself, so that nobody is refused who would have gone in time. 0 means:
             /// admit now or refuse. Applies to the services that this value of the layer makes. The
             /// refusal is a [`Refused`](crate::Refused) from the response future. Each attempt may wait
             /// as long; an answer after which the bucket stays closed for longer is not retried.
             pub fn max_wait(mut self, wait: Duration) -> Self {
-                self.setup.patience.max_wait = Some(wait);
+                self.shared.limits.max_wait = Some(wait);
                 self
             }
 
@@ -42,8 +44,15 @@ macro_rules! builder {
             /// Off by default. Keys are the paths of `each_other_path`, the authorities of requests
             /// that match nothing, and the values of a partition. Applies to the layer's state, and
             /// so to all its clones.
+            ///
+            /// # Panics
+            ///
+            /// If a service or a handle has been made: from then on
+            /// [`Handle::set_max_keys`](crate::Handle::set_max_keys) is for that.
+            #[track_caller]
             pub fn max_keys(self, n: usize) -> Self {
-                self.setup.engine.set_max_keys(n);
+                self.shared.engine.assert_unused("max_keys", "set_max_keys");
+                self.shared.engine.set_max_keys(n);
                 self
             }
 
@@ -52,8 +61,15 @@ macro_rules! builder {
             /// All of them by default: each can only narrow what was configured, and is given back
             /// while all goes well. Pauses are none of them, and stay. Applies to the layer's state,
             /// and so to all its clones.
+            ///
+            /// # Panics
+            ///
+            /// If a service or a handle has been made: from then on
+            /// [`Handle::set_learning`](crate::Handle::set_learning) is for that.
+            #[track_caller]
             pub fn learn(self, learning: crate::Learning) -> Self {
-                self.setup.engine.set_learning(learning);
+                self.shared.engine.assert_unused("learn", "set_learning");
+                self.shared.engine.set_learning(learning);
                 self
             }
 
@@ -64,8 +80,17 @@ macro_rules! builder {
             /// if [`RetryLayer::max_retry_after`](crate::RetryLayer::max_retry_after) is longer. Up to
             /// a quarter of a second of jitter comes on top. Applies to the layer's state, and so to
             /// all its clones.
+            ///
+            /// # Panics
+            ///
+            /// If a service or a handle has been made: from then on
+            /// [`Handle::set_max_pause`](crate::Handle::set_max_pause) is for that.
+            #[track_caller]
             pub fn max_pause(self, time: Duration) -> Self {
-                self.setup.engine.set_max_pause(time);
+                self.shared
+                    .engine
+                    .assert_unused("max_pause", "set_max_pause");
+                self.shared.engine.set_max_pause(time);
                 self
             }
 
@@ -76,13 +101,34 @@ macro_rules! builder {
             /// stacked, it is the innermost that decides, and those above believe it. Applies to the
             /// services that this value of the layer makes.
             pub fn classify(mut self, classify: impl Classify) -> Self {
-                self.setup.classifier = Classifier::new(classify);
+                self.shared.classifier = Classifier::new(classify);
+                self
+            }
+
+            /// Tells `observer` every decision.
+            ///
+            /// Nobody by default, and then it costs next to nothing. See [`EventKind`](crate::EventKind) for what
+            /// is told. Applies to the layer's state, and so to all its
+            /// clones. A [`ThrottleLayer`](crate::ThrottleLayer) tells it of its retries, too, unless they
+            /// have an observer of their own.
+            ///
+            /// # Panics
+            ///
+            /// If there is an observer already, or if a service or a handle has been made.
+            #[track_caller]
+            pub fn observe(self, observer: impl crate::Observer) -> Self {
+                self.shared.engine.assert_unused("observe", "");
+                let first = self.shared.engine.observe(observer);
+                assert!(
+                    first,
+                    "a layer has one observer: make one that tells the others"
+                );
                 self
             }
 
             /// Watches and changes the layer while it runs.
             pub fn handle(&self) -> Handle {
-                self.setup.engine.handle()
+                crate::Handle::new(std::sync::Arc::clone(&self.shared.engine))
             }
         }
     };
@@ -95,16 +141,17 @@ macro_rules! face {
         $(#[$docs])*
         #[derive(Clone, Debug)]
         pub struct $Layer {
-            setup: Setup,
+            shared: Shared,
         }
 
         impl $Layer {
             /// A layer with its own state, shared by all services it makes and by its clones.
             ///
-            /// Needs no runtime; only a request that waits does.
+            /// Needs no runtime. Only a request that waits for a time does, with timers: see
+            /// [Composition](crate#composition).
             pub fn new(endpoints: Endpoints) -> Self {
                 Self {
-                    setup: Setup::new(&endpoints, $face),
+                    shared: Shared::new(&endpoints, $face),
                 }
             }
         }
@@ -115,7 +162,7 @@ macro_rules! face {
             type Service = $Service<S>;
 
             fn layer(&self, inner: S) -> Self::Service {
-                $Service::new(Limit::new(inner, &self.setup))
+                $Service::new(Limit::new(inner, &self.shared))
             }
         }
     };
@@ -143,7 +190,7 @@ face! {
     /// ```
     RpsLayer,
     Rps,
-    Face { windows: true, permits: false }
+    Enforced { windows: true, permits: false }
 }
 
 face! {
@@ -167,5 +214,5 @@ face! {
     /// ```
     ConcurrencyLayer,
     Concurrency,
-    Face { windows: false, permits: true }
+    Enforced { windows: false, permits: true }
 }

@@ -11,7 +11,11 @@
 //!    ([`Learning`](crate::Learning)). To know what it means, up to 4 KiB of its body are read, for at
 //!    most 250 ms, before it is handed up; they are replayed to whoever reads the body. A delay that is
 //!    named in the head pauses before that.
-//! 4. Who has been admitted when a pause begins, and has not been sent, returns to its place in the queue.
+//! 4. A request that has been admitted and not been dispatched when a pause begins returns to its place in the
+//!    queue.
+//! 5. Nobody waits for a future that is not polled. A request that is offered its turn has 10 ms to take it.
+//!    After that, others may take it over; the request keeps its age, and goes before all that came later as
+//!    soon as it is polled again. So does an admitted request whose inner service is not ready in time.
 //!
 //! # Order
 //!
@@ -35,14 +39,19 @@
 //! server's, the next request can get there first, and be refused: where requests are cancelled
 //! often, leave a place free.
 //!
-//! A waiting future has to be polled or dropped. The request at the head of a queue carries the
-//! queue's timer, so a head that is kept without being polled keeps everybody behind it.
-//!
 //! # Composition
 //!
 //! All three are always ready if the inner service is: which endpoint a request goes to is known only
 //! in `call`, so that is where it waits. Layers that act on readiness (`load_shed`, balancers, bounded
 //! buffers) see no back-pressure from here; bound the queue with `max_waiting` or `max_wait`.
+//!
+//! A response future may be kept and not polled while it waits: it delays others once, by at most 10 ms. One that
+//! has been dispatched holds its permit, and so does a response body that is kept and not read. `join_all` over
+//! more calls than may be in flight at once, with their bodies read afterwards, never ends: those that were
+//! answered hold the permits that the others wait for. Read each body in the future of its call.
+//!
+//! A request that waits for a time needs a tokio runtime with timers, any of which may drive it, and fails with an
+//! error where there is none. Waiting for another request to end needs no runtime.
 //!
 //! The inner service must be `Clone`: a request that has to wait does so with a fresh clone, so that
 //! the readied service does not hold what it reserved. For a client that is not, put tower's

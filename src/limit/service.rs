@@ -7,26 +7,56 @@ use http::{Method, Request, Response};
 use tower_service::Service;
 
 use super::ResponseFuture;
-use crate::{
-    Body, BoxError,
-    admission::{Setup, Waiting},
-    peek::Peek,
-};
+use crate::{Body, BoxError, admission::Shared, peek::Peek};
 
-/// What the three faces have in common: an inner service and the setup of its layer.
+/// What the three faces have in common: an inner service and what its layer shares.
 ///
 /// Cloning shares the engine. There is nothing per instance: readiness is the inner service's.
 #[derive(Clone, Debug)]
 pub(super) struct Limit<S> {
     pub(super) inner: S,
-    setup: Arc<Setup>,
+    shared: Arc<Shared>,
 }
 
 impl<S> Limit<S> {
-    pub(super) fn new(inner: S, setup: &Setup) -> Self {
+    pub(super) fn new(inner: S, shared: &Shared) -> Self {
+        shared.engine.begin();
         Self {
             inner,
-            setup: Arc::new(setup.clone()),
+            shared: Arc::new(shared.clone()),
+        }
+    }
+}
+
+impl<S> Limit<S> {
+    /// [`call`](Service::call), which is built in place where that is asked for: the future is large.
+    #[expect(clippy::inline_always, reason = "it spares two moves of the future")]
+    #[inline(always)]
+    pub(super) fn start<B, ResB>(
+        &mut self,
+        request: Request<B>,
+    ) -> ResponseFuture<S, Request<B>, S::Future, Peek<ResB>>
+    where
+        S: Service<Request<B>, Response = Response<ResB>> + Clone,
+        S::Error: Into<BoxError>,
+        ResB: http_body::Body,
+    {
+        match self.shared.admit(&request) {
+            Ok(dispatch) => {
+                let is_connect = request.method() == Method::CONNECT;
+                let future = self.inner.call(request);
+                ResponseFuture::calling(future, dispatch.done(), is_connect)
+            }
+            Err(unadmitted) => {
+                // The readied instance may have reserved something below. It must not be held while
+                // waiting, and only a call or its drop gives that back; a clone has reserved nothing.
+                let acquire = self.shared.wait(unadmitted);
+                self.inner = self.inner.clone();
+                match acquire {
+                    Ok(acquire) => ResponseFuture::queued(acquire, self.inner.clone(), request),
+                    Err(error) => ResponseFuture::failed(error.into()),
+                }
+            }
         }
     }
 }
@@ -46,26 +76,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.setup.admit(&request) {
-            Ok(Some(grant)) => {
-                let is_connect = request.method() == Method::CONNECT;
-                let departure = grant.depart();
-                let future = self.inner.call(request);
-                ResponseFuture::calling(future, departure.gone(), is_connect)
-            }
-            Ok(None) => {
-                // The readied instance may have reserved something below. It must not be held while
-                // waiting, and only a call or its drop gives that back; a clone has reserved nothing.
-                let waiting = Waiting::new(Arc::clone(&self.setup));
-                self.inner = self.inner.clone();
-                ResponseFuture::queued(waiting, self.inner.clone(), request)
-            }
-            Err(error) => {
-                // Here, too, the readied instance is not called.
-                self.inner = self.inner.clone();
-                ResponseFuture::failed(error.into())
-            }
-        }
+        self.start(request)
     }
 }
 

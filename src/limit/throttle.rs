@@ -15,8 +15,8 @@ use tower_service::Service;
 use super::{ResponseFuture, layer::builder, service::Limit};
 use crate::{
     Body, BoxError,
-    admission::{Handle, Setup},
-    bucket::Face,
+    admission::{Handle, Shared},
+    bucket::Enforced,
     endpoints::Endpoints,
     peek::Peek,
     retry::{RetryFuture, RetryLayer, RetryService},
@@ -63,7 +63,7 @@ use crate::{
 /// goes to the next in line: see [Cancellation](crate#cancellation).
 #[derive(Clone, Debug)]
 pub struct ThrottleLayer {
-    setup: Setup,
+    shared: Shared,
     retry: Option<RetryLayer>,
 }
 
@@ -71,15 +71,16 @@ impl ThrottleLayer {
     /// A layer with its own state, shared by all services it makes and by its clones, and a
     /// [`RetryLayer`] as it is by default.
     ///
-    /// Needs no runtime; only a request that waits does.
+    /// Needs no runtime. Only a request that waits for a time does, with timers: see
+    /// [Composition](crate#composition).
     #[expect(clippy::needless_pass_by_value, reason = "as with the other layers")]
     pub fn new(endpoints: Endpoints) -> Self {
-        let face = Face {
+        let face = Enforced {
             windows: true,
             permits: true,
         };
         Self {
-            setup: Setup::new(&endpoints, face),
+            shared: Shared::new(&endpoints, face),
             retry: Some(RetryLayer::new()),
         }
     }
@@ -106,9 +107,11 @@ impl<S> Layer<S> for ThrottleLayer {
     type Service = Throttle<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let limit = Limit::new(inner, &self.setup);
+        let limit = Limit::new(inner, &self.shared);
         let kind = match &self.retry {
-            Some(retry) => Kind::Retried(retry.joint(limit, None)),
+            Some(retry) => {
+                Kind::Retried(retry.joint(limit, self.shared.engine.observer().cloned()))
+            }
             None => Kind::Once(limit),
         };
         Throttle { kind }
@@ -179,7 +182,7 @@ where
         match &mut self.kind {
             Kind::Once(limit) => ThrottleFuture {
                 kind: FutureKind::Once {
-                    future: limit.call(request),
+                    future: limit.start(request),
                 },
             },
             Kind::Retried(service) => ThrottleFuture {

@@ -9,7 +9,7 @@ use super::{
     layer::Rules,
     policy::{Decision, Facts, Failure, State, Wait},
 };
-use crate::{BoxError, EventKind, admission::Age};
+use crate::{BoxError, EventKind, admission::Arrival};
 
 /// The most that is added to a server's delay, of which jitter is up to a tenth.
 const MAX_JITTER: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ const MAX_JITTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Progress {
     /// The request's age, which its retries keep.
-    age: Age,
+    age: Arrival,
     attempts: u32,
     /// Failures that count as attempts.
     failures: u32,
@@ -50,7 +50,7 @@ impl Progress {
     /// Of a request that enters now.
     pub(super) fn new() -> Self {
         Self {
-            age: Age::next(),
+            age: Arrival::next(),
             attempts: 0,
             failures: 0,
             first_failure: None,
@@ -164,7 +164,7 @@ impl Progress {
     pub(super) fn mark(&self, request: &mut Extensions) {
         request.insert(Attempt(self.next_attempt()));
         // A retry of a retry, by another layer above, is as old as the first.
-        if request.get::<Age>().is_none() {
+        if request.get::<Arrival>().is_none() {
             request.insert(self.age);
         }
     }

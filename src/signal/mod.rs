@@ -3,7 +3,8 @@
 //! A [`Classify`] looks at the status, the headers and the first bytes of the body of an answer. A
 //! refusal becomes a [`Signal`]: too fast, too many at once, overloaded, or out of credits, with the
 //! delay and the limit that the server named. A success may become a [`QuotaReport`]: what is left.
-//! Everything here is pure: time is an argument, nothing waits, and nothing is allocated.
+//! Nothing here waits, and reading an answer allocates nothing. Time is an argument of [`Answer::new`]; of the
+//! answers that a layer looks at, the system's clock is read if they name an absolute time and have no `Date`.
 //!
 //! ```
 //! use std::time::{Duration, SystemTime};

@@ -67,6 +67,8 @@ pub struct Driver<'a> {
     live: BTreeMap<usize, Live>,
     /// Futures that nobody has polled yet.
     unpolled: BTreeSet<usize>,
+    /// Futures that are not polled when they are woken, and until when.
+    sleeping: BTreeMap<usize, Millis>,
     called: usize,
     start: Instant,
     /// The hash by which snapshots know each partition.
@@ -109,6 +111,7 @@ impl<'a> Driver<'a> {
             world,
             live: BTreeMap::new(),
             unpolled: BTreeSet::new(),
+            sleeping: BTreeMap::new(),
             called: 0,
             start: Instant::now(),
             partitions,
@@ -210,14 +213,25 @@ impl<'a> Driver<'a> {
                 self.tell(format!("the inner service: {readiness:?}"));
                 self.world.set_readiness(readiness);
             }
+            Op::Sleep(which, time) => {
+                if let Some(id) = self.pick(which, |_, live| matches!(live, Live::Future(_))) {
+                    self.tell(format!("{id} sleeps for {time}"));
+                    self.sleeping.insert(id, self.now() + time);
+                }
+            }
             Op::Run => self.run_woken(),
             Op::Advance(time, lazily) => {
-                for _ in 1..time {
+                for _ in 0..time {
                     self.advance().await;
                 }
-                self.advance().await;
                 if !lazily {
                     self.run_woken();
+                }
+            }
+            Op::Doze(time) => {
+                self.tell(format!("nobody is polled for {time}"));
+                for _ in 0..time {
+                    self.pass().await;
                 }
             }
         }
@@ -236,20 +250,32 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// A millisecond passes, before which everybody has had their turn.
+    /// A millisecond passes, before which everybody has had their turn who does not sleep.
     async fn advance(&mut self) {
         self.run_woken();
         let readiness = self.world.readiness();
-        // By now everything has been noticed, so what would have followed from it must have.
-        self.states = Model::noticing(std::mem::take(&mut self.states));
-        self.compare();
-        let before = self.states.clone();
-        self.states.retain(|state| state.is_at_rest(readiness));
+        let (now, sleeping) = (self.now(), &self.sleeping);
+        let sleeps = |id| sleeping.get(&id).is_some_and(|&until| until > now);
+        let unrest = self
+            .states
+            .iter()
+            .map(|state| state.unrest(readiness, sleeps));
+        let unrest: Vec<_> = unrest.collect();
+        let states = std::mem::take(&mut self.states);
+        let with_unrest = states.into_iter().zip(&unrest);
+        self.states = with_unrest
+            .filter(|(_, unrest)| unrest.is_none())
+            .map(|(state, _)| state)
+            .collect();
         if self.states.is_empty() {
-            self.fail(&format!(
-                "nobody is woken, and yet there is something left to do: {before:#?}"
-            ));
+            let unrest = unrest.into_iter().flatten().collect::<Vec<_>>().join("\n");
+            self.fail(&format!("nobody is woken, and yet:\n{unrest}"));
         }
+        self.pass().await;
+    }
+
+    /// A millisecond passes.
+    async fn pass(&mut self) {
         tokio::time::advance(ms(1)).await;
         for state in &mut self.states {
             state.tick();
@@ -262,11 +288,15 @@ impl<'a> Driver<'a> {
         for round in 0.. {
             assert!(round < 10_000, "they wake each other for ever");
             self.make_ready();
+            let now = self.now();
             let woken: Vec<_> = self
                 .live
                 .iter_mut()
                 .filter_map(|(&id, live)| match live {
-                    Live::Future(future) => future.is_woken().then_some(id),
+                    Live::Future(future) => {
+                        let sleeps = self.sleeping.get(&id).is_some_and(|&until| until > now);
+                        (future.is_woken() && !sleeps).then_some(id)
+                    }
                     Live::Body(_) => None,
                 })
                 .collect();
@@ -277,7 +307,8 @@ impl<'a> Driver<'a> {
             self.poll(id);
         }
         let ready = self.ready.iter().filter(|ready| **ready).count();
-        if self.world.reserved() != ready {
+        let kept = self.world.reserved() - ready;
+        if self.states.iter().all(|state| state.kept_ready() != kept) {
             self.fail("L12: an instance was readied and is kept");
         }
     }
@@ -326,6 +357,9 @@ impl<'a> Driver<'a> {
         };
         let step = (self.was_called(id), outcome);
         self.step(|state| keep(state.call(id, call), &step));
+        if call.sleep > 0 {
+            self.sleeping.insert(id, self.now() + call.sleep);
+        }
         if call.poll && self.live.contains_key(&id) {
             self.poll(id);
         }
@@ -395,12 +429,15 @@ impl<'a> Driver<'a> {
 
     /// Something has happened: what can come of it, as far as it agrees with what is to be seen.
     fn step(&mut self, event: impl Fn(Model<'a>) -> Vec<Model<'a>>) {
-        let states = Model::noticing(std::mem::take(&mut self.states));
+        let states = std::mem::take(&mut self.states);
         let states: Vec<_> = states.into_iter().flat_map(event).collect();
         if states.is_empty() {
             self.fail("the model does not allow what happened last");
         }
-        self.states = Model::noticing(states);
+        if let Some(broken) = states.iter().find_map(|state| state.broken.first()) {
+            self.fail(broken);
+        }
+        self.states = states;
         self.compare();
     }
 
@@ -470,6 +507,7 @@ impl<'a> Driver<'a> {
     async fn finish(&mut self) {
         self.tell("it comes to an end");
         self.world.set_readiness(Readiness::Ready);
+        self.sleeping.clear();
         let mut rounds = 0;
         while !self.live.is_empty() {
             rounds += 1;
@@ -518,13 +556,13 @@ impl<'a> Driver<'a> {
     }
 }
 
-/// The predictions that came true.
-fn keep<'a>(predictions: Vec<(Model<'a>, Step)>, step: &Step) -> Vec<Model<'a>> {
-    predictions
-        .into_iter()
-        .filter(|(_, predicted)| predicted == step)
-        .map(|(state, _)| state)
-        .collect()
+/// The prediction, if it came true.
+fn keep<'a>((state, predicted): (Model<'a>, Step), step: &Step) -> Vec<Model<'a>> {
+    if predicted == *step {
+        vec![state]
+    } else {
+        Vec::new()
+    }
 }
 
 fn refusal(config: &Config, refused: &Refused) -> Refusal {

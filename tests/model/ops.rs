@@ -24,10 +24,14 @@ pub enum Op {
     Sweep,
     /// Whether the inner service is ready.
     Inner(Readiness),
-    /// Polls all who are woken, until nobody is.
+    /// The future is not polled for so long, even if it is woken.
+    Sleep(usize, Millis),
+    /// Polls all who are woken and do not sleep, until nobody is.
     Run,
     /// Lets so much time pass. If lazily, the next operation comes before the timers have been heard.
     Advance(Millis, bool),
+    /// Lets so much time pass in which nobody is polled.
+    Doze(Millis),
 }
 
 #[derive(Clone, Debug)]
@@ -40,6 +44,8 @@ pub struct Call {
     pub connect: bool,
     /// Whether it is polled at once, as it would be by whoever awaits it.
     pub poll: bool,
+    /// For how long it is not polled after that, even if it is woken.
+    pub sleep: Millis,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +76,11 @@ pub enum Readiness {
     Fails,
 }
 
+/// Often for about as long as others have patience.
+fn sleep() -> impl Strategy<Value = Millis> {
+    prop_oneof![1 => 1u64..10, 2 => 9u64..23, 1 => 20u64..60]
+}
+
 fn call() -> impl Strategy<Value = Call> {
     (
         prop_oneof![2 => 0usize..2, 3 => 0..ENDPOINTS],
@@ -78,15 +89,17 @@ fn call() -> impl Strategy<Value = Call> {
         proptest::bool::weighted(0.05),
         proptest::bool::weighted(0.03),
         proptest::bool::weighted(0.85),
+        prop_oneof![5 => Just(0u64), 1 => sleep()],
     )
         .prop_map(
-            |(endpoint, partition, deadline, panics, connect, poll)| Call {
+            |(endpoint, partition, deadline, panics, connect, poll, sleep)| Call {
                 endpoint,
                 partition,
                 deadline,
                 panics,
                 connect,
                 poll,
+                sleep,
             },
         )
 }
@@ -127,6 +140,8 @@ pub fn op() -> impl Strategy<Value = Op> {
         ]
             .prop_map(Op::Inner),
         5 => Just(Op::Run),
+        4 => (which(), sleep()).prop_map(|(which, time)| Op::Sleep(which, time)),
+        1 => sleep().prop_map(Op::Doze),
         8 => (prop_oneof![3 => Just(1u64), 2 => 1u64..8], any::<bool>())
             .prop_map(|(time, lazily)| Op::Advance(time, lazily)),
     ]

@@ -2,7 +2,7 @@
 
 use super::{Learning, SECOND};
 use crate::bucket::{
-    rules::{Face, Rules},
+    rules::{Enforced, Rules},
     tick::{Span, Tick},
 };
 
@@ -61,7 +61,7 @@ pub(crate) struct Sent {
 impl Refusal {
     /// Whether those who enforce this can do anything about it. Too many at once is for those who count
     /// how many there are, unless the server asks for a pause.
-    pub(crate) fn concerns(&self, face: Face) -> bool {
+    pub(crate) fn concerns(&self, face: Enforced) -> bool {
         let counted = matches!(self.kind, RefusalKind::Concurrency(_));
         face.permits || !counted || self.retry_after.is_some()
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Quota,
-    bucket::{Face, Learning, RefusalKind, Report, Rules, Span},
+    bucket::{Enforced, Learning, RefusalKind, Report, Rules, Span},
 };
 
 const SECOND: Span = Span(1_000_000_000);
@@ -126,7 +126,7 @@ fn a_pace_stays_until_an_answer_counts_again() {
 
 #[test]
 fn too_many_at_once_is_news_for_those_who_count_or_are_told_to_wait() {
-    let windows = Face {
+    let windows = Enforced {
         windows: true,
         permits: false,
     };

@@ -2,20 +2,32 @@
 
 use std::collections::BTreeSet;
 
-use super::{Model, Places, Stage};
+use super::{Gate, Model, Places, Stage};
 use crate::config::{Bucket, GROUP};
 
+/// How many of those who were offered their places are asked to fetch them at once.
+const AT_ONCE: usize = 8;
+
 impl Model<'_> {
-    /// The requests that wait at a leaf, by age.
+    /// The requests that stand in the queue of a leaf, by age.
     pub(super) fn queue(&self, leaf: Bucket) -> Vec<usize> {
-        let mut queue: Vec<_> = self
+        self.by_age(leaf, |stage| *stage == Stage::Queued)
+    }
+
+    /// Those who were offered their places at a leaf, and have yet to be polled. They leave by age.
+    pub(super) fn leaving(&self, leaf: Bucket) -> Vec<usize> {
+        self.by_age(leaf, |stage| matches!(stage, Stage::Offered(_)))
+    }
+
+    fn by_age(&self, leaf: Bucket, wanted: impl Fn(&Stage) -> bool) -> Vec<usize> {
+        let mut found: Vec<_> = self
             .requests
             .iter()
-            .filter(|(_, request)| request.leaf == leaf && request.stage == Stage::Queued)
+            .filter(|(_, request)| request.leaf == leaf && wanted(&request.stage))
             .map(|(&id, request)| (request.age, id))
             .collect();
-        queue.sort_unstable();
-        queue.into_iter().map(|(_, id)| id).collect()
+        found.sort_unstable();
+        found.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Those that compete in a bucket, in the order in which they got there.
@@ -30,58 +42,164 @@ impl Model<'_> {
         contest.into_iter().map(|(_, child)| child).collect()
     }
 
-    /// Who may pass a bucket next.
-    pub(super) fn candidate(&self, bucket: Bucket) -> Option<usize> {
-        let head = if bucket.scope < GROUP {
-            self.queue(bucket).first().copied()?
+    /// Who would pass a bucket next.
+    pub(super) fn head(&self, bucket: Bucket) -> Option<usize> {
+        if bucket.scope < GROUP {
+            self.queue(bucket).first().copied()
         } else {
             let child = self.contest(bucket).first().copied()?;
-            self.seats[&child].0
-        };
-        self.is_open(bucket).then_some(head)
+            Some(self.seats[&child].0)
+        }
     }
 
     /// Gives whoever may pass a bucket a place in the next one. Those who stand there for the same
     /// request as before keep theirs.
-    pub(super) fn seat(&mut self) {
+    ///
+    /// Returns somebody who now knows that its turn comes too late, if there is one.
+    fn seat(&mut self) -> Option<usize> {
         let mut changed = false;
+        let mut hopeless = None;
         // Scopes are numbered from the narrow to the wide.
         let buckets: Vec<_> = self.buckets.keys().copied().collect();
         for &bucket in &buckets {
-            let Some(parent) = self.config.parent(bucket) else {
+            if self.unnoticed.contains(&bucket) {
                 continue;
-            };
-            let candidate = self.candidate(bucket);
+            }
+            let head = self.head(bucket);
+            let gate = self.gate(bucket);
+            if let (Some(head), Gate::Until(opens)) = (head, gate) {
+                if self.limit(head).is_some_and(|(until, _)| opens > until) {
+                    hopeless = Some(head);
+                    break;
+                }
+            }
+            if let Some(head) = head.filter(|_| gate != Gate::Open) {
+                self.invite(bucket, head);
+            }
+            let candidate = head.filter(|_| gate == Gate::Open);
+            if self.config.parent(bucket).is_none() {
+                continue;
+            }
             if self.seats.get(&bucket).map(|seat| seat.0) == candidate {
                 continue;
             }
             changed = true;
             self.seats.remove(&bucket);
             if let Some(head) = candidate {
-                let last = self.contest(parent).last().map(|child| self.seats[child].1);
-                let place = last.map_or(0, |last| last + 1);
-                self.seats.insert(bucket, (head, place));
+                let ticket = self.ticket(bucket, head);
+                self.seats.insert(bucket, (head, ticket));
+                if self.is_hopeless(head) {
+                    hopeless = Some(head);
+                    break;
+                }
             }
         }
-        // Only the order matters; so states that differ in nothing else become equal.
-        for parent in buckets.into_iter().filter(|_| changed) {
-            for (place, child) in self.contest(parent).into_iter().enumerate() {
-                self.seats.get_mut(&child).unwrap().1 = place;
+        if changed {
+            self.renumber_tickets();
+        }
+        hopeless
+    }
+
+    /// The place of a head among those that compete with it: behind all others, unless it was absent and
+    /// comes back to the place it had.
+    fn ticket(&mut self, bucket: Bucket, head: usize) -> usize {
+        let last = self.tickets().last().copied();
+        let request = self.requests.get_mut(&head).unwrap();
+        if request.keeps_ticket {
+            return request.ticket.expect("it keeps it");
+        }
+        let ticket = last.map_or(0, |last| last + 1);
+        if request.leaf == bucket {
+            request.ticket = Some(ticket);
+        }
+        ticket
+    }
+
+    fn tickets(&self) -> BTreeSet<usize> {
+        let kept = self.requests.values().filter_map(|request| request.ticket);
+        let seats = self.seats.values().map(|seat| seat.1);
+        kept.chain(seats).collect()
+    }
+
+    /// Only the order matters; so states that differ in nothing else become equal.
+    fn renumber_tickets(&mut self) {
+        let tickets: Vec<_> = self.tickets().into_iter().collect();
+        let rank = |ticket: &mut usize| *ticket = tickets.binary_search(ticket).unwrap();
+        self.seats.values_mut().for_each(|seat| rank(&mut seat.1));
+        let requests = self.requests.values_mut();
+        let kept = requests.filter_map(|request| request.ticket.as_mut());
+        kept.for_each(rank);
+    }
+
+    /// Offers their places to all who can go, and refuses those whose turn is seen to come too late.
+    pub(super) fn settle(&mut self) {
+        while let Some(winner) = self.next_to_go() {
+            let path = self.requests[&winner].path.clone();
+            if path.iter().all(|&bucket| self.is_open(bucket)) {
+                self.offer(winner);
+            }
+            // Who looks at it from there on sees what has changed meanwhile.
+            for bucket in path {
+                self.unnoticed.remove(&bucket);
             }
         }
     }
 
-    /// Lets through whoever can go.
-    pub(super) fn settle(&mut self) {
-        loop {
-            self.seat();
-            let roots = self.buckets.keys().copied();
-            let winner = roots
-                .filter(|&bucket| self.config.parent(bucket).is_none())
-                .find_map(|root| self.candidate(root));
-            let Some(winner) = winner else { return };
-            let at_head = self.take(self.requests[&winner].leaf);
-            self.set_stage(winner, Stage::Granted(at_head));
+    pub(super) fn next_to_go(&mut self) -> Option<usize> {
+        while let Some(hopeless) = self.seat() {
+            self.turn_head_away(hopeless);
+        }
+        let noticed = |bucket: &&Bucket| !self.unnoticed.contains(bucket);
+        let mut roots = self.buckets.keys().filter(noticed).copied();
+        roots.find_map(|root| {
+            let is_root = self.config.parent(root).is_none();
+            self.head(root).filter(|_| is_root && self.is_open(root))
+        })
+    }
+
+    fn offer(&mut self, id: usize) {
+        let at_head = self.take(id);
+        self.set_stage(id, Stage::Offered(at_head));
+        self.requests.get_mut(&id).unwrap().offered = self.now;
+        let mut first = self
+            .leaving(self.requests[&id].leaf)
+            .into_iter()
+            .take(AT_ONCE);
+        if first.any(|other| other == id) {
+            self.ask(id);
+        }
+    }
+
+    /// Has it fetch its places in time, if it has not been asked yet. Returns whether it had not.
+    fn ask(&mut self, id: usize) -> bool {
+        let asks = self.requests[&id].absent_at.is_none() && !self.is_overdue(id);
+        if asks {
+            self.await_presence(id);
+        }
+        asks
+    }
+
+    /// The oldest that leaves and is not late.
+    pub(super) fn next_to_leave(&self, leaf: Bucket) -> Option<usize> {
+        let mut leaving = self.leaving(leaf).into_iter();
+        leaving.find(|&id| !self.is_overdue(id))
+    }
+
+    /// Who is the next to leave has to be polled in time. Returns whether it had to be told.
+    pub(super) fn let_leave(&mut self, leaf: Bucket) -> bool {
+        let next = self.next_to_leave(leaf);
+        next.is_some_and(|next| self.ask(next))
+    }
+
+    /// It is in another stage now. If it was the first to leave, it is the turn of the next.
+    pub(super) fn has_left(&mut self, id: usize, stage: Stage) {
+        let leaf = self.requests[&id].leaf;
+        let before = self.leaving(leaf);
+        self.set_stage(id, stage);
+        let newly = self.leaving(leaf).get(AT_ONCE - 1).copied();
+        let asked = before.first() == Some(&id) && self.let_leave(leaf);
+        if let Some(newly) = newly.filter(|_| before.contains(&id) && !asked) {
+            self.ask(newly);
         }
     }
 
@@ -90,8 +208,11 @@ impl Model<'_> {
     }
 
     /// Counts one more as admitted; which of its permits will end with the head is clear from then on.
-    pub(super) fn take(&mut self, leaf: Bucket) -> Places {
-        let path = self.path(leaf);
+    pub(super) fn take(&mut self, id: usize) -> Places {
+        self.admissions += 1;
+        let request = self.requests.get_mut(&id).unwrap();
+        request.serial = self.admissions;
+        let path = request.path.clone();
         for bucket in &path {
             self.buckets.get_mut(bucket).unwrap().admitted += 1;
         }
@@ -105,62 +226,50 @@ impl Model<'_> {
         }
     }
 
-    /// Somebody has a look at everything that a request to this leaf needs.
-    pub(super) fn notice_path(&mut self, leaf: Bucket) {
-        for bucket in self.path(leaf) {
-            if self.unnoticed.remove(&bucket).is_some() {
-                self.settle();
-            }
+    /// Somebody has a look at everything that a request to this leaf needs, or from some bucket upwards.
+    fn notice_path(&mut self, start: Bucket) {
+        for bucket in self.path(start) {
+            self.unnoticed.remove(&bucket);
         }
+        self.settle();
     }
 
-    /// What may have been noticed by now: any of it, in any order.
-    pub fn noticing(states: Vec<Self>) -> Vec<Self> {
-        let mut reached: Vec<Self> = Vec::new();
-        let mut todo = states;
-        while let Some(state) = todo.pop() {
-            if state.unnoticed.is_empty() && todo.is_empty() && reached.is_empty() {
-                return vec![state];
-            }
-            if reached.contains(&state) {
-                continue;
-            }
-            for bucket in state.unnoticed.keys() {
-                let mut next = state.clone();
-                next.unnoticed.remove(bucket);
-                next.settle();
-                todo.push(next);
-            }
-            reached.push(state);
+    /// These have opened at this very instant. Those whose heads are older are served first.
+    pub(super) fn open(&mut self, opened: BTreeSet<Bucket>) {
+        self.unnoticed = opened;
+        loop {
+            let first = self.unnoticed.iter().filter_map(|&bucket| {
+                let head = self.head(bucket)?;
+                Some((self.requests[&head].age, bucket))
+            });
+            let Some((_, bucket)) = first.min() else {
+                break;
+            };
+            self.notice_path(bucket);
         }
-        reached
+        self.unnoticed.clear();
     }
 
-    /// All of `buckets` are looked at, in some order, and all that is above them; then whoever can go goes.
-    pub(super) fn notice_each(self, buckets: &BTreeSet<Bucket>) -> Vec<Self> {
-        let mut states = vec![(self, buckets.clone())];
-        for _ in buckets {
+    /// These are looked at one after another, in any order.
+    pub(super) fn notice_each(mut self, buckets: BTreeSet<Bucket>) -> Vec<Self> {
+        let rounds = buckets.len();
+        self.unnoticed = buckets;
+        let mut states = vec![(self.unnoticed.clone(), self)];
+        for _ in 0..rounds {
             let mut next = Vec::new();
-            for (state, left) in states {
-                for bucket in &left {
+            for (left, state) in states {
+                for &bucket in &left {
                     let mut state = state.clone();
-                    for bucket in state.path(*bucket) {
-                        state.unnoticed.remove(&bucket);
-                    }
-                    state.seat();
+                    state.notice_path(bucket);
                     let mut left = left.clone();
-                    left.remove(bucket);
-                    if !next.contains(&(state.clone(), left.clone())) {
-                        next.push((state, left));
+                    left.remove(&bucket);
+                    if !next.contains(&(left.clone(), state.clone())) {
+                        next.push((left, state));
                     }
                 }
             }
             states = next;
         }
-        let settled = states.into_iter().map(|(mut state, _)| {
-            state.settle();
-            state
-        });
-        settled.collect()
+        states.into_iter().map(|(_, state)| state).collect()
     }
 }

@@ -20,27 +20,15 @@ impl Model<'_> {
     }
 
     /// Whether a newcomer can go at once: there is room, and nobody stands before it.
-    pub(super) fn admits(&self, leaf: Bucket) -> bool {
-        let leaving = self
-            .requests
-            .values()
-            .any(|request| request.leaf == leaf && matches!(request.stage, Stage::Granted(_)));
-        !leaving
-            && self.queue(leaf).is_empty()
-            && self
-                .path(leaf)
-                .iter()
-                .all(|&bucket| self.contest(bucket).is_empty() && self.is_open(bucket))
+    fn admits(&self, leaf: Bucket) -> bool {
+        let mut path = self.path(leaf).into_iter();
+        self.leaving(leaf).is_empty()
+            && path.all(|bucket| self.head(bucket).is_none() && self.is_open(bucket))
     }
 
-    /// A call, and what can come of it.
-    pub fn call(self, id: usize, call: &Call) -> Vec<(Self, Step)> {
+    /// A call, and what comes of it.
+    pub fn call(mut self, id: usize, call: &Call) -> (Self, Step) {
         let leaf = self.config.leaf(call.endpoint, call.partition);
-        let states = self.forgetting(leaf).into_iter();
-        states.map(|state| state.call_one(id, leaf, call)).collect()
-    }
-
-    pub(super) fn call_one(mut self, id: usize, leaf: Bucket, call: &Call) -> (Self, Step) {
         let deadline = call
             .deadline
             .map(|after| self.now.saturating_add_signed(after));
@@ -48,211 +36,246 @@ impl Model<'_> {
             leaf,
             path: self.path(leaf),
             stage: Stage::Made,
+            readying: false,
+            is_ready: false,
             age: None,
             since: None,
+            number: None,
+            offered: 0,
+            serial: 0,
+            absent_at: None,
+            ticket: None,
+            keeps_ticket: false,
+            was_absent: false,
             deadline,
             panics: call.panics,
             connect: call.connect,
         };
         self.requests.insert(id, request);
-        if deadline.is_some_and(|deadline| deadline < self.now) {
-            return (self, (false, Outcome::Pending));
-        }
         self.locate(leaf);
-        self.notice_path(leaf);
-        if !self.admits(leaf) {
+        if deadline.is_some_and(|deadline| deadline < self.now) || !self.admits(leaf) {
             return (self, (false, Outcome::Pending));
         }
-        let at_head = self.take(leaf);
-        let panicked = self.dispatch(id, at_head);
-        let outcome = if panicked {
+        let at_head = self.take(id);
+        let outcome = if self.dispatch(id, at_head) {
             Outcome::Panicked
         } else {
             Outcome::Pending
         };
+        self.run();
         (self, (true, outcome))
     }
 
-    /// A poll, and what can come of it: more than one thing only where a bucket can be forgotten meanwhile.
-    pub fn poll(
-        mut self,
-        id: usize,
-        readiness: Readiness,
-        answer: Option<Answer>,
-    ) -> Vec<(Self, Step)> {
-        let Request {
-            leaf, ref stage, ..
-        } = self.requests[&id];
-        let is_ready = matches!(stage, Stage::Readying(_)) && readiness == Readiness::Ready;
-        let called_back = is_ready && self.is_paused(leaf);
-        if called_back {
-            // Back into its place.
-            self.give_back(leaf);
-            self.set_stage(id, Stage::Made);
-            self.settle();
-        }
-        let states = self.forgetting(leaf).into_iter();
-        let poll = |state: Self| state.poll_one(id, !called_back, readiness, answer);
-        states.map(poll).collect()
-    }
-
-    pub(super) fn poll_one(
-        mut self,
-        id: usize,
-        new: bool,
-        readiness: Readiness,
-        answer: Option<Answer>,
-    ) -> (Self, Step) {
-        let request = &self.requests[&id];
-        let leaf = request.leaf;
-        let step = match request.stage.clone() {
-            Stage::Made => self.enter(id, new, readiness, answer),
-            Stage::Queued => {
-                let due = self.limit(id).is_some_and(|(until, _)| until <= self.now);
-                if due {
-                    // What can go at this very instant goes; only then has it waited too long.
-                    self.notice_path(leaf);
-                }
-                match self.requests[&id].stage.clone() {
-                    Stage::Queued if due => {
-                        let rank = self.queue(leaf).iter().position(|&other| other == id);
-                        let (slot, by) = self.slot(leaf, rank.unwrap());
-                        let reason = RefusedReason::WaitedTooLong;
-                        let refusal = self.refuse(leaf, reason, slot, by);
-                        self.remove(id);
-                        (false, Outcome::Refused(refusal))
-                    }
-                    Stage::Granted(at_head) => self.leave(id, at_head, readiness, answer),
-                    _ => (false, Outcome::Pending),
-                }
-            }
-            Stage::Granted(at_head) => self.leave(id, at_head, readiness, answer),
-            Stage::Readying(at_head) => self.make_ready(id, at_head, readiness, answer),
-            Stage::Refused(refusal) => {
-                self.remove(id);
-                (false, Outcome::Refused(refusal))
-            }
-            Stage::Sent { .. } => (false, self.answered(id, answer)),
-        };
+    /// A poll, and what comes of it.
+    pub fn poll(mut self, id: usize, readiness: Readiness, answer: Option<Answer>) -> (Self, Step) {
+        let step = self.poll_future(id, readiness, answer);
+        self.run();
         (self, step)
     }
 
-    /// The first poll (it is new), or the first after it was called back on its way out.
-    pub(super) fn enter(
-        &mut self,
-        id: usize,
-        new: bool,
-        readiness: Readiness,
-        answer: Option<Answer>,
-    ) -> Step {
-        let leaf = self.requests[&id].leaf;
-        self.locate(leaf);
-        self.notice_path(leaf);
-        let request = self.requests.get_mut(&id).unwrap();
-        request.since.get_or_insert(self.now);
-        let limit = self.limit(id);
-        if limit.is_none_or(|(until, _)| until >= self.now) && self.admits(leaf) {
-            let at_head = self.take(leaf);
-            return self.make_ready(id, at_head, readiness, answer);
+    fn poll_future(&mut self, id: usize, readiness: Readiness, answer: Option<Answer>) -> Step {
+        let pending = (false, Outcome::Pending);
+        loop {
+            if matches!(self.requests[&id].stage, Stage::Sent { .. }) {
+                return (false, self.answered(id, answer));
+            }
+            if !self.requests[&id].readying {
+                if self.requests[&id].stage == Stage::Made {
+                    self.enter(id);
+                } else {
+                    self.is_present(id);
+                    self.hear(id);
+                }
+                match self.requests[&id].stage.clone() {
+                    Stage::Reserved(_) => self.requests.get_mut(&id).unwrap().readying = true,
+                    Stage::Refused(refusal) => {
+                        self.remove(id);
+                        return (false, Outcome::Refused(refusal));
+                    }
+                    _ => return pending,
+                }
+            }
+            if !self.requests[&id].is_ready {
+                match readiness {
+                    Readiness::Pending => return pending,
+                    Readiness::Fails => {
+                        self.cancel(id);
+                        return (false, Outcome::Failed);
+                    }
+                    Readiness::Ready => self.requests.get_mut(&id).unwrap().is_ready = true,
+                }
+            }
+            // Others may have taken its places over meanwhile.
+            if !matches!(self.requests[&id].stage, Stage::Reserved(_)) {
+                self.is_present(id);
+                self.hear(id);
+            }
+            match self.requests[&id].stage.clone() {
+                Stage::Reserved(_) if self.is_called_back(id) => {
+                    self.put_back(id);
+                    self.run();
+                    let request = self.requests.get_mut(&id).unwrap();
+                    request.readying = false;
+                    request.is_ready = false;
+                }
+                Stage::Reserved(at_head) => {
+                    self.check_turn(id);
+                    self.free_number(id);
+                    let outcome = if self.dispatch(id, at_head) {
+                        Outcome::Panicked
+                    } else {
+                        self.answered(id, answer)
+                    };
+                    return (true, outcome);
+                }
+                Stage::Refused(refusal) => {
+                    self.remove(id);
+                    return (false, Outcome::Refused(refusal));
+                }
+                _ => {
+                    self.run();
+                    self.requests.get_mut(&id).unwrap().readying = false;
+                }
+            }
         }
-        let age = self.requests[&id].age.unwrap_or(self.entered + 1);
-        let older = |&other: &usize| self.requests[&other].age < Some(age);
-        let rank = self.queue(leaf).into_iter().filter(older).count();
-        let (slot, by) = self.slot(leaf, rank);
-        let most = self.config.max_waiting.filter(|_| new);
-        let full = most.and_then(|most| {
-            let path = self.path(leaf).into_iter();
-            path.into_iter()
-                .find(|&bucket| self.waiting(bucket) >= most)
+    }
+
+    /// The first poll.
+    fn enter(&mut self, id: usize) {
+        let (now, leaf) = (self.now, self.requests[&id].leaf);
+        self.entered += 1;
+        let age = Some(self.entered);
+        let request = self.requests.get_mut(&id).unwrap();
+        request.age = age;
+        request.since = Some(now);
+        let limit = self.limit(id);
+        if limit.is_none_or(|(until, _)| until >= now) && self.admits(leaf) {
+            let at_head = self.take(id);
+            self.set_stage(id, Stage::Reserved(at_head));
+            self.give_number(id);
+            self.await_presence(id);
+            return;
+        }
+        let (slot, by) = self.slot(leaf, self.rank(leaf, age));
+        let full = self.config.max_waiting.and_then(|most| {
+            let mut path = self.path(leaf).into_iter();
+            path.find(|&bucket| self.waiting(bucket) >= most)
         });
         let refused = match (full, limit) {
             (Some(full), _) => Some((RefusedReason::QueueFull, full)),
-            (None, Some((until, reason))) if slot > until || until <= self.now => {
-                Some((reason, by))
-            }
+            (None, Some((until, reason))) if slot > until || until <= now => Some((reason, by)),
             _ => None,
         };
         if let Some((reason, by)) = refused {
             let refusal = self.refuse(leaf, reason, slot, by);
-            self.remove(id);
-            return (false, Outcome::Refused(refusal));
+            self.set_stage(id, Stage::Refused(refusal));
+            return;
         }
-        self.entered = self.entered.max(age);
-        let request = self.requests.get_mut(&id).unwrap();
-        request.age = Some(age);
-        request.stage = Stage::Queued;
+        self.set_stage(id, Stage::Queued);
+        self.give_number(id);
         self.settle();
-        match self.requests[&id].stage.clone() {
-            Stage::Granted(at_head) => self.leave(id, at_head, readiness, answer),
-            _ => (false, Outcome::Pending),
-        }
+        self.take_over(id);
+        self.hear(id);
     }
 
-    /// It has its places and is polled: out it goes, unless an older one is still on its way, or a
-    /// pause has begun.
-    pub(super) fn leave(
-        &mut self,
-        id: usize,
-        at_head: Places,
-        readiness: Readiness,
-        answer: Option<Answer>,
-    ) -> Step {
-        let leaf = self.requests[&id].leaf;
-        if self.is_paused(leaf) {
-            self.give_back(leaf);
-            self.set_stage(id, Stage::Queued);
-            self.settle();
-            let rank = self.queue(leaf).iter().position(|&other| other == id);
-            let (slot, by) = self.slot(leaf, rank.expect("it is paused"));
-            if let Some((until, reason)) = self.limit(id) {
-                if slot > until {
-                    let refusal = self.refuse(leaf, reason, slot, by);
-                    self.remove(id);
-                    return (false, Outcome::Refused(refusal));
-                }
-            }
-            return (false, Outcome::Pending);
+    /// It fetches the places that it was offered, unless an older one is still on its way, or it would
+    /// not be offered them any more.
+    fn hear(&mut self, id: usize) {
+        let is_offered = |state: &Self| matches!(state.requests[&id].stage, Stage::Offered(_));
+        if is_offered(self) && self.is_called_back(id) {
+            self.put_back(id);
         }
-        let age = self.requests[&id].age;
-        let older = self.requests.values().any(|other| {
-            other.leaf == leaf && matches!(other.stage, Stage::Granted(_)) && other.age < age
-        });
-        if older {
-            return (false, Outcome::Pending);
-        }
-        self.make_ready(id, at_head, readiness, answer)
-    }
-
-    pub(super) fn make_ready(
-        &mut self,
-        id: usize,
-        at_head: Places,
-        readiness: Readiness,
-        answer: Option<Answer>,
-    ) -> Step {
-        let leaf = self.requests[&id].leaf;
-        self.set_stage(id, Stage::Readying(at_head.clone()));
-        match readiness {
-            Readiness::Pending => (false, Outcome::Pending),
-            Readiness::Fails => {
-                self.give_back(leaf);
-                self.remove(id);
-                (false, Outcome::Failed)
-            }
-            Readiness::Ready => {
-                let panicked = self.dispatch(id, at_head);
-                let outcome = if panicked {
-                    Outcome::Panicked
-                } else {
-                    self.answered(id, answer)
+        while is_offered(self) {
+            let first = self.leaving(self.requests[&id].leaf)[0];
+            if first == id {
+                let Stage::Offered(at_head) = self.requests[&id].stage.clone() else {
+                    unreachable!("it was offered its places")
                 };
-                (true, outcome)
+                self.has_left(id, Stage::Reserved(at_head));
+                self.await_presence(id);
+            } else if self.is_overdue(first) {
+                self.revoke(first);
+            } else {
+                return;
             }
         }
+    }
+
+    /// Whether a pause has begun since it was admitted, or a quota was set under which it does not fit.
+    fn is_called_back(&self, id: usize) -> bool {
+        let request = &self.requests[&id];
+        let before = request.serial <= self.changed;
+        self.is_paused(request.leaf) || before && !self.fits_still(id)
+    }
+
+    fn fits_still(&self, id: usize) -> bool {
+        let mut without = self.clone();
+        without.set_stage(id, Stage::Absent);
+        let mut path = self.requests[&id].path.iter();
+        path.all(|&bucket| without.is_open(bucket))
+    }
+
+    /// What the laws say of one that goes out now.
+    fn check_turn(&mut self, id: usize) {
+        let request = &self.requests[&id];
+        let mut broken = Vec::new();
+        for (other, older) in &self.requests {
+            let waits = matches!(older.stage, Stage::Queued | Stage::Offered(_));
+            // Who was absent comes back to its place, but not before those who have gone meanwhile.
+            let waits = waits && !older.was_absent;
+            // So does who has lost its places to a new quota, if a younger one has kept its own.
+            let waits = waits && (older.serial == 0 || older.serial > self.changed);
+            if older.leaf == request.leaf && older.age < request.age && waits {
+                broken.push(format!(
+                    "L3: {id} goes before {other}: {older:?} vs {request:?}"
+                ));
+            }
+        }
+        if !self.fits_still(id) {
+            broken.push(format!("L1: {id} goes where there is no room"));
+        }
+        self.broken.extend(broken);
+    }
+
+    /// Back into its place in the queue.
+    fn put_back(&mut self, id: usize) {
+        self.forget_offer(id);
+        self.give_back(self.requests[&id].leaf);
+        self.has_left(id, Stage::Queued);
+        self.settle();
+        if self.requests[&id].stage == Stage::Queued && self.is_hopeless(id) {
+            self.turn_away_early(id);
+            self.settle();
+        }
+    }
+
+    /// It leaves without having been sent.
+    fn cancel(&mut self, id: usize) {
+        let Request { leaf, stage, .. } = &self.requests[&id];
+        if matches!(stage, Stage::Offered(_) | Stage::Reserved(_)) {
+            self.give_back(*leaf);
+            self.has_left(id, Stage::Made);
+        }
+        self.remove(id);
+    }
+
+    fn give_number(&mut self, id: usize) {
+        let number = self.free_numbers.pop().unwrap_or_else(|| {
+            self.numbers += 1;
+            self.numbers - 1
+        });
+        self.requests.get_mut(&id).unwrap().number = Some(number);
+    }
+
+    /// Nothing is expected of it any more.
+    fn free_number(&mut self, id: usize) {
+        self.forget_offer(id);
+        let request = self.requests.get_mut(&id).unwrap();
+        self.free_numbers.extend(request.number.take());
     }
 
     /// The inner service is called. Returns whether it panics.
-    pub(super) fn dispatch(&mut self, id: usize, at_head: Places) -> bool {
+    fn dispatch(&mut self, id: usize, at_head: Places) -> bool {
         let Request { leaf, panics, .. } = self.requests[&id];
         for bucket in self.path(leaf) {
             let windows = &self.scopes[bucket.scope].limit.windows;
@@ -268,6 +291,8 @@ impl Model<'_> {
             self.remove(id);
             return true;
         }
+        let request = self.requests.get_mut(&id).unwrap();
+        (request.readying, request.is_ready) = (false, false);
         let permits = match self.config.face {
             Face::Rps => BTreeSet::new(),
             _ => self.path(leaf).into_iter().collect(),
@@ -282,7 +307,7 @@ impl Model<'_> {
         false
     }
 
-    pub(super) fn answered(&mut self, id: usize, answer: Option<Answer>) -> Outcome {
+    fn answered(&mut self, id: usize, answer: Option<Answer>) -> Outcome {
         match answer {
             None => Outcome::Pending,
             Some(Answer::Error) => {
@@ -323,72 +348,62 @@ impl Model<'_> {
                 *pin = false;
             }
             self.settle();
+            self.run();
         }
         self
     }
 
     /// The response future or the body is dropped.
     pub fn drop(mut self, id: usize) -> Self {
-        let Request { leaf, stage, .. } = &self.requests[&id];
-        if matches!(stage, Stage::Granted(_) | Stage::Readying(_)) {
-            self.give_back(*leaf);
-        }
-        self.remove(id);
+        self.cancel(id);
+        self.run();
         self
     }
 
-    pub(super) fn remove(&mut self, id: usize) {
+    fn remove(&mut self, id: usize) {
+        self.free_number(id);
         self.requests.remove(&id);
         self.settle();
     }
 
     pub fn set_quota(mut self, scope: usize, limit: &Limit) -> Vec<Self> {
-        let open = self.open_buckets(scope);
         self.scopes[scope].limit = limit.under(self.config.face);
-        self.reconsider(scope, &open)
+        self.changed = self.admissions;
+        self.reconsider(scope)
     }
 
     pub fn pause(mut self, scope: usize, time: Millis) -> Vec<Self> {
-        let open = self.open_buckets(scope);
         let until = &mut self.scopes[scope].paused_until;
         *until = (*until).max(self.now + time);
-        self.reconsider(scope, &open)
+        self.reconsider(scope)
     }
 
     pub fn resume(mut self, scope: usize) -> Vec<Self> {
-        let open = self.open_buckets(scope);
         self.scopes[scope].paused_until = 0;
-        self.reconsider(scope, &open)
+        self.reconsider(scope)
     }
 
-    pub(super) fn open_buckets(&self, scope: usize) -> BTreeSet<Bucket> {
+    /// The buckets of a scope may have changed: all hear of it, in some order. Then those are told whose
+    /// turn comes too late by now.
+    fn reconsider(self, scope: usize) -> Vec<Self> {
         let buckets = self.buckets.keys().copied();
-        buckets
-            .filter(|bucket| bucket.scope == scope && self.is_open(*bucket))
-            .collect()
-    }
-
-    /// The buckets of a scope may have changed: all hear of it, in some order, before anybody can go.
-    pub(super) fn reconsider(mut self, scope: usize, were_open: &BTreeSet<Bucket>) -> Vec<Self> {
-        let buckets: Vec<_> = self.buckets.keys().copied().collect();
-        let mut affected = BTreeSet::new();
-        for bucket in buckets.into_iter().filter(|bucket| bucket.scope == scope) {
-            let was_open = were_open.contains(&bucket);
-            if was_open != self.has_room(bucket) {
-                self.unnoticed.insert(bucket, was_open);
-            }
-            let path = self.path(bucket);
-            if self.waiting(bucket) > 0 && path.iter().any(|b| self.unnoticed.contains_key(b)) {
-                affected.insert(bucket);
-            } else {
-                self.unnoticed.remove(&bucket);
-            }
-        }
-        let states = self.notice_each(&affected);
+        let affected: BTreeSet<_> = buckets
+            .filter(|&bucket| bucket.scope == scope && self.waiting(bucket) > 0)
+            .collect();
         let mut after: Vec<Self> = Vec::new();
-        for state in states.into_iter().flat_map(Self::refuse_the_hopeless) {
-            if !after.contains(&state) {
-                after.push(state);
+        for mut state in self.notice_each(affected.clone()) {
+            state.run();
+            let limited = |(&id, request): (&usize, &Request)| {
+                let concerned = request.path.iter().any(|bucket| affected.contains(bucket));
+                let queued = request.stage == Stage::Queued && state.limit(id).is_some();
+                (concerned && queued).then_some(request.leaf)
+            };
+            let leaves = state.requests.iter().filter_map(limited).collect();
+            for mut state in state.refuse_the_hopeless(&leaves) {
+                state.run();
+                if !after.contains(&state) {
+                    after.push(state);
+                }
             }
         }
         after
@@ -396,32 +411,16 @@ impl Model<'_> {
 
     /// A millisecond passes.
     pub fn tick(&mut self) {
-        assert!(
-            self.unnoticed.is_empty(),
-            "nobody sleeps over what has opened"
-        );
         let closed: Vec<_> = self
             .buckets
             .keys()
             .copied()
-            .filter(|&bucket| self.waiting(bucket) > 0 && !self.has_room(bucket))
+            .filter(|&bucket| self.head(bucket).is_some() && !self.is_open(bucket))
             .collect();
         self.now += 1;
-        let opened = closed.into_iter().filter(|&bucket| self.has_room(bucket));
-        self.unnoticed = opened.map(|bucket| (bucket, false)).collect();
-    }
-
-    /// Whether nothing is left to be done at this instant, once all who were woken have been polled.
-    pub fn is_at_rest(&self, readiness: Readiness) -> bool {
-        self.unnoticed.is_empty()
-            && self
-                .requests
-                .iter()
-                .all(|(&id, request)| match request.stage {
-                    Stage::Made | Stage::Sent { .. } => true,
-                    Stage::Queued => self.limit(id).is_none_or(|(until, _)| until > self.now),
-                    Stage::Readying(_) => readiness == Readiness::Pending,
-                    Stage::Granted(_) | Stage::Refused(_) => false,
-                })
+        let opened = closed.into_iter().filter(|&bucket| self.is_open(bucket));
+        let opened = opened.collect();
+        self.open(opened);
+        self.run();
     }
 }

@@ -12,9 +12,8 @@ impl Model<'_> {
         let pinned = self.requests.values().any(|request| {
             request.leaf == bucket
                 && match request.stage {
-                    Stage::Queued | Stage::Granted(_) | Stage::Readying(_) => true,
                     Stage::Sent { pin, .. } => pin,
-                    Stage::Made | Stage::Refused(_) => false,
+                    _ => true,
                 }
         });
         let parent = self
@@ -54,26 +53,5 @@ impl Model<'_> {
             };
             self.forget(bucket);
         }
-    }
-
-    /// What a call may have forgotten of its own path, to make it anew.
-    ///
-    /// A bucket that is above others can be forgotten only after them.
-    pub(super) fn forgetting(self, leaf: Bucket) -> Vec<Self> {
-        let mut states = vec![self];
-        for bucket in states[0].path(leaf) {
-            let mut state = states[0].clone();
-            let below = |state: &Self| {
-                let mut buckets = state.buckets.keys().copied();
-                buckets.find(|&b| state.path(b).contains(&bucket) && state.is_quiet(b))
-            };
-            while let Some(quiet) = below(&state) {
-                state.forget(quiet);
-            }
-            if !state.buckets.contains_key(&bucket) {
-                states.push(state);
-            }
-        }
-        states
     }
 }

@@ -1,9 +1,10 @@
 //! The engine as it should be: plain lists, no timers, no wakers, everything counted afresh.
 //!
-//! Where two things happen at one instant, the laws leave it open which is noticed first: two endpoints
-//! whose windows open in the same millisecond reach the overall limit in either order. So what happens
-//! next is not one state but a set of them, and what the real layer does rules out all but some.
+//! Where one call concerns many buckets, the laws leave it open which is served first: all partitions of
+//! an endpoint that gets another quota, and those whose turn is too late by then. So what happens next is
+//! not one state but a set of them, and what the real layer does rules out all but some.
 
+mod absence;
 mod contest;
 mod events;
 mod keys;
@@ -68,14 +69,35 @@ struct Counts {
 }
 
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a model names what is the case"
+)]
 struct Request {
     leaf: Bucket,
     /// The buckets that it needs, from its leaf to the widest.
     path: Vec<Bucket>,
     stage: Stage,
+    /// Its future has had its turn, and sees to the inner service until that is ready.
+    readying: bool,
+    /// It holds an instance of the inner service that is ready.
+    is_ready: bool,
     /// The order of entry.
     age: Option<u64>,
     since: Option<Millis>,
+    /// Tells those apart to whom the same happens at one instant.
+    number: Option<usize>,
+    /// When its turn was offered last: to take its places, or to go with them.
+    offered: Millis,
+    /// How many had been admitted when it was.
+    serial: u64,
+    /// When it is absent, if nothing is heard of it before.
+    absent_at: Option<Millis>,
+    /// Its place in the order of arrival above its leaf, and whether it comes back to that.
+    ticket: Option<usize>,
+    keeps_ticket: bool,
+    /// Whether it has ever been absent.
+    was_absent: bool,
     deadline: Option<Millis>,
     panics: bool,
     connect: bool,
@@ -86,10 +108,12 @@ enum Stage {
     /// Nobody has polled it.
     Made,
     Queued,
+    /// It did not take its turn: it waits, and stands in no queue until it is polled.
+    Absent,
     /// It has its places, and nobody has polled it since.
-    Granted(Places),
+    Offered(Places),
     /// It has its places, and waits for the inner service.
-    Readying(Places),
+    Reserved(Places),
     /// Refused, and nobody has polled it since.
     Refused(Refusal),
     Sent {
@@ -114,10 +138,30 @@ pub struct Model<'a> {
     /// For each bucket that competes in its parent: the request it stands for, and its place in the
     /// order of arrival there.
     seats: BTreeMap<Bucket, (usize, usize)>,
-    /// Buckets that have changed at this very instant, of which nobody may have noticed yet, and whether
-    /// they were open before.
-    unnoticed: BTreeMap<Bucket, bool>,
+    /// Buckets that have changed at this very instant, and whose turn to be looked at has yet to come.
+    unnoticed: BTreeSet<Bucket>,
+    /// Who was offered places and did not take them in time: since when, and in which order.
+    overdue: BTreeSet<(Millis, usize, usize)>,
     entered: u64,
+    /// The numbers of those who wait: the last that became free is given out first.
+    numbers: usize,
+    free_numbers: Vec<usize>,
+    /// How many have been admitted, and how many had been when a quota was set last.
+    admissions: u64,
+    changed: u64,
+    /// Leaves whose first was refused early: those behind it may have no better prospects.
+    to_recheck: Vec<Bucket>,
+    /// What has happened against the laws.
+    pub broken: Vec<String>,
+}
+
+/// Whether one more fits into a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// If nothing else happens before.
+    Until(Millis),
+    Closed,
 }
 
 impl<'a> Model<'a> {
@@ -134,8 +178,15 @@ impl<'a> Model<'a> {
             buckets: buckets.map(|bucket| (bucket, Counts::default())).collect(),
             requests: BTreeMap::new(),
             seats: BTreeMap::new(),
-            unnoticed: BTreeMap::new(),
+            unnoticed: BTreeSet::new(),
+            overdue: BTreeSet::new(),
             entered: 0,
+            numbers: 0,
+            free_numbers: Vec::new(),
+            admissions: 0,
+            changed: 0,
+            to_recheck: Vec::new(),
+            broken: Vec::new(),
         }
     }
 
@@ -173,12 +224,14 @@ impl<'a> Model<'a> {
     }
 
     fn waiting(&self, bucket: Bucket) -> usize {
-        self.at(bucket, |stage| matches!(stage, Stage::Queued))
-            .len()
+        self.at(bucket, |stage| {
+            matches!(stage, Stage::Queued | Stage::Absent)
+        })
+        .len()
     }
 
     fn places(&self, bucket: Bucket) -> usize {
-        let has_places = |stage: &Stage| matches!(stage, Stage::Granted(_) | Stage::Readying(_));
+        let has_places = |stage: &Stage| matches!(stage, Stage::Offered(_) | Stage::Reserved(_));
         self.at(bucket, has_places).len()
     }
 
@@ -187,7 +240,7 @@ impl<'a> Model<'a> {
             return 0;
         }
         let holds = |stage: &Stage| match stage {
-            Stage::Granted(_) | Stage::Readying(_) => true,
+            Stage::Offered(_) | Stage::Reserved(_) => true,
             Stage::Sent { permits, .. } => permits.contains(&bucket),
             _ => false,
         };
@@ -211,30 +264,48 @@ impl<'a> Model<'a> {
             .any(|bucket| self.scopes[bucket.scope].paused_until > self.now)
     }
 
-    /// Whether one more fits into a bucket.
-    fn has_room(&self, bucket: Bucket) -> bool {
+    fn gate(&self, bucket: Bucket) -> Gate {
         let Scope {
             limit,
             paused_until,
         } = &self.scopes[bucket.scope];
-        let in_flight = self.in_flight(bucket);
         let places = self.places(bucket);
         let known = self.known(bucket);
-        *paused_until <= self.now
-            && limit.concurrency.is_none_or(|n| in_flight < n)
-            && limit.windows.iter().all(|&(n, period)| {
-                let recent = known.iter().filter(|&&stamp| self.now - stamp < period);
-                recent.count() + places < n as usize
-            })
+        if limit
+            .concurrency
+            .is_some_and(|n| self.in_flight(bucket) >= n)
+        {
+            return Gate::Closed;
+        }
+        let mut opens = *paused_until;
+        for &(n, period) in &limit.windows {
+            // Nobody knows when those with places go out.
+            let Some(free) = (n as usize).checked_sub(places).filter(|&free| free > 0) else {
+                return Gate::Closed;
+            };
+            if let Some(index) = known.len().checked_sub(free) {
+                opens = opens.max(known[index] + period);
+            }
+        }
+        if opens <= self.now {
+            Gate::Open
+        } else {
+            Gate::Until(opens)
+        }
     }
 
     fn is_open(&self, bucket: Bucket) -> bool {
-        let believed = self.unnoticed.get(&bucket).copied();
-        believed.unwrap_or_else(|| self.has_room(bucket))
+        self.gate(bucket) == Gate::Open
     }
 
     /// The requests that are not done, in any stage.
     pub fn live(&self) -> usize {
         self.requests.len()
+    }
+
+    /// How many instances of the inner service are kept ready by those who wait.
+    pub fn kept_ready(&self) -> usize {
+        let kept = |request: &&Request| request.is_ready;
+        self.requests.values().filter(kept).count()
     }
 }

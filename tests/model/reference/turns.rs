@@ -4,32 +4,32 @@ use std::collections::BTreeSet;
 
 use tower_throttle::RefusedReason;
 
-use super::{Model, Refusal, Scope, Stage};
+use super::{Model, Refusal, Request, Scope, Stage};
 use crate::config::{Bucket, Millis};
 
 impl Model<'_> {
     /// The bucket's earliest time for a request that so many others precede, if each of them goes as
-    /// early as it can, and permits are free.
+    /// early as it can, and permits are free. Of several windows each counts by itself.
     pub(super) fn slot_in(&self, bucket: Bucket, ahead: usize) -> Millis {
         let Scope {
             limit,
             paused_until,
         } = &self.scopes[bucket.scope];
-        let mut slot = self.now.max(*paused_until);
-        if limit.windows.is_empty() {
-            return slot;
-        }
+        let start = self.now.max(*paused_until);
         let mut sent = self.known(bucket);
         sent.extend(std::iter::repeat_n(self.now, self.places(bucket)));
-        for _ in 0..=ahead {
-            for &(n, period) in &limit.windows {
+        let slot_of = |&(n, period): &(u32, Millis)| {
+            let mut sent = sent.clone();
+            let mut slot = start;
+            for _ in 0..=ahead {
                 if let Some(index) = sent.len().checked_sub(n as usize) {
                     slot = slot.max(sent[index] + period);
                 }
+                sent.push(slot);
             }
-            sent.push(slot);
-        }
-        slot
+            slot
+        };
+        limit.windows.iter().map(slot_of).fold(start, Millis::max)
     }
 
     /// When the request at this rank of a leaf's queue can go, and which scope says so.
@@ -65,6 +65,18 @@ impl Model<'_> {
         latest
     }
 
+    /// The same, of a request that waits.
+    pub(super) fn slot_of(&self, id: usize) -> (Millis, Bucket) {
+        let Request { leaf, age, .. } = self.requests[&id];
+        self.slot(leaf, self.rank(leaf, age))
+    }
+
+    /// How many stand before a request of this age.
+    pub(super) fn rank(&self, leaf: Bucket, age: Option<u64>) -> usize {
+        let older = |&other: &usize| self.requests[&other].age < age;
+        self.queue(leaf).into_iter().filter(older).count()
+    }
+
     /// Until when a request is prepared to wait, and what it is told if that is not long enough.
     pub(super) fn limit(&self, id: usize) -> Option<(Millis, RefusedReason)> {
         let request = &self.requests[&id];
@@ -97,20 +109,30 @@ impl Model<'_> {
         }
     }
 
-    /// Refuses all whose turn is known to come too late, leaf by leaf, in any order.
-    pub(super) fn refuse_the_hopeless(self) -> Vec<Self> {
-        let leaves = |state: &Self| -> BTreeSet<Bucket> {
-            let queued = state.requests.iter();
-            queued
-                .filter(|&(&id, request)| {
-                    request.stage == Stage::Queued && state.limit(id).is_some()
-                })
-                .map(|(_, request)| request.leaf)
-                .collect()
-        };
-        let leaves = leaves(&self);
-        let mut states = vec![(self, leaves)];
-        while states.iter().any(|(_, left)| !left.is_empty()) {
+    /// Whether its turn is known to come later than it is prepared to wait.
+    pub(super) fn is_hopeless(&self, id: usize) -> bool {
+        let limit = self.limit(id);
+        limit.is_some_and(|(until, _)| self.slot_of(id).0 > until)
+    }
+
+    /// Refuses a request that waits. It hears of it when it is polled.
+    pub(super) fn turn_away(&mut self, id: usize, reason: RefusedReason) {
+        let (slot, by) = self.slot_of(id);
+        let refusal = self.refuse(self.requests[&id].leaf, reason, slot, by);
+        self.forget_offer(id);
+        self.set_stage(id, Stage::Refused(refusal));
+    }
+
+    /// The same, of one whose turn is known to come too late.
+    pub(super) fn turn_away_early(&mut self, id: usize) {
+        let (_, reason) = self.limit(id).expect("it does not wait for ever");
+        self.turn_away(id, reason);
+    }
+
+    /// Refuses all at these leaves whose turn is known to come too late, leaf by leaf, in any order.
+    pub(super) fn refuse_the_hopeless(self, leaves: &BTreeSet<Bucket>) -> Vec<Self> {
+        let mut states = vec![(self, leaves.clone())];
+        for _ in leaves {
             let mut next: Vec<(Self, BTreeSet<Bucket>)> = Vec::new();
             for (state, left) in states {
                 for leaf in &left {
@@ -129,19 +151,30 @@ impl Model<'_> {
     }
 
     pub(super) fn refuse_the_hopeless_of(&mut self, leaf: Bucket) {
+        // Who is refused makes room for those behind it.
         let queue = self.queue(leaf);
-        let slots: Vec<_> = (0..queue.len()).map(|rank| self.slot(leaf, rank)).collect();
-        let mut rank = 0;
         for id in queue {
-            let (slot, by) = slots[rank];
-            match self.limit(id) {
-                Some((until, reason)) if slot > until => {
-                    let refusal = self.refuse(leaf, reason, slot, by);
-                    self.set_stage(id, Stage::Refused(refusal));
-                }
-                _ => rank += 1,
+            if self.is_hopeless(id) {
+                self.turn_away_early(id);
             }
         }
         self.settle();
+    }
+
+    /// Refuses the first of a leaf.
+    pub(super) fn turn_head_away(&mut self, id: usize) {
+        self.turn_away_early(id);
+        self.to_recheck.push(self.requests[&id].leaf);
+    }
+
+    /// Does what is due, and what is left to be done.
+    pub(super) fn run(&mut self) {
+        self.fire();
+        while !self.to_recheck.is_empty() {
+            for leaf in std::mem::take(&mut self.to_recheck) {
+                self.refuse_the_hopeless_of(leaf);
+            }
+            self.fire();
+        }
     }
 }

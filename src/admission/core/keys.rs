@@ -5,11 +5,11 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::RandomState;
 
 use super::{
-    arena::{Arena, Step},
+    arena::{self, Arena, Step},
     ids::NodeId,
     index::Index,
     node::Node,
-    spec::SpecState,
+    scope::Scope,
     text::Text,
 };
 use crate::{
@@ -19,26 +19,51 @@ use crate::{
 
 /// Finds the node of a key, and forgets nodes that would decide like new ones.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(in crate::admission) struct Keys {
     pub(super) nodes: Arena<Node>,
     /// How many buckets have learned something: only they need to hear of successes.
-    pub(super) learned: usize,
+    pub(in crate::admission) learned: usize,
     partitioned: bool,
     /// The nodes at smaller indices are those of the scopes that have only one; they stay.
-    fixed: usize,
+    pub(super) fixed: usize,
     entries: Index,
     hasher: RandomState,
-    max_keys: usize,
-    sweep: Sweep,
+    most: usize,
+    pub(super) sweep: Sweep,
+}
+
+/// Memory that is to be freed when the lock has been released.
+#[derive(Debug, Default)]
+pub(in crate::admission) struct Garbage {
+    nodes: Vec<arena::Garbage<Node>>,
+    forgotten: Vec<Node>,
+    entries: Vec<Box<[u64]>>,
+}
+
+impl Garbage {
+    /// A node may have a long log, which takes time to free.
+    pub(super) fn discard(&mut self, node: Node) {
+        if node.bucket.is_large() {
+            self.forgotten.push(node);
+        }
+    }
+
+    pub(in crate::admission) fn is_empty(&self) -> bool {
+        self.nodes.is_empty() && self.forgotten.is_empty() && self.entries.is_empty()
+    }
 }
 
 /// A pass over all dynamic nodes in small steps, each paid by one call.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sweep {
+pub(super) struct Sweep {
     /// The index at which the pass goes on, if one is under way.
-    cursor: Option<usize>,
+    pub(super) cursor: Option<usize>,
     /// When the next pass begins.
     due: Option<Tick>,
+    /// Whether nodes are being moved to where there are holes.
+    pub(super) compacting: bool,
+    /// Whether the index is being shrunk.
+    pub(super) shrinking: bool,
 }
 
 /// The partition that stands for all new ones once there are `max_keys` keys.
@@ -49,12 +74,7 @@ const OVERFLOW: u64 = u64::MAX;
 const SWEEP_INTERVAL_PER_KEY: Span = Span(1_000);
 const SHORTEST_SWEEP_INTERVAL: Span = Span(10_000_000);
 
-/// A call looks at one node in this many (a pass takes as many calls) ...
-const SWEEP_CALLS: usize = 256;
-/// ... but at no fewer than this.
-const SWEEP_STEP: usize = 32;
-
-impl Table {
+impl Keys {
     pub(super) fn new(partitioned: bool, fixed: usize, nodes: Arena<Node>) -> Self {
         Self {
             nodes,
@@ -63,21 +83,21 @@ impl Table {
             fixed,
             entries: Index::default(),
             hasher: RandomState::default(),
-            max_keys: usize::MAX,
+            most: usize::MAX,
             sweep: Sweep::default(),
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::admission) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    pub(super) fn is_partitioned(&self) -> bool {
+    pub(in crate::admission) fn is_partitioned(&self) -> bool {
         self.partitioned
     }
 
-    pub(super) fn set_max_keys(&mut self, n: usize) {
-        self.max_keys = n;
+    pub(in crate::admission) fn set_max_keys(&mut self, n: usize) {
+        self.most = n;
     }
 
     fn hash(&self, spec: SpecId, partition: u64, key: &Key<'_>) -> u32 {
@@ -95,25 +115,22 @@ const NO_KEY: Key<'static> = Key {
     path: std::borrow::Cow::Borrowed(""),
 };
 
-impl Table {
+impl Keys {
     /// The leaf of a request, made if it is new.
     #[inline]
-    pub(super) fn locate(&mut self, specs: &[SpecState], target: &Target<'_>, now: Tick) -> NodeId {
-        if !self.entries.is_empty() {
-            self.sweep_a_little(specs, now);
-        }
+    pub(super) fn locate(&mut self, specs: &[Scope], target: &Target<'_>) -> NodeId {
         if !self.partitioned && target.key.is_none() {
             return NodeId::new(target.spec.0 as usize);
         }
         self.locate_by_key(specs, target)
     }
 
-    fn locate_by_key(&mut self, specs: &[SpecState], target: &Target<'_>) -> NodeId {
+    fn locate_by_key(&mut self, specs: &[Scope], target: &Target<'_>) -> NodeId {
         let key = target.key.as_ref().unwrap_or(&NO_KEY);
         if let Some(found) = self.find(target.spec, target.partition, key) {
             return found;
         }
-        if self.entries.len() < self.max_keys {
+        if self.entries.len() < self.most {
             return self.insert(specs, target.spec, target.partition, key);
         }
         let partition = if self.partitioned {
@@ -135,13 +152,7 @@ impl Table {
         })
     }
 
-    fn insert(
-        &mut self,
-        specs: &[SpecState],
-        spec: SpecId,
-        partition: u64,
-        key: &Key<'_>,
-    ) -> NodeId {
+    fn insert(&mut self, specs: &[Scope], spec: SpecId, partition: u64, key: &Key<'_>) -> NodeId {
         let parent = specs[spec.0 as usize].parent.map(|parent| {
             let shared = specs[parent.0 as usize].kind == SpecKind::AcrossPartitions;
             if shared || !self.partitioned {
@@ -162,102 +173,101 @@ impl Table {
         node.text = Text::new(key);
         let node = NodeId::new(self.nodes.insert(node));
         self.entries.insert(hash, node);
-        drop(self.entries.take_garbage());
         node
     }
 
-    /// Forgets every dynamic node that would decide like a new one.
-    pub(super) fn sweep_all(&mut self, specs: &[SpecState], now: Tick) {
-        // A node keeps its parent, so parents go one round after their children.
-        while self.sweep_range(specs, self.fixed, usize::MAX, now) > 0 {}
-        self.end_sweep(specs, now);
+    /// Whether a pass is under way.
+    pub(super) fn is_sweeping(&self) -> bool {
+        self.sweep.cursor.is_some() || self.sweep.compacting || self.sweep.shrinking
     }
 
-    fn sweep_a_little(&mut self, specs: &[SpecState], now: Tick) {
+    /// Whether there is something to sweep by now.
+    pub(super) fn sweep_is_due(&mut self, now: Tick) -> bool {
         let due = *self.sweep.due.get_or_insert(now);
-        let from = match self.sweep.cursor {
-            Some(cursor) => cursor,
-            None if now < due => return,
-            None => self.fixed,
-        };
-        let step = (self.nodes.end() / SWEEP_CALLS).max(SWEEP_STEP);
-        let to = from.saturating_add(step);
-        self.sweep_range(specs, from, to, now);
-        if to < self.nodes.end() {
-            self.sweep.cursor = Some(to);
-        } else {
-            self.end_sweep(specs, now);
-        }
+        self.is_sweeping() || now >= due
     }
 
-    /// Returns how many it has forgotten.
-    fn sweep_range(&mut self, specs: &[SpecState], from: usize, to: usize, now: Tick) -> usize {
-        let mut forgotten = 0;
-        for index in from..to.min(self.nodes.end()) {
-            let Some(node) = self.nodes.get(index) else {
-                continue;
-            };
-            let longest = specs[node.spec.0 as usize].rules.longest();
-            if node.is_pinned() || !node.bucket.is_quiet(longest, now) {
-                continue;
-            }
-            let node = self.nodes.remove(index).expect("it was looked at");
-            self.learned -= usize::from(node.bucket.has_learned());
-            let known = self.entries.remove(node.hash, NodeId::new(index));
-            assert!(known, "every dynamic node is in the table");
-            if let Some(parent) = node.parent {
-                self.nodes[parent.index()].pins -= 1;
-            }
-            forgotten += 1;
+    /// Takes out the node at `index` if it would decide like a new one.
+    pub(super) fn forget(&mut self, scopes: &[Scope], index: usize, now: Tick) -> Option<Node> {
+        let node = self.nodes.get(index)?;
+        let longest = scopes[node.spec.0 as usize].rules.longest();
+        if node.is_pinned() || !node.bucket.is_quiet(longest, now) {
+            return None;
         }
-        forgotten
+        let node = self.nodes.remove(index)?;
+        self.learned -= usize::from(node.bucket.has_learned());
+        let known = self.entries.remove(node.hash, NodeId::new(index));
+        assert!(known, "every dynamic node is in the table");
+        if let Some(parent) = node.parent {
+            self.nodes[parent.index()].pins -= 1;
+        }
+        Some(node)
     }
 
-    /// Gives memory back once three quarters of it are unused.
-    fn end_sweep(&mut self, specs: &[SpecState], now: Tick) {
+    /// The pass has seen every node. Memory is given back once three quarters of it are unused.
+    pub(super) fn end_pass(&mut self, scopes: &[Scope], now: Tick) {
         let interval = SWEEP_INTERVAL_PER_KEY
             .times(self.entries.len() as u64)
             .max(SHORTEST_SWEEP_INTERVAL)
-            .max(self.longest(specs));
+            .max(self.longest(scopes));
         self.sweep = Sweep {
             cursor: None,
             due: Some(now.after(interval)),
+            compacting: self.nodes.len() <= self.nodes.end() / 4,
+            shrinking: true,
         };
-        if self.nodes.len() > self.nodes.end() / 4 {
+    }
+
+    /// Moves a node to where there is a hole, or lets go of one at the end; then a step of the index. What
+    /// is under way shows in `sweep`.
+    pub(super) fn compact(&mut self, now: Tick, garbage: &mut Garbage) {
+        if !self.sweep.compacting {
+            self.sweep.shrinking = self.entries.shrink();
+            self.clear(garbage);
             return;
         }
-        while let Step::More(garbage) = self.nodes.compact_step(|node, from, to| {
-            // What others know by its index has to stay where it is; compacting ends there.
-            let movable = !node.is_pinned() && node.bucket.is_idle();
+        let entries = &mut self.entries;
+        let step = self.nodes.compact_step(|node, from, to| {
+            // What others know by its index has to stay where it is; compacting ends there. So has what
+            // is paused: who ends a pause goes from one index to the next.
+            let paused = node.bucket.paused_until() > now;
+            let movable = !node.is_pinned() && node.bucket.is_idle() && !paused;
             if movable {
                 let (from, to) = (NodeId::new(from), NodeId::new(to));
-                let known = self.entries.replace(node.hash, from, to);
+                let known = entries.replace(node.hash, from, to);
                 assert!(known, "every dynamic node is in the table");
             }
             movable
-        }) {
-            drop(garbage);
+        });
+        match step {
+            Step::More(chunk) => garbage.nodes.extend(chunk),
+            Step::Blocked | Step::Done => self.sweep.compacting = false,
         }
-        while self.entries.shrink() {}
-        drop(self.entries.take_garbage());
+    }
+
+    /// Lets go of holes at the end, at most `most`.
+    pub(super) fn trim(&mut self, most: usize, garbage: &mut Garbage) {
+        for _ in 0..most {
+            let Step::More(chunk) = self.nodes.compact_step(|_, _, _| false) else {
+                break;
+            };
+            garbage.nodes.extend(chunk);
+        }
+    }
+
+    /// Hands out memory that is not needed any more.
+    pub(in crate::admission) fn clear(&mut self, garbage: &mut Garbage) {
+        garbage.entries.extend(self.entries.take_garbage());
     }
 
     /// For how long any stamp of a bucket that comes and goes can matter.
-    fn longest(&self, specs: &[SpecState]) -> Span {
-        let comes_and_goes =
-            |spec: &&SpecState| self.partitioned || spec.kind == SpecKind::EachOther;
+    fn longest(&self, specs: &[Scope]) -> Span {
+        let comes_and_goes = |spec: &&Scope| self.partitioned || spec.kind == SpecKind::EachOther;
         specs
             .iter()
             .filter(comes_and_goes)
             .map(|spec| spec.rules.longest())
             .max()
             .unwrap_or(Span::ZERO)
-    }
-}
-
-impl Node {
-    /// Whether other nodes, or requests that wait or are under way, know this one by its index.
-    fn is_pinned(&self) -> bool {
-        self.pins > 0 || self.contest.is_some()
     }
 }

@@ -6,12 +6,12 @@ use crate::{
 
 /// What all buckets of one configured endpoint, group or wider scope have in common.
 #[derive(Debug)]
-pub(super) struct SpecState {
-    pub(super) name: Box<str>,
-    pub(super) kind: SpecKind,
+pub(in crate::admission) struct Scope {
+    pub(in crate::admission) name: Box<str>,
+    pub(in crate::admission) kind: SpecKind,
     pub(super) parent: Option<SpecId>,
-    pub(super) quota: Quota,
-    pub(super) rules: Rules,
+    pub(in crate::admission) quota: Quota,
+    pub(in crate::admission) rules: Rules,
     /// A pause of all its buckets, those not seen yet included.
-    pub(super) paused_until: Tick,
+    pub(in crate::admission) paused_until: Tick,
 }

@@ -145,23 +145,13 @@ impl<T> Arena<T> {
         Some(value)
     }
 
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         let slots = self.chunks.iter().flatten().enumerate();
         slots.filter_map(|(index, slot)| {
             steps::count(1);
             match slot {
                 Slot::Value(value) => Some((index, value)),
-                Slot::Hole(_) => None,
-            }
-        })
-    }
-
-    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        let slots = self.chunks.iter_mut().flatten();
-        slots.filter_map(|slot| {
-            steps::count(1);
-            match slot {
-                Slot::Value(value) => Some(value),
                 Slot::Hole(_) => None,
             }
         })
@@ -379,7 +369,7 @@ mod tests {
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn a_slot_is_no_larger_than_its_node() {
-        use crate::admission::node::Node;
+        use crate::admission::core::node::Node;
         assert_eq!(size_of::<Slot<Node>>(), size_of::<Node>());
     }
 

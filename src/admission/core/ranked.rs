@@ -70,6 +70,7 @@ impl<K: Copy + Ord + Debug> Ranked<K> {
     }
 
     /// The greatest key.
+    #[cfg(test)]
     pub(super) fn last(&self, links: &Links<K>) -> Option<K> {
         let (mut last, mut at) = (None, self.root);
         while let Some(id) = at {
@@ -244,6 +245,7 @@ impl<K: Copy + Ord + Debug> Links<K> {
     }
 
     /// How many keys there are in all sets.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.links.len()
     }

@@ -8,11 +8,11 @@ use std::{
 /// One sequence for the whole process, so that a retry can keep the age of its request in any engine
 /// that it passes, whichever engine gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Age(NonZeroU64);
+pub(crate) struct Arrival(NonZeroU64);
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-impl Age {
+impl Arrival {
     pub(crate) fn next() -> Self {
         // Relaxed: only the numbers' order matters. Two requests that enter one queue are ordered
         // by its lock; everyone else's order is theirs to establish before they call us.

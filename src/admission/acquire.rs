@@ -1,0 +1,180 @@
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use super::{
+    arrival::Arrival,
+    core::{Claim, Core, Effects, Entry, NodeId, TakeOutcome, WaitLimit, WaitOutcome, WaiterId},
+    deadline::Deadline,
+    engine::Unadmitted,
+    permit::Dispatch,
+    shared::Shared,
+    timer::NoTimer,
+};
+use crate::{BoxError, bucket::Tick, endpoints::UnknownEndpoint};
+
+/// A request that waits for its turn: the future's half.
+///
+/// Entered into the queue of its endpoint by the first poll. Dropping it leaves the queue, or gives back
+/// what it was offered meanwhile. It needs no timer: the engine has one for all.
+#[derive(Debug)]
+pub(crate) struct Acquire {
+    shared: Arc<Shared>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not polled yet. The leaf is pinned.
+    New(NodeId),
+    /// In the engine's hands.
+    Waiting(WaiterId),
+    /// It has its places, and goes out.
+    Taken(Claim),
+    /// The engine knows nothing of it any more.
+    Done,
+}
+
+/// What a request finds that is about to be dispatched.
+pub(crate) enum Turn {
+    /// What follows is the inner service's `call`, and then [`Dispatch::done`].
+    Dispatch(Dispatch),
+    /// A pause has begun since its turn came. It waits again, and its inner service must hold nothing.
+    CalledBack,
+    /// Its inner service was not ready in time, and others went. It waits again, and stays ready.
+    Lost,
+}
+
+impl Acquire {
+    pub(super) fn new(shared: Arc<Shared>, leaf: NodeId) -> Self {
+        let state = State::New(leaf);
+        Self { shared, state }
+    }
+
+    /// Ready once it is the request's turn: its inner service can be made ready.
+    ///
+    /// # Errors
+    ///
+    /// If it was refused, or if it has to wait for a time and no runtime has timers.
+    pub(crate) fn poll<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &http::Request<B>,
+    ) -> Poll<Result<(), BoxError>> {
+        let Self { shared, state } = self;
+        let engine = &shared.engine;
+        let has_timer = engine.join_timer();
+        // Cloned before the lock is taken, as cloning is foreign code.
+        let waker = Some(cx.waker().clone());
+        // The state changes under the lock: an observer may panic before this returns.
+        let step = |core: &mut Core, now: Tick, fx: &mut Effects| {
+            let outcome = match *state {
+                State::New(leaf) => {
+                    let entry = shared.entry(leaf, request, now);
+                    core.enter(entry, now, fx)
+                }
+                State::Waiting(id) => core.poll(id, now, fx),
+                State::Taken(_) | State::Done => panic!("polled after it was done"),
+            };
+            let (new, waits) = match outcome {
+                WaitOutcome::Wait { id, .. } => (State::Waiting(id), Some(id)),
+                WaitOutcome::Reserved(id) => (State::Waiting(id), None),
+                WaitOutcome::Refused(_) => (State::Done, None),
+            };
+            *state = new;
+            (outcome, waits)
+        };
+        let (outcome, _waker) = engine.step_as(engine.lock(), waker, step);
+        match outcome {
+            WaitOutcome::Reserved(_) => Poll::Ready(Ok(())),
+            WaitOutcome::Refused(refused) => Poll::Ready(Err(refused)),
+            WaitOutcome::Wait { timed, .. } => {
+                if has_timer || !timed {
+                    return Poll::Pending;
+                }
+                self.cancel();
+                Poll::Ready(Err(NoTimer.into()))
+            }
+        }
+    }
+
+    /// The inner service is ready: the request goes out, if it is still its turn.
+    ///
+    /// # Errors
+    ///
+    /// If it lost its turn and was refused meanwhile.
+    pub(crate) fn take(&mut self) -> Result<Turn, BoxError> {
+        let Self { shared, state } = self;
+        let State::Waiting(id) = *state else {
+            unreachable!("its turn has come")
+        };
+        let turn = shared.engine.with(|core, now, fx| {
+            let outcome = core.take_reserved(id, now, fx);
+            match &outcome {
+                TakeOutcome::Taken(claim) => *state = State::Taken(*claim),
+                TakeOutcome::Refused(_) => *state = State::Done,
+                TakeOutcome::CalledBack | TakeOutcome::Wait => {}
+            }
+            outcome
+        });
+        match turn {
+            TakeOutcome::Taken(claim) => {
+                *state = State::Done;
+                Ok(Turn::Dispatch(Dispatch::new(Arc::clone(shared), claim)))
+            }
+            TakeOutcome::CalledBack => Ok(Turn::CalledBack),
+            TakeOutcome::Wait => Ok(Turn::Lost),
+            TakeOutcome::Refused(refused) => Err(refused),
+        }
+    }
+
+    fn cancel(&mut self) {
+        let engine = &self.shared.engine;
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::New(leaf) => engine.with(|core, _, _| core.unpin(leaf)),
+            State::Waiting(id) => engine.with(|core, now, fx| core.cancel(id, now, fx)),
+            State::Taken(claim) => engine.with(|core, now, fx| core.give_back(claim, now, fx)),
+            State::Done => {}
+        }
+    }
+}
+
+impl Shared {
+    /// The wait of a request that was not admitted.
+    ///
+    /// # Errors
+    ///
+    /// If it names an endpoint that does not exist.
+    #[cold]
+    pub(crate) fn wait(
+        self: &Arc<Self>,
+        unadmitted: Unadmitted,
+    ) -> Result<Acquire, UnknownEndpoint> {
+        match unadmitted {
+            Unadmitted::Waits(leaf) => Ok(Acquire::new(Arc::clone(self), leaf)),
+            Unadmitted::Unknown(error) => Err(*error),
+        }
+    }
+
+    fn entry<B>(&self, leaf: NodeId, request: &http::Request<B>, now: Tick) -> Entry {
+        let arrival = request.extensions().get().copied();
+        let deadline = request.extensions().get::<Deadline>();
+        let deadline = deadline.map(|&Deadline(instant)| self.engine.clock.tick(instant));
+        let max_wait = self.limits.max_wait.map(|wait| now.after(wait.into()));
+        Entry {
+            leaf,
+            // A retry has waited in this queue before, and has gone through it: it comes back to its
+            // place, not as one more.
+            max_waiting: self.limits.max_waiting.filter(|_| arrival.is_none()),
+            arrival: arrival.unwrap_or_else(Arrival::next),
+            limit: WaitLimit::new(max_wait, deadline),
+        }
+    }
+}
+
+impl Drop for Acquire {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}

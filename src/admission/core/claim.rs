@@ -1,0 +1,22 @@
+use super::ids::NodeId;
+
+/// What an admitted request holds, node by node from its leaf to the root: bit i is the i-th.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::admission) struct Claim {
+    pub(in crate::admission) leaf: NodeId,
+    pub(in crate::admission) places: u8,
+    pub(in crate::admission) permits: u8,
+    /// Those of the permits that end with the response head.
+    pub(in crate::admission) at_head: u8,
+    /// Whether an observer is to hear of it.
+    pub(in crate::admission) observed: bool,
+    /// Numbers the requests of an engine in the order of their admission.
+    pub(super) serial: u64,
+}
+
+impl Claim {
+    /// The place and the permit of the endpoint.
+    pub(in crate::admission) const LEAF: u8 = 1;
+    /// Among the permits: the leaf's place in memory. The path to the root has fewer nodes than bits.
+    pub(in crate::admission) const PIN: u8 = 1 << 7;
+}

@@ -1,0 +1,83 @@
+//! What follows from a decision: whom to wake, and what to tell.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::{ids::WaiterId, keys::Garbage};
+use crate::{
+    bucket::{Learned, Tick},
+    error::Refused,
+    event::PauseCause,
+    signal::Signal,
+};
+
+/// What one hold of the lock leaves to be done, and how much more it may do.
+#[derive(Debug)]
+pub(in crate::admission) struct Effects {
+    /// Whose futures have news.
+    pub(in crate::admission) wake: Vec<WaiterId>,
+    /// What the observer is to hear, in this order.
+    pub(in crate::admission) told: Vec<Told>,
+    /// What is to be freed.
+    pub(in crate::admission) garbage: Garbage,
+    /// How many more waiters or nodes may be served before the lock is released.
+    pub(super) budget: usize,
+}
+
+/// How many waiters or nodes one hold of the lock serves at most. What is left goes into
+/// [`Work`](super::task::Work), and is done in further holds.
+pub(super) const BATCH: usize = 64;
+
+impl Default for Effects {
+    fn default() -> Self {
+        Self {
+            wake: Vec::new(),
+            told: Vec::new(),
+            garbage: Garbage::default(),
+            budget: BATCH,
+        }
+    }
+}
+
+impl Effects {
+    pub(super) fn wake(&mut self, id: WaiterId) {
+        self.wake.push(id);
+    }
+
+    /// Takes one from the budget; `false` if there is none left.
+    pub(super) fn spend(&mut self) -> bool {
+        let left = self.budget > 0;
+        self.budget -= usize::from(left);
+        left
+    }
+}
+
+/// An event, as it leaves the lock.
+#[derive(Debug)]
+pub(in crate::admission) struct Told {
+    pub(in crate::admission) bucket: Box<str>,
+    pub(in crate::admission) partition: Option<u64>,
+    pub(in crate::admission) sequence: u64,
+    pub(in crate::admission) at: Tick,
+    pub(in crate::admission) decision: Decision,
+}
+
+/// [`EventKind`](crate::EventKind), with what it borrows.
+#[derive(Debug)]
+pub(in crate::admission) enum Decision {
+    Queued { waiting: usize },
+    Admitted { waited: Duration },
+    Dispatched,
+    Answered { status: Option<StatusCode> },
+    Ended,
+    Refused(Box<Refused>),
+    Throttled(Box<Signal>),
+    Paused { time: Duration, cause: PauseCause },
+    Resumed,
+    Learned(Learned),
+    Eased(Option<Learned>),
+    GivenBack,
+    Absent,
+    Swept,
+}

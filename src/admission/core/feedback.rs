@@ -1,0 +1,253 @@
+//! What answers teach, and to which bucket.
+
+use std::time::Duration;
+
+use super::{
+    claim::Claim,
+    effects::{Decision, Effects},
+    ids::NodeId,
+    state::Core,
+    task::{Progress, Task},
+    tree::Tree,
+};
+use crate::{
+    bucket::{Bucket, Enforced, Learned, Refusal, RefusalKind, Report, Rules, Tick},
+    endpoints::SpecKind,
+    event::PauseCause,
+    signal::{QuotaReport, Signal, SignalKind, SignalScope},
+};
+
+/// Of a known limit, this part left is little: a quarter.
+const LITTLE: u64 = 4;
+/// Of an unknown limit, this many left are few.
+const FEW: u64 = 10;
+
+/// When a throttled request can be sent again.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::admission) enum Reopens {
+    /// When its scopes open again, as far as can be told.
+    At(Tick),
+    /// The server named a time that is longer than any pause.
+    TooLate,
+}
+
+impl Tree {
+    /// The node whose limit an answer is about: the endpoint's, unless that has no limit of this kind
+    /// and its group has.
+    fn blamed(&self, leaf: NodeId, limits: impl Fn(&Rules) -> bool) -> NodeId {
+        let blamed = self.path(leaf).find(|&id| {
+            let scope = self.scope(self.node(id).spec);
+            scope.kind.learns() && limits(&scope.rules)
+        });
+        blamed.unwrap_or(leaf)
+    }
+}
+
+impl Core {
+    /// The answer to a request was a throttling one. Returns when it can be sent again, unless there is
+    /// nothing to wait for. `random` is a fresh random number from [0, 1).
+    pub(in crate::admission) fn throttled(
+        &mut self,
+        claim: Claim,
+        signal: &Signal,
+        random: f64,
+        now: Tick,
+        fx: &mut Effects,
+    ) -> Option<Reopens> {
+        let leaf = claim.leaf;
+        self.tree.tell(leaf, now, fx, || {
+            Decision::Throttled(Box::new(signal.clone()))
+        });
+        let kind = match signal.kind() {
+            SignalKind::Rate => RefusalKind::Rate,
+            SignalKind::Concurrency => {
+                RefusalKind::Concurrency(signal.concurrency_limit().map(saturated))
+            }
+            SignalKind::Overload => RefusalKind::Overload,
+            // Waiting brings no credits, and requests that cost none still work.
+            SignalKind::QuotaExhausted => return None,
+        };
+        let refusal = Refusal {
+            kind,
+            retry_after: signal.retry_after().map(Into::into),
+            rate: signal.rate_limit().map(saturated),
+            period: signal.period().map(Into::into),
+            ceiling: self.tree.max_pause.into(),
+            random,
+        };
+        self.tree
+            .each(leaf, |node, _, _| node.counters.throttled += 1);
+        let mut blamed = match refusal.kind {
+            RefusalKind::Concurrency(_) => {
+                (self.tree).blamed(leaf, |rules| rules.concurrency().is_some())
+            }
+            _ => (self.tree).blamed(leaf, |rules| !rules.windows().is_empty()),
+        };
+        if signal.scope() == SignalScope::Everything {
+            let is_overall =
+                |&id: &NodeId| self.tree.scope(self.tree.node(id).spec).kind == SpecKind::Overall;
+            blamed = self.tree.path(leaf).find(is_overall).unwrap_or(blamed);
+        }
+        let cause = if refusal.retry_after.is_some() {
+            PauseCause::Asked
+        } else {
+            PauseCause::BackOff
+        };
+        self.teach(blamed, cause, now, fx, |bucket, enforced, rules, newest| {
+            bucket.refused(&refusal, enforced, rules, (claim.serial, newest), now);
+        });
+        if !refusal.concerns(self.tree.enforced) {
+            return None;
+        }
+        // A retry would come too early if it came after the pause.
+        if refusal.retry_after > Some(refusal.ceiling) {
+            return Some(Reopens::TooLate);
+        }
+        Some(Reopens::At(self.slot(leaf, 0, now).0))
+    }
+
+    /// The head of an answer names a delay: nothing is sent until then, whatever else it says.
+    pub(in crate::admission) fn asked_to_wait(
+        &mut self,
+        claim: Claim,
+        delay: Duration,
+        random: f64,
+        now: Tick,
+        fx: &mut Effects,
+    ) {
+        let refusal = Refusal {
+            kind: RefusalKind::Rate,
+            retry_after: Some(delay.into()),
+            rate: None,
+            period: None,
+            ceiling: self.tree.max_pause.into(),
+            random,
+        };
+        let blamed = (self.tree).blamed(claim.leaf, |rules| !rules.windows().is_empty());
+        self.teach(blamed, PauseCause::Asked, now, fx, |bucket, _, _, _| {
+            bucket.asked_to_wait(&refusal, now);
+        });
+    }
+
+    /// The answer to a request was none of the kind.
+    pub(in crate::admission) fn accepted(
+        &mut self,
+        claim: Claim,
+        quota: Option<&QuotaReport>,
+        now: Tick,
+        fx: &mut Effects,
+    ) {
+        let of_headers = quota.map(report).unwrap_or_default();
+        let of_headers = of_headers.at_most(self.tree.max_pause.into());
+        let mut next = Some(claim.leaf);
+        while let Some(id) = next {
+            next = self.tree.node(id).parent;
+            // What the headers say is about the endpoint.
+            let report = if id == claim.leaf {
+                &of_headers
+            } else {
+                &Report::default()
+            };
+            let cause = PauseCause::QuotaHeaders;
+            self.teach(id, cause, now, fx, |bucket, enforced, rules, newest| {
+                bucket.succeeded(report, enforced, rules, (claim.serial, newest), now);
+            });
+        }
+    }
+
+    /// Lets a bucket learn, and whoever waits for it hear of the consequences.
+    fn teach(
+        &mut self,
+        id: NodeId,
+        cause: PauseCause,
+        now: Tick,
+        fx: &mut Effects,
+        lesson: impl FnOnce(&mut Bucket, Enforced, &Rules, u64),
+    ) {
+        let contested = self.tree.node(id).wait_queue.is_some();
+        let slots_before = contested.then(|| self.slots_at(id, now));
+        let Tree {
+            keys,
+            scopes,
+            enforced,
+            serial,
+            observed,
+            ..
+        } = &mut self.tree;
+        let node = &mut keys.nodes[id.index()];
+        let rules = &scopes[node.spec.0 as usize].rules;
+        let before = observed.then(|| (node.bucket.paused_until(), node.bucket.kept_lessons(now)));
+        let knew = node.bucket.has_learned();
+        lesson(&mut node.bucket, *enforced, rules, *serial);
+        let knows = node.bucket.has_learned();
+        keys.learned = keys.learned + usize::from(knows) - usize::from(knew);
+        if let Some((paused_until, lessons)) = before {
+            let bucket = &self.tree.node(id).bucket;
+            let (paused, learned) = (bucket.paused_until(), bucket.kept_lessons(now));
+            if paused > paused_until.max(now) {
+                let time = paused.since(now);
+                let told = || Decision::Paused { time, cause };
+                self.tree.tell(id, now, fx, told);
+            }
+            if learned != lessons {
+                let of = Learned::of(learned);
+                let told = match of.filter(|_| learned.narrows_beyond(&lessons)) {
+                    Some(learned) => Decision::Learned(learned),
+                    None => Decision::Eased(of),
+                };
+                self.tree.tell(id, now, fx, || told);
+            }
+        }
+        if let Some(slots_before) = slots_before {
+            let slots = self.slots_at(id, now);
+            self.settle(id, now, fx);
+            if slots.0 > slots_before.0 || slots.1 > slots_before.1 {
+                let after = Progress::Begun;
+                self.work.push(Task::Recheck { node: id, after });
+            }
+        }
+    }
+
+    /// When the next request of a bucket can go, and the one after all who wait: if neither is later than
+    /// before, no other is.
+    fn slots_at(&self, id: NodeId, now: Tick) -> (Tick, Tick) {
+        let node = self.tree.node(id);
+        let scope = self.tree.scope(node.spec);
+        let slot = |rank| node.bucket.slot(&scope.rules, rank, now, now);
+        (slot(0), slot(node.waiting()))
+    }
+}
+
+/// Whether a report says anything at all.
+pub(in crate::admission) fn says_something(quota: &QuotaReport) -> bool {
+    !report(quota).is_empty()
+}
+
+fn report(quota: &QuotaReport) -> Report {
+    let little = match (quota.remaining(), quota.limit()) {
+        (Some(0) | None, _) => false,
+        (Some(remaining), Some(limit)) => remaining.saturating_mul(LITTLE) <= limit,
+        (Some(remaining), None) => remaining <= FEW,
+    };
+    let empty = quota.remaining() == Some(0);
+    let until = if quota.is_gradual() {
+        quota.spacing()
+    } else {
+        quota.reset()
+    };
+    Report {
+        counts: quota.remaining().is_some(),
+        maximum_concurrency: quota.maximum_concurrency().map(saturated),
+        empty_for: until.filter(|_| empty).map(Into::into),
+        pace: quota
+            .spacing()
+            .zip(quota.reset())
+            .filter(|_| little)
+            .map(|(spacing, until)| (spacing.into(), until.into())),
+    }
+}
+
+/// A limit beyond 2³² is none.
+fn saturated(n: impl TryInto<u32>) -> u32 {
+    n.try_into().unwrap_or(u32::MAX)
+}

@@ -1,0 +1,73 @@
+//! What nodes and waiters are known by, and the order of a queue.
+
+/// Where a node is in the arena. Stays valid while the node has waiters, places, permits or children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NodeId(std::num::NonZeroU32);
+
+impl NodeId {
+    pub(in crate::admission) fn new(index: usize) -> Self {
+        u32::try_from(index + 1)
+            .ok()
+            .and_then(std::num::NonZeroU32::new)
+            .map(Self)
+            .expect("fewer than 2^32 buckets fit into memory")
+    }
+
+    pub(in crate::admission) fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+
+    /// Not 0.
+    #[inline]
+    pub(super) fn to_bits(self) -> u32 {
+        self.0.get()
+    }
+
+    /// `None` for 0.
+    #[inline]
+    pub(super) fn from_bits(bits: u32) -> Option<Self> {
+        std::num::NonZeroU32::new(bits).map(Self)
+    }
+}
+
+/// Where a waiter is in the arena, until its future takes it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::admission) struct WaiterId(u32);
+
+impl WaiterId {
+    pub(super) fn new(index: usize) -> Self {
+        Self(u32::try_from(index).expect("fewer than 2^32 waiters fit into memory"))
+    }
+
+    pub(in crate::admission) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Who stands in a queue: at a leaf a request, above it a child node for the request at its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Contender {
+    Waiter(WaiterId),
+    Child(NodeId),
+}
+
+/// The order of a queue: the smaller goes first.
+///
+/// The contender tells apart two requests of one arrival as well: a request that was cloned between a
+/// retry and us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct QueueKey {
+    /// At a leaf the arrival of the request; above it the ticket of the child.
+    pub(super) order: u64,
+    pub(super) contender: Contender,
+}
+
+impl QueueKey {
+    /// Comes before all others of this order.
+    pub(super) fn before(order: u64) -> Self {
+        Self {
+            order,
+            contender: Contender::Waiter(WaiterId(0)),
+        }
+    }
+}

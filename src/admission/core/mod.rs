@@ -1,0 +1,48 @@
+//! Everything behind the engine's lock: it takes the time as data, and answers with decisions.
+//!
+//! No waker, no clock and no lock is known here. What follows from a decision is left in [`Effects`].
+//!
+//! - [`tree`]: may it go? Scopes, their buckets, and what a request takes of them. [`keys`] has the
+//!   buckets that come and go; [`index`] finds them, and [`arena`] keeps them.
+//! - [`queue`]: who goes? A request's way through its queue. [`contest`] has the heads, from the leaves
+//!   to the root, [`absence`] those who do not take their turn, [`slots`] when a turn comes.
+//! - [`feedback`]: what answers teach, and to which bucket.
+//! - [`effects`]: what follows: whom to wake, what to tell.
+//! - [`state`]: all of it in one object; [`timers`] and [`work`]: what is due later, and what is left for the next hold of the lock.
+
+mod absence;
+mod arena;
+mod claim;
+mod contest;
+mod effects;
+mod feedback;
+mod ids;
+mod index;
+mod keys;
+mod node;
+mod overdue;
+mod queue;
+mod ranked;
+mod scope;
+mod slots;
+mod state;
+mod sweep;
+mod task;
+mod text;
+mod timers;
+mod tree;
+mod waiter;
+mod work;
+
+pub(super) use self::{
+    claim::Claim,
+    effects::{Decision, Effects, Told},
+    feedback::{Reopens, says_something},
+    ids::{NodeId, WaiterId},
+    keys::Garbage,
+    node::Node,
+    queue::{Entry, TakeOutcome, WaitOutcome},
+    state::Core,
+    tree::Tree,
+    waiter::WaitLimit,
+};

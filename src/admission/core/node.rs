@@ -1,0 +1,139 @@
+use std::collections::BTreeSet;
+
+use super::{
+    ids::{NodeId, QueueKey, WaiterId},
+    ranked::{Links, Ranked},
+    text::Text,
+};
+use crate::{
+    admission::arrival::Arrival,
+    bucket::{Bucket, Tick},
+    endpoints::SpecId,
+};
+
+/// One bucket of one scope, and who waits for it.
+///
+/// Nodes form trees that mirror the scopes: an endpoint's node is a leaf, its parent is its group's
+/// or the overall one, and so on. A request enters at a leaf and needs every node up to the root.
+#[derive(Debug)]
+// Three lines of the cache, and no part of a fourth.
+#[repr(align(64))]
+pub(in crate::admission) struct Node {
+    pub(in crate::admission) spec: SpecId,
+    pub(super) parent: Option<NodeId>,
+    /// Reference count: child nodes and admitted requests that hold this node's index. It must not move
+    /// while it is non-zero. An admitted request counts until its last permit, in whatever scope, has
+    /// ended.
+    pub(super) pins: u32,
+    /// Of the key, as the table of dynamic nodes keeps it.
+    pub(super) hash: u32,
+    pub(in crate::admission) partition: u64,
+    pub(super) text: Text,
+    pub(in crate::admission) bucket: Bucket,
+    pub(in crate::admission) counters: Counters,
+    /// Present while somebody waits here or below.
+    pub(super) wait_queue: Option<Box<WaitQueue>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::admission) struct Counters {
+    pub(in crate::admission) admitted: u64,
+    pub(in crate::admission) refused: u64,
+    pub(in crate::admission) throttled: u64,
+    /// How many events an observer was told of this bucket.
+    pub(super) told: u64,
+}
+
+/// The order in which those who wait at a node are served.
+#[derive(Debug, Default)]
+pub(super) struct WaitQueue {
+    /// How many requests wait here or below, absent ones included.
+    pub(super) waiting: usize,
+    /// How many of them have a limit of their own.
+    pub(super) limited: usize,
+    /// At a leaf: the queued requests by arrival. Above: the children whose gates are open, in the order
+    /// in which their heads got here; only heads compete.
+    pub(super) queue: Ranked<QueueKey>,
+    /// At a leaf: requests that have been offered their places, and have yet to be polled. They go out in
+    /// the order of the queue, and before anyone who comes later.
+    pub(super) leaving: Ranked<QueueKey>,
+    /// Those of them who did not come in time: nobody waits for them.
+    pub(super) late: Ranked<QueueKey>,
+    /// Above the leaves: the children at which somebody waits.
+    pub(super) children: BTreeSet<NodeId>,
+    /// This node's own entry in its parent's queue.
+    pub(super) ticket: Option<Ticket>,
+    /// When the gate opens for the head, if that is known: there is a timer for it.
+    pub(super) opens: Option<Opens>,
+}
+
+/// When a gate opens, and the arrival of the head that waits for it.
+pub(super) type Opens = (Tick, Arrival);
+
+/// A node whose gate is open takes part in its parent's queue, for the request at its head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    pub(super) order: u64,
+    pub(super) head: WaiterId,
+}
+
+impl WaitQueue {
+    /// Whether a request has been offered its places, and has yet to be polled.
+    pub(super) fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty() || !self.late.is_empty()
+    }
+
+    /// The oldest of these.
+    pub(super) fn first_leaving(&self, links: &Links<QueueKey>) -> Option<QueueKey> {
+        let firsts = [self.leaving.first(links), self.late.first(links)];
+        firsts.into_iter().flatten().min()
+    }
+}
+
+impl Node {
+    pub(super) fn new(spec: SpecId, parent: Option<NodeId>) -> Self {
+        Self {
+            spec,
+            parent,
+            pins: 0,
+            hash: 0,
+            partition: 0,
+            text: Text::EMPTY,
+            bucket: Bucket::default(),
+            counters: Counters::default(),
+            wait_queue: None,
+        }
+    }
+
+    pub(in crate::admission) fn waiting(&self) -> usize {
+        self.wait_queue.as_ref().map_or(0, |queue| queue.waiting)
+    }
+
+    pub(super) fn ticket(&self) -> Option<Ticket> {
+        self.wait_queue.as_ref().and_then(|queue| queue.ticket)
+    }
+
+    /// Whether somebody stands in front of a newcomer to this node.
+    pub(super) fn has_contenders(&self) -> bool {
+        self.wait_queue
+            .as_ref()
+            .is_some_and(|queue| !queue.queue.is_empty() || queue.has_leaving())
+    }
+
+    /// Whether other nodes, or requests that wait or are under way, know this one by its index.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pins > 0 || self.wait_queue.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Among a million, each line of the cache that a call has to fetch counts; and each byte for a million.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_node_takes_three_lines_of_the_cache() {
+        assert_eq!((size_of::<Node>(), align_of::<Node>()), (192, 64));
+    }
+}

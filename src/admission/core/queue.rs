@@ -1,0 +1,408 @@
+//! A request's way through the queue of its endpoint: in, polled now and then, and out.
+
+use super::{
+    claim::Claim,
+    effects::{Decision, Effects},
+    ids::{Contender, NodeId, QueueKey, WaiterId},
+    state::Core,
+    waiter::{Stage, WaitLimit, Waiter},
+};
+use crate::{
+    admission::arrival::Arrival,
+    bucket::Tick,
+    error::{Refused, RefusedReason},
+    steps,
+};
+
+/// A request that cannot go at once.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::admission) struct Entry {
+    /// Pinned for it.
+    pub(in crate::admission) leaf: NodeId,
+    pub(in crate::admission) arrival: Arrival,
+    pub(in crate::admission) limit: WaitLimit,
+    /// How many may wait before it, at each scope.
+    pub(in crate::admission) max_waiting: Option<usize>,
+}
+
+/// How many of those who have been offered their places are woken at once. They leave by age, so who is
+/// polled before its turn is polled once more: behind one that is absent that goes for all who were woken.
+pub(super) const AT_ONCE: usize = 8;
+
+/// What a poll finds.
+#[derive(Debug)]
+pub(in crate::admission) enum WaitOutcome {
+    /// It has its places: the inner service can be made ready.
+    Reserved(WaiterId),
+    Wait {
+        id: WaiterId,
+        /// Whether it waits for a time, too, and not only for others.
+        timed: bool,
+    },
+    /// It is no waiter any more.
+    Refused(Box<Refused>),
+}
+
+/// What a request finds that is about to be dispatched.
+#[derive(Debug)]
+pub(in crate::admission) enum TakeOutcome {
+    /// It is no waiter any more: it goes out now.
+    Taken(Claim),
+    /// A pause has begun since it was admitted, and it is in its place in the queue again.
+    CalledBack,
+    /// Its places were taken over while it was not ready. It is in its place in the queue again.
+    Wait,
+    /// It is no waiter any more.
+    Refused(Box<Refused>),
+}
+
+impl Core {
+    /// Keeps a leaf where it is for a request that is going to wait there.
+    pub(in crate::admission) fn pin(&mut self, leaf: NodeId) {
+        self.tree.node_mut(leaf).pins += 1;
+    }
+
+    /// Such a request was dropped before its first poll.
+    pub(in crate::admission) fn unpin(&mut self, leaf: NodeId) {
+        self.tree.node_mut(leaf).pins -= 1;
+    }
+
+    /// An admitted request is not dispatched.
+    pub(in crate::admission) fn give_back(&mut self, claim: Claim, now: Tick, fx: &mut Effects) {
+        let leaf = claim.leaf;
+        // Told while the claim keeps the leaf.
+        self.tree.tell(leaf, now, fx, || Decision::GivenBack);
+        self.tree.give_back(claim);
+        self.settle(leaf, now, fx);
+    }
+
+    /// A request enters the queue of its endpoint, unless it can go at once or must not wait.
+    pub(in crate::admission) fn enter(
+        &mut self,
+        entry: Entry,
+        now: Tick,
+        fx: &mut Effects,
+    ) -> WaitOutcome {
+        // A gate may have opened since the last timer tick; those in front go first.
+        self.run(now, fx);
+        let leaf = entry.leaf;
+        let in_time = entry.limit.until >= now;
+        if let Some(claim) = in_time.then(|| self.tree.admit(leaf, now)).flatten() {
+            let id = self.insert(entry, Stage::Reserved(claim), now);
+            self.await_presence(id, now);
+            let waited = std::time::Duration::ZERO;
+            self.tree
+                .tell(leaf, now, fx, || Decision::Admitted { waited });
+            return WaitOutcome::Reserved(id);
+        }
+        if let Some(refused) = self.refuse_entry(&entry, now, fx) {
+            self.unpin(leaf);
+            return WaitOutcome::Refused(refused);
+        }
+        let id = self.insert(entry, Stage::Queued, now);
+        self.join_queue(id);
+        let waiting = self.tree.node(leaf).waiting();
+        self.tree
+            .tell(leaf, now, fx, || Decision::Queued { waiting });
+        self.settle(leaf, now, fx);
+        self.take_over(id, now, fx);
+        self.outcome(id, now, fx)
+    }
+
+    /// A waiter's future is polled: fetches its news.
+    pub(in crate::admission) fn poll(
+        &mut self,
+        id: WaiterId,
+        now: Tick,
+        fx: &mut Effects,
+    ) -> WaitOutcome {
+        self.run(now, fx);
+        self.is_present(id, now, fx);
+        self.outcome(id, now, fx)
+    }
+
+    /// A waiter's inner service is ready: it goes out, if it still has its places.
+    pub(in crate::admission) fn take_reserved(
+        &mut self,
+        id: WaiterId,
+        now: Tick,
+        fx: &mut Effects,
+    ) -> TakeOutcome {
+        self.run(now, fx);
+        if !matches!(self.waiter(id).stage, Stage::Reserved(_)) {
+            self.is_present(id, now, fx);
+            match self.outcome(id, now, fx) {
+                WaitOutcome::Reserved(_) => {}
+                WaitOutcome::Wait { .. } => return TakeOutcome::Wait,
+                WaitOutcome::Refused(refused) => return TakeOutcome::Refused(refused),
+            }
+        }
+        if self.is_called_back(id, now) {
+            self.put_back(id, now, fx);
+            return TakeOutcome::CalledBack;
+        }
+        match self.remove(id).stage {
+            Stage::Reserved(claim) => TakeOutcome::Taken(claim),
+            stage => unreachable!("it had its places: {stage:?}"),
+        }
+    }
+
+    /// A waiter's future was dropped.
+    pub(in crate::admission) fn cancel(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+        let leaf = self.waiter(id).leaf;
+        let key = self.waiter(id).key(id);
+        match self.waiter(id).stage {
+            Stage::Queued => self.leave_queue(id),
+            Stage::Absent => self.uncount(id),
+            Stage::Offered(claim) => {
+                self.has_left(leaf, key, now, fx);
+                self.tree.give_back(claim);
+                self.tree.tell(leaf, now, fx, || Decision::GivenBack);
+            }
+            Stage::Reserved(claim) => {
+                self.tree.give_back(claim);
+                self.tree.tell(leaf, now, fx, || Decision::GivenBack);
+            }
+            Stage::Refused(_) => {}
+        }
+        self.settle(leaf, now, fx);
+        self.remove(id);
+    }
+
+    /// What a waiter that is being polled finds.
+    pub(super) fn outcome(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) -> WaitOutcome {
+        let leaf = self.waiter(id).leaf;
+        let offered = matches!(self.waiter(id).stage, Stage::Offered(_));
+        if offered && self.is_called_back(id, now) {
+            self.put_back(id, now, fx);
+        }
+        loop {
+            let waiter = self.waiter(id);
+            match waiter.stage {
+                Stage::Queued | Stage::Absent => {
+                    let timed = waiter.limit.is_some()
+                        || self.opens_at_a_time(leaf)
+                        || self.tree.is_paused(leaf, now);
+                    return WaitOutcome::Wait { id, timed };
+                }
+                Stage::Reserved(_) => return WaitOutcome::Reserved(id),
+                Stage::Refused(_) => match self.remove(id).stage {
+                    Stage::Refused(refused) => return WaitOutcome::Refused(refused),
+                    stage => unreachable!("it was refused: {stage:?}"),
+                },
+                Stage::Offered(claim) => {
+                    let key = waiter.key(id);
+                    let queue = self.tree.node(leaf).wait_queue.as_ref();
+                    let queue = queue.expect("somebody leaves");
+                    let first = queue.first_leaving(&self.links).unwrap_or(key);
+                    let first = self.head_of(first);
+                    if first == id {
+                        self.has_left(leaf, key, now, fx);
+                        self.waiter_mut(id).stage = Stage::Reserved(claim);
+                        self.await_presence(id, now);
+                        self.tidy(leaf);
+                    } else if !self.is_overdue(first) {
+                        // An older one has its places too, and has yet to be polled: it goes first.
+                        return WaitOutcome::Wait { id, timed: true };
+                    } else if fx.spend() {
+                        self.revoke(first, now, fx);
+                    } else {
+                        // There are many late ones. It is woken to go on.
+                        self.ask(id, now, fx);
+                        return WaitOutcome::Wait { id, timed: true };
+                    }
+                }
+            }
+        }
+    }
+
+    fn opens_at_a_time(&self, leaf: NodeId) -> bool {
+        self.tree.path(leaf).any(|id| {
+            let queue = self.tree.node(id).wait_queue.as_ref();
+            queue.is_some_and(|queue| queue.opens.is_some())
+        })
+    }
+
+    /// Whether a pause has begun since a request was admitted, or a quota has changed so that it would not
+    /// be admitted any more.
+    fn is_called_back(&mut self, id: WaiterId, now: Tick) -> bool {
+        let waiter = self.waiter(id);
+        let leaf = waiter.leaf;
+        let Some(claim) = waiter.claim() else {
+            return false;
+        };
+        self.tree.is_paused(leaf, now) || !self.tree.still_fits(claim, now)
+    }
+
+    /// Puts a request that has its places and has not gone out back into its place in the queue.
+    fn put_back(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+        self.give_up_claim(id, now, fx);
+        self.waiter_mut(id).stage = Stage::Queued;
+        self.join_queue(id);
+        let leaf = self.waiter(id).leaf;
+        self.settle(leaf, now, fx);
+        let limit = self.waiter(id).limit;
+        if self.waiter(id).is_queued() && limit.is_some() {
+            let (slot, _) = self.slot_of(id, now);
+            if slot > limit.until {
+                self.refuse_late(id, now, fx);
+                self.settle(leaf, now, fx);
+            }
+        }
+    }
+
+    /// Takes from a waiter what it was admitted to. Where it stands is left to the caller.
+    pub(super) fn give_up_claim(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+        let waiter = self.waiter(id);
+        let (leaf, key) = (waiter.leaf, waiter.key(id));
+        let Some(claim) = waiter.claim() else { return };
+        if matches!(waiter.stage, Stage::Offered(_)) {
+            self.has_left(leaf, key, now, fx);
+        }
+        self.forget_offer(id);
+        self.tree.give_back(claim);
+        self.tree.tell(leaf, now, fx, || Decision::GivenBack);
+    }
+
+    fn insert(&mut self, entry: Entry, stage: Stage, now: Tick) -> WaiterId {
+        let Entry {
+            leaf,
+            arrival,
+            limit,
+            ..
+        } = entry;
+        WaiterId::new(self.waiters.insert(Waiter {
+            leaf,
+            arrival,
+            stage,
+            limit,
+            since: now,
+            offered: now,
+            ticket: 0,
+            keeps_ticket: false,
+            absent_at: Tick::NEVER,
+        }))
+    }
+
+    /// Forgets a waiter that stands nowhere any more.
+    fn remove(&mut self, id: WaiterId) -> Waiter {
+        self.forget_offer(id);
+        let waiter = self.waiters.remove(id.index());
+        let waiter = waiter.expect("a future has one waiter at most");
+        self.timers.set_limit(id, waiter.limit.until, Tick::NEVER);
+        self.unpin(waiter.leaf);
+        waiter
+    }
+
+    /// Takes its place in the queue of its leaf, and is counted all the way up.
+    pub(super) fn join_queue(&mut self, id: WaiterId) {
+        self.count(id);
+        self.stand_in_queue(id);
+        let until = self.waiter(id).limit.until;
+        self.timers.set_limit(id, Tick::NEVER, until);
+    }
+
+    pub(super) fn stand_in_queue(&mut self, id: WaiterId) {
+        let waiter = self.waiter(id);
+        let (leaf, key) = (waiter.leaf, waiter.key(id));
+        let queue = self.tree.node_mut(leaf).wait_queue.as_mut();
+        let queue = queue.expect("it is counted here");
+        queue.queue.insert(&mut self.links, key);
+    }
+
+    pub(super) fn count(&mut self, id: WaiterId) {
+        let waiter = &self.waiters[id.index()];
+        let limited = usize::from(waiter.limit.is_some());
+        let mut child = None;
+        let mut next = Some(waiter.leaf);
+        while let Some(id) = next {
+            let node = self.tree.node_mut(id);
+            let queue = node.wait_queue.get_or_insert_default();
+            queue.waiting += 1;
+            queue.limited += limited;
+            if let Some(child) = child {
+                steps::count_way_down(queue.children.len());
+                queue.children.insert(child);
+            }
+            child = Some(id);
+            next = node.parent;
+        }
+    }
+
+    pub(super) fn uncount(&mut self, id: WaiterId) {
+        let waiter = &self.waiters[id.index()];
+        let limited = usize::from(waiter.limit.is_some());
+        self.tree.each(waiter.leaf, |node, _, _| {
+            let queue = node.wait_queue.as_mut().expect("somebody waits here");
+            queue.waiting -= 1;
+            queue.limited -= limited;
+        });
+    }
+
+    /// Takes a waiter out of its queue. Tickets are for [`settle`](Self::settle) to bring up to date.
+    pub(super) fn leave_queue(&mut self, id: WaiterId) {
+        self.stand_aside(id);
+        self.uncount(id);
+    }
+
+    pub(super) fn stand_aside(&mut self, id: WaiterId) {
+        let waiter = self.waiter(id);
+        let (leaf, key) = (waiter.leaf, waiter.key(id));
+        let queue = self.tree.node_mut(leaf).wait_queue.as_mut();
+        let queue = queue.expect("it waits here");
+        let known = queue.queue.remove(&mut self.links, &key);
+        debug_assert!(known, "it stands in the queue");
+    }
+
+    /// Is no longer among those that are leaving; the next one can.
+    fn has_left(&mut self, leaf: NodeId, key: QueueKey, now: Tick, fx: &mut Effects) {
+        let queue = self.tree.node_mut(leaf).wait_queue.as_mut();
+        let queue = queue.expect("it has somebody leaving");
+        let first = queue.leaving.first(&self.links);
+        let was_first = first.is_none_or(|first| key <= first);
+        if !queue.leaving.remove(&mut self.links, &key) {
+            queue.late.remove(&mut self.links, &key);
+        }
+        let newly = queue.leaving.nth(&self.links, AT_ONCE - 1);
+        let asked = was_first && self.let_leave(leaf, now, fx);
+        if let Some(Contender::Waiter(newly)) = newly.map(|newly| newly.contender) {
+            // Where they leave one by one, it would be polled before its turn.
+            if !asked {
+                self.ask(newly, now, fx);
+            }
+        }
+    }
+
+    /// Has a request fetch its places, if it has not been asked yet.
+    ///
+    /// Returns whether it had not been.
+    pub(super) fn ask(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) -> bool {
+        let asks = self.waiter(id).absent_at == Tick::NEVER && !self.is_overdue(id);
+        if asks {
+            self.await_presence(id, now);
+            fx.wake(id);
+        }
+        asks
+    }
+
+    /// Has the oldest that leaves a leaf know that it can: all older ones have left, or are late.
+    ///
+    /// Returns whether it had to be asked for it: it was polled before its turn, or not asked at all.
+    pub(super) fn let_leave(&mut self, leaf: NodeId, now: Tick, fx: &mut Effects) -> bool {
+        let next = self.next_to_leave(leaf);
+        next.is_some_and(|next| self.ask(next, now, fx))
+    }
+
+    /// A waiter has waited for as long as it is prepared to.
+    pub(super) fn limit_passed(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+        let waiter = self.waiter(id);
+        let (leaf, until) = (waiter.leaf, waiter.limit.until);
+        // With places it has nothing to wait for but its own inner service.
+        let waits = waiter.is_waiting();
+        self.timers.set_limit(id, until, Tick::NEVER);
+        if waits {
+            self.turn_away(id, RefusedReason::WaitedTooLong, now, fx);
+            self.settle(leaf, now, fx);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! When the turn of a request comes, as far as that can be computed, and who need not wait for it.
+
+use super::{
+    effects::{Decision, Effects},
+    ids::{Contender, NodeId, QueueKey, WaiterId},
+    queue::Entry,
+    state::Core,
+    task::{Progress, Task},
+    waiter::Stage,
+};
+use std::time::Duration;
+
+use crate::{
+    Learning,
+    bucket::Tick,
+    endpoints::SpecId,
+    error::{Refused, RefusedReason},
+    event::PauseCause,
+    quota::Quota,
+    steps,
+};
+
+/// How many scopes a request can have: its endpoint, a group, overall, and across partitions.
+const SCOPES: usize = 4;
+
+/// What a slot at one scope depends on.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    node: NodeId,
+    /// How many precede the head of the leaf here.
+    head: usize,
+    /// How many more precede those behind the head: each has the turn of every other head before its own.
+    others: usize,
+}
+
+impl Ahead {
+    fn of(self, rank: usize) -> usize {
+        if rank == 0 {
+            self.head
+        } else {
+            rank + self.others
+        }
+    }
+}
+
+impl Core {
+    /// Why a request may not even begin to wait.
+    pub(super) fn refuse_entry(
+        &mut self,
+        entry: &Entry,
+        now: Tick,
+        fx: &mut Effects,
+    ) -> Option<Box<Refused>> {
+        let Entry {
+            leaf,
+            arrival,
+            limit,
+            max_waiting,
+        } = *entry;
+        let full = max_waiting.and_then(|most| {
+            let mut path = self.tree.path(leaf);
+            path.find(|&id| self.tree.node(id).waiting() >= most)
+        });
+        if full.is_none() && !limit.is_some() {
+            return None;
+        }
+        let queue = self.tree.node(leaf).wait_queue.as_ref();
+        let rank = queue.map_or(0, |queue| {
+            queue
+                .queue
+                .rank(&self.links, &QueueKey::before(arrival.get()))
+        });
+        let (slot, scope) = self.slot(leaf, rank, now);
+        let (reason, scope) = match full {
+            Some(full) => (RefusedReason::QueueFull, full),
+            // A limit of zero means "now or never": this is no longer now.
+            None if slot > limit.until || limit.until <= now => (limit.reason, scope),
+            None => return None,
+        };
+        Some(Box::new(self.refuse(leaf, (slot, scope), reason, now, fx)))
+    }
+
+    fn refuse(
+        &mut self,
+        leaf: NodeId,
+        (slot, scope): (Tick, NodeId),
+        reason: RefusedReason,
+        now: Tick,
+        fx: &mut Effects,
+    ) -> Refused {
+        self.tree
+            .each(leaf, |node, _, _| node.counters.refused += 1);
+        let wait = slot.since(now);
+        let refused = Refused::new(
+            &self.tree.name(self.tree.node(leaf)),
+            &self.tree.name(self.tree.node(scope)),
+            reason,
+            (!wait.is_zero() && slot != Tick::NEVER).then_some(wait),
+        );
+        self.tree.tell(leaf, now, fx, || {
+            Decision::Refused(Box::new(refused.clone()))
+        });
+        refused
+    }
+
+    /// Refuses a request that waits, and takes it out of its queue; its future is told. What follows for
+    /// others is for [`settle`](Self::settle).
+    pub(super) fn turn_away(
+        &mut self,
+        id: WaiterId,
+        reason: RefusedReason,
+        now: Tick,
+        fx: &mut Effects,
+    ) {
+        let slot = self.slot_of(id, now);
+        let leaf = self.waiter(id).leaf;
+        if self.waiter(id).is_queued() {
+            self.leave_queue(id);
+        } else {
+            self.uncount(id);
+        }
+        let refused = self.refuse(leaf, slot, reason, now, fx);
+        self.forget_offer(id);
+        self.waiter_mut(id).stage = Stage::Refused(Box::new(refused));
+        fx.wake(id);
+    }
+
+    /// The turn of a queued request is known to come too late for it.
+    pub(super) fn refuse_late(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+        let reason = self.waiter(id).limit.reason;
+        self.turn_away(id, reason, now, fx);
+    }
+
+    /// The same of the head of a leaf: those behind it may have no better prospects.
+    pub(super) fn refuse_head(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+        self.refuse_late(id, now, fx);
+        let node = self.waiter(id).leaf;
+        let queue = self.tree.node(node).wait_queue.as_ref();
+        if queue.is_some_and(|queue| queue.limited > 0) {
+            let after = Progress::Begun;
+            self.work.push(Task::Recheck { node, after });
+        }
+    }
+
+    /// When a request that waits can go out at the earliest, and which scope says so.
+    pub(super) fn slot_of(&self, id: WaiterId, now: Tick) -> (Tick, NodeId) {
+        let waiter = self.waiter(id);
+        let queue = self.tree.node(waiter.leaf).wait_queue.as_ref();
+        let rank = queue.map_or(0, |queue| queue.queue.rank(&self.links, &waiter.key(id)));
+        self.slot(waiter.leaf, rank, now)
+    }
+
+    /// When a request that `rank` others of its endpoint precede can go out at the earliest, and
+    /// which scope says so. Permits count as free.
+    pub(super) fn slot(&self, leaf: NodeId, rank: usize, now: Tick) -> (Tick, NodeId) {
+        self.slot_among(&self.ahead(leaf), rank, leaf, now)
+    }
+
+    fn slot_among(
+        &self,
+        ahead: &[Option<Ahead>; SCOPES],
+        rank: usize,
+        leaf: NodeId,
+        now: Tick,
+    ) -> (Tick, NodeId) {
+        let mut latest = (Tick::NONE, leaf);
+        for ahead in ahead.iter().flatten() {
+            let node = self.tree.node(ahead.node);
+            let scope = self.tree.scope(node.spec);
+            let start = now.max(scope.paused_until);
+            let slot = (node.bucket).slot(&scope.rules, ahead.of(rank), now, start);
+            if slot > latest.0 {
+                latest = (slot, ahead.node);
+            }
+        }
+        latest
+    }
+
+    /// How many precede the requests of a leaf, at each node up to the root.
+    fn ahead(&self, leaf: NodeId) -> [Option<Ahead>; SCOPES] {
+        let mut all = [None; SCOPES];
+        let (mut head, mut others) = (0, 0);
+        let mut child: Option<NodeId> = None;
+        for (node, place) in self.tree.path(leaf).zip(&mut all) {
+            if let (Some(child), Some(queue)) = (child, &self.tree.node(node).wait_queue) {
+                let ticket = self.tree.node(child).ticket();
+                let heads = queue.queue.len(&self.links);
+                let before = ticket.map_or(heads, |ticket| {
+                    let key = QueueKey::before(ticket.order);
+                    queue.queue.rank(&self.links, &key)
+                });
+                let besides = heads - usize::from(ticket.is_some());
+                // A head that is no longer one has every other head's turn before its own.
+                head += if head == 0 { before } else { besides };
+                others += besides;
+            }
+            *place = Some(Ahead { node, head, others });
+            child = Some(node);
+        }
+        all
+    }
+
+    /// A scope has another quota: newcomers go by it from now on, and those who wait as
+    /// [`run`](Self::run) gets to them.
+    pub(in crate::admission) fn set_quota(&mut self, scope: SpecId, quota: Quota) {
+        self.tree.set_quota(scope, quota);
+        self.change(scope, false);
+    }
+
+    /// Nothing is admitted to any bucket of a scope for `time`.
+    pub(in crate::admission) fn pause(
+        &mut self,
+        scope: SpecId,
+        time: Duration,
+        now: Tick,
+        fx: &mut Effects,
+    ) {
+        let cause = PauseCause::Handle;
+        self.tree.pause(scope, now.after(time.into()));
+        self.tree
+            .tell_of_scope(scope, now, fx, || Decision::Paused { time, cause });
+        self.change(scope, false);
+    }
+
+    /// Ends the pauses of all buckets of a scope.
+    pub(in crate::admission) fn resume(&mut self, scope: SpecId, now: Tick, fx: &mut Effects) {
+        self.tree.resume(scope);
+        self.tree
+            .tell_of_scope(scope, now, fx, || Decision::Resumed);
+        self.change(scope, true);
+    }
+
+    fn change(&mut self, scope: SpecId, resume: bool) {
+        let from = 0;
+        self.work.push(Task::Scope {
+            scope,
+            resume,
+            from,
+        });
+    }
+
+    /// What is learned from now on.
+    pub(in crate::admission) fn set_learning(&mut self, learning: Learning) {
+        self.tree.set_learning(learning);
+        self.work.push(Task::Rules { from: 0 });
+    }
+
+    /// Refuses those who wait at a node or below and whose turn is now known to come after their limit.
+    pub(super) fn recheck(&mut self, id: NodeId, after: Progress, now: Tick, fx: &mut Effects) {
+        let Some(node) = self.tree.keys.nodes.get(id.index()) else {
+            return;
+        };
+        let Some(queue) = node.wait_queue.as_ref().filter(|queue| queue.limited > 0) else {
+            return;
+        };
+        if queue.children.is_empty() {
+            return self.recheck_leaf(id, after, now, fx);
+        }
+        let mut after = after;
+        loop {
+            let queue = self.tree.node(id).wait_queue.as_ref();
+            let Some(queue) = queue else { return };
+            steps::count_way_down(queue.children.len());
+            let next = match after {
+                Progress::Child(child) => {
+                    use std::ops::Bound::{Excluded, Unbounded};
+                    queue.children.range((Excluded(child), Unbounded)).next()
+                }
+                Progress::Begun | Progress::Waiter(_) => queue.children.first(),
+            };
+            let Some(&child) = next else { return };
+            if !fx.spend() {
+                return self.work.push(Task::Recheck { node: id, after });
+            }
+            let begun = Progress::Begun;
+            self.work.push(Task::Recheck {
+                node: child,
+                after: begun,
+            });
+            after = Progress::Child(child);
+        }
+    }
+
+    fn recheck_leaf(&mut self, leaf: NodeId, after: Progress, now: Tick, fx: &mut Effects) {
+        let ahead = self.ahead(leaf);
+        let mut stayed = match after {
+            Progress::Waiter(key) => Some(key),
+            Progress::Begun | Progress::Child(_) => None,
+        };
+        let mut rank = None;
+        let mut refused = false;
+        loop {
+            let queue = self.tree.node(leaf).wait_queue.as_ref();
+            let Some(queue) = queue else { break };
+            let next = match &stayed {
+                None => queue.queue.first(&self.links),
+                Some(key) => queue.queue.after(&self.links, key),
+            };
+            let Some(next) = next else { break };
+            let rank = rank.get_or_insert_with(|| queue.queue.rank(&self.links, &next));
+            let Contender::Waiter(id) = next.contender else {
+                unreachable!("a leaf has no children")
+            };
+            if !fx.spend() {
+                let after = stayed.map_or(Progress::Begun, Progress::Waiter);
+                self.work.push(Task::Recheck { node: leaf, after });
+                break;
+            }
+            let limit = self.waiter(id).limit;
+            if limit.is_some() && self.slot_among(&ahead, *rank, leaf, now).0 > limit.until {
+                self.refuse_late(id, now, fx);
+                refused = true;
+            } else {
+                *rank += 1;
+                stayed = Some(next);
+            }
+        }
+        if refused {
+            self.settle(leaf, now, fx);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+use super::{
+    arena::Arena,
+    ids::{QueueKey, WaiterId},
+    overdue::Overdue,
+    ranked::Links,
+    task::Work,
+    timers::Timers,
+    tree::Tree,
+    waiter::Waiter,
+};
+use crate::{
+    bucket::{Enforced, Tick},
+    endpoints::Routes,
+};
+
+/// The state of one limiting layer.
+#[derive(Debug)]
+pub(in crate::admission) struct Core {
+    pub(in crate::admission) tree: Tree,
+    pub(super) waiters: Arena<Waiter>,
+    /// Of the queues of all nodes.
+    pub(super) links: Links<QueueKey>,
+    pub(super) timers: Timers,
+    pub(super) overdue: Overdue,
+    pub(super) work: Work,
+    pub(super) next_ticket: u64,
+}
+
+impl Core {
+    pub(in crate::admission) fn new(routes: &Routes, enforced: Enforced, now: Tick) -> Self {
+        Self {
+            tree: Tree::new(routes, enforced, now),
+            waiters: Arena::new(),
+            links: Links::new(),
+            timers: Timers::default(),
+            overdue: Overdue::default(),
+            work: Work::default(),
+            next_ticket: 0,
+        }
+    }
+
+    /// When something becomes due that nobody has to do anything for.
+    pub(in crate::admission) fn next_due(&self) -> Tick {
+        self.timers.next()
+    }
+
+    /// Whether anybody waits, or has been admitted after a wait and not been dispatched.
+    pub(in crate::admission) fn has_waiters(&self) -> bool {
+        self.waiters.len() > 0
+    }
+
+    pub(super) fn waiter(&self, id: WaiterId) -> &Waiter {
+        &self.waiters[id.index()]
+    }
+
+    pub(super) fn waiter_mut(&mut self, id: WaiterId) -> &mut Waiter {
+        &mut self.waiters[id.index()]
+    }
+}

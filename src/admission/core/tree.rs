@@ -1,0 +1,413 @@
+//! Whether a request may go: the scopes, their buckets, and what each request takes of them.
+
+use std::time::Duration;
+
+use super::{
+    claim::Claim,
+    effects::{Decision, Effects, Told},
+    ids::NodeId,
+    keys::Keys,
+    node::Node,
+    scope::Scope,
+};
+use crate::{
+    bucket::{Enforced, Gate, Learning, Rules, Tick},
+    endpoints::{Routes, SpecId, SpecKind, Target},
+    quota::Quota,
+};
+
+/// The longest pause that an answer can impose: a `Retry-After` of an hour shall be the caller's to
+/// see, and not a client that stands still. The figure is openai-python's, which honours delays of up
+/// to 120 s.
+pub(super) const DEFAULT_MAX_PAUSE: Duration = Duration::from_secs(120);
+
+/// The buckets of all scopes, and what each allows.
+#[derive(Debug)]
+pub(in crate::admission) struct Tree {
+    pub(in crate::admission) enforced: Enforced,
+    /// Whether somebody observes. Nothing is told otherwise.
+    pub(in crate::admission) observed: bool,
+    learning: Learning,
+    /// The longest pause that an answer can impose.
+    pub(in crate::admission) max_pause: Duration,
+    pub(super) scopes: Box<[Scope]>,
+    pub(in crate::admission) keys: Keys,
+    /// The latest time that anyone has told.
+    latest: Tick,
+    calls: u64,
+    /// How many requests have been admitted: numbers them.
+    pub(super) serial: u64,
+    /// How many had been admitted when a quota was set last.
+    changed: u64,
+}
+
+impl Tree {
+    pub(super) fn new(routes: &Routes, enforced: Enforced, now: Tick) -> Self {
+        let scopes: Box<[_]> = routes
+            .specs()
+            .iter()
+            .map(|spec| Scope {
+                name: spec.name.clone(),
+                kind: spec.kind,
+                parent: spec.parent,
+                quota: spec.quota.clone(),
+                rules: Rules::new(&spec.quota, enforced, Learning::all(), spec.kind.learns()),
+                paused_until: Tick::NONE,
+            })
+            .collect();
+        // The node of a scope that has only one stands at the index of its scope, for ever.
+        let nodes = scopes
+            .iter()
+            .enumerate()
+            .map(|(index, scope)| {
+                let parent = scope.parent.map(|parent| NodeId::new(parent.0 as usize));
+                #[expect(clippy::cast_possible_truncation, reason = "`SpecId` is 32 bits wide")]
+                Node::new(SpecId(index as u32), parent)
+            })
+            .collect();
+        Self {
+            enforced,
+            observed: false,
+            keys: Keys::new(routes.partitioned(), scopes.len(), nodes),
+            scopes,
+            latest: now,
+            calls: 0,
+            serial: 0,
+            changed: 0,
+            learning: Learning::all(),
+            max_pause: DEFAULT_MAX_PAUSE,
+        }
+    }
+
+    /// Every now and then while there are keys to forget: where there are no windows, nobody else
+    /// would ever tell the time.
+    pub(in crate::admission) fn wants_to_know_the_time(&mut self) -> bool {
+        const CALLS: u64 = 64;
+        if self.keys.is_empty() {
+            return false;
+        }
+        self.calls = self.calls.wrapping_add(1);
+        self.calls % CALLS == 0 || self.keys.sweep_is_due(self.latest)
+    }
+
+    /// The latest time known. No time that was told before is later.
+    pub(in crate::admission) fn latest(&self) -> Tick {
+        self.latest
+    }
+
+    /// Tells the time. It does not go back.
+    #[inline]
+    pub(in crate::admission) fn set_time(&mut self, now: Tick) -> Tick {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
+    #[inline]
+    pub(in crate::admission) fn node(&self, id: NodeId) -> &Node {
+        &self.keys.nodes[id.index()]
+    }
+
+    #[inline]
+    pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.keys.nodes[id.index()]
+    }
+
+    pub(in crate::admission) fn scope(&self, id: SpecId) -> &Scope {
+        &self.scopes[id.0 as usize]
+    }
+
+    /// The nodes that a request needs, from its leaf to the root.
+    pub(super) fn path(&self, leaf: NodeId) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(Some(leaf), |&id| self.node(id).parent)
+    }
+
+    /// The leaf of a request, made if it is new.
+    #[inline]
+    pub(in crate::admission) fn locate(&mut self, target: &Target<'_>) -> NodeId {
+        self.keys.locate(&self.scopes, target)
+    }
+
+    /// Whether the node admits one more, whoever waits there.
+    pub(super) fn gate(&self, id: NodeId, now: Tick) -> Gate {
+        let node = self.node(id);
+        let scope = self.scope(node.spec);
+        match node.bucket.gate(&scope.rules, now) {
+            Gate::Closed => Gate::Closed,
+            Gate::Open if scope.paused_until > now => Gate::Until(scope.paused_until),
+            Gate::Until(opens) => Gate::Until(opens.max(scope.paused_until)),
+            Gate::Open => Gate::Open,
+        }
+    }
+
+    /// Whether the node's [`gate`](Self::gate) is open.
+    pub(super) fn is_open(&self, node: &Node, now: Tick) -> bool {
+        let scope = self.scope(node.spec);
+        scope.paused_until <= now && node.bucket.is_open(&scope.rules, now)
+    }
+
+    /// Admits a newcomer if every scope has room and nobody stands before it.
+    #[inline]
+    pub(in crate::admission) fn admit(&mut self, leaf: NodeId, now: Tick) -> Option<Claim> {
+        let mut next = Some(leaf);
+        while let Some(id) = next {
+            let node = self.node(id);
+            if node.has_contenders() || !self.is_open(node, now) {
+                return None;
+            }
+            next = node.parent;
+        }
+        Some(self.take(leaf))
+    }
+
+    /// Takes a place and a permit in every scope, in one step.
+    #[inline]
+    pub(super) fn take(&mut self, leaf: NodeId) -> Claim {
+        self.serial += 1;
+        let mut claim = Claim {
+            leaf,
+            places: 0,
+            permits: 0,
+            at_head: 0,
+            observed: self.observed,
+            serial: self.serial,
+        };
+        if leaf.index() >= self.scopes.len() {
+            // It has to stay for as long as the request can come back to it.
+            self.node_mut(leaf).pins += 1;
+            claim.permits |= Claim::PIN;
+        }
+        let mut next = Some(leaf);
+        let mut bit = 1;
+        while let Some(id) = next {
+            let node = &mut self.keys.nodes[id.index()];
+            let rules = &self.scopes[node.spec.0 as usize].rules;
+            // Also where there is no window: there may be one before this request goes out.
+            if self.enforced.windows {
+                node.bucket.take_place();
+                claim.places |= bit;
+            }
+            if self.enforced.permits {
+                node.bucket.take_permit();
+                claim.permits |= bit;
+                if rules.releases_at_head() {
+                    claim.at_head |= bit;
+                }
+            }
+            node.counters.admitted += 1;
+            next = node.parent;
+            bit <<= 1;
+        }
+        claim
+    }
+
+    /// The request has gone out: its places become stamps. Returns whether anybody waits at one of its
+    /// scopes, who may have to be told.
+    #[inline]
+    pub(in crate::admission) fn stamp(&mut self, claim: Claim, now: Tick) -> bool {
+        let mut contested = false;
+        self.each(claim.leaf, |node, scopes, bit| {
+            if claim.places & bit != 0 {
+                node.bucket.stamp(&scopes[node.spec.0 as usize].rules, now);
+            }
+            contested |= node.wait_queue.is_some();
+        });
+        contested
+    }
+
+    /// Ends the permits in `mask`. Returns whether anybody waits at one of the scopes.
+    pub(in crate::admission) fn release(&mut self, leaf: NodeId, mask: u8) -> bool {
+        let mut contested = false;
+        self.each(leaf, |node, _, bit| {
+            if mask & bit != 0 {
+                node.bucket.release_permit();
+            }
+            contested |= node.wait_queue.is_some();
+        });
+        self.unpin(leaf, mask);
+        contested
+    }
+
+    fn unpin(&mut self, leaf: NodeId, mask: u8) {
+        if mask & Claim::PIN != 0 {
+            self.node_mut(leaf).pins -= 1;
+        }
+    }
+
+    /// The request was never dispatched: everything is as if it had not been admitted.
+    pub(super) fn give_back(&mut self, claim: Claim) {
+        self.each(claim.leaf, |node, _, bit| {
+            if claim.places & bit != 0 {
+                node.bucket.give_back_place();
+            }
+            if claim.permits & bit != 0 {
+                node.bucket.release_permit();
+            }
+            node.counters.admitted -= 1;
+        });
+        self.unpin(claim.leaf, claim.permits);
+    }
+
+    /// Whether the request would be admitted by the present quotas if it had not been yet.
+    pub(super) fn still_fits(&mut self, claim: Claim, now: Tick) -> bool {
+        if claim.serial > self.changed {
+            return true;
+        }
+        self.each(claim.leaf, |node, _, bit| {
+            if claim.places & bit != 0 {
+                node.bucket.give_back_place();
+            }
+            if claim.permits & bit != 0 {
+                node.bucket.release_permit();
+            }
+        });
+        let fits = self
+            .path(claim.leaf)
+            .all(|id| self.is_open(self.node(id), now));
+        self.each(claim.leaf, |node, _, bit| {
+            if claim.places & bit != 0 {
+                node.bucket.take_place();
+            }
+            if claim.permits & bit != 0 {
+                node.bucket.take_permit();
+            }
+        });
+        fits
+    }
+
+    #[inline]
+    pub(super) fn each(&mut self, leaf: NodeId, mut f: impl FnMut(&mut Node, &[Scope], u8)) {
+        let mut next = Some(leaf);
+        let mut bit = 1;
+        while let Some(id) = next {
+            let node = &mut self.keys.nodes[id.index()];
+            f(node, &self.scopes, bit);
+            next = node.parent;
+            bit <<= 1;
+        }
+    }
+
+    /// What a bucket is called: as configured, or by the host and path that it stands for.
+    pub(in crate::admission) fn name(&self, node: &Node) -> Box<str> {
+        if node.text.is_empty() {
+            self.scope(node.spec).name.clone()
+        } else {
+            node.text.as_str().into()
+        }
+    }
+
+    /// The partition of a bucket, if there are partitions and it is not shared by them.
+    pub(in crate::admission) fn partition(&self, node: &Node) -> Option<u64> {
+        let partitioned = self.keys.is_partitioned();
+        let shared = self.scope(node.spec).kind == SpecKind::AcrossPartitions;
+        (partitioned && !shared).then_some(node.partition)
+    }
+
+    /// Tells the observer, if there is one, of a decision about a bucket.
+    pub(in crate::admission) fn tell(
+        &mut self,
+        id: NodeId,
+        now: Tick,
+        fx: &mut Effects,
+        decision: impl FnOnce() -> Decision,
+    ) {
+        if !self.observed {
+            return;
+        }
+        let counters = &mut self.node_mut(id).counters;
+        counters.told += 1;
+        let sequence = counters.told;
+        let node = self.node(id);
+        fx.told.push(Told {
+            bucket: self.name(node),
+            // With partitions, what stands for a whole scope belongs to none.
+            partition: (id.index() >= self.scopes.len())
+                .then(|| self.partition(node))
+                .flatten(),
+            sequence,
+            at: now,
+            decision: decision(),
+        });
+    }
+
+    /// Tells the observer of a decision about all buckets of a scope: under the name of the scope.
+    pub(super) fn tell_of_scope(
+        &mut self,
+        scope: SpecId,
+        now: Tick,
+        fx: &mut Effects,
+        decision: impl FnOnce() -> Decision,
+    ) {
+        // The node of the scope itself. With keys it has no bucket, and its name is the scope's.
+        self.tell(NodeId::new(scope.0 as usize), now, fx, decision);
+    }
+
+    /// Whether a scope of an admitted request is paused.
+    pub(super) fn is_paused(&self, leaf: NodeId, now: Tick) -> bool {
+        self.path(leaf).any(|id| {
+            let node = self.node(id);
+            let of_scope = self.scope(node.spec).paused_until;
+            node.bucket.paused_until().max(of_scope) > now
+        })
+    }
+
+    /// Until when a bucket is paused.
+    pub(in crate::admission) fn paused_until(&self, node: &Node) -> Tick {
+        let of_scope = self.scope(node.spec).paused_until;
+        node.bucket.paused_until().max(of_scope)
+    }
+
+    pub(super) fn set_learning(&mut self, learning: Learning) {
+        self.learning = learning;
+    }
+
+    /// Has a scope learn what is to be learned by now.
+    pub(super) fn renew_rules(&mut self, scope: usize) {
+        let scope = &mut self.scopes[scope];
+        scope.rules = Rules::new(
+            &scope.quota,
+            self.enforced,
+            self.learning,
+            scope.kind.learns(),
+        );
+    }
+
+    pub(super) fn set_quota(&mut self, scope: SpecId, quota: Quota) {
+        self.scopes[scope.0 as usize].quota = quota;
+        self.changed = self.serial;
+        self.renew_rules(scope.0 as usize);
+    }
+
+    pub(super) fn pause(&mut self, scope: SpecId, until: Tick) {
+        let scope = &mut self.scopes[scope.0 as usize];
+        scope.paused_until = scope.paused_until.max(until);
+    }
+
+    pub(super) fn resume(&mut self, scope: SpecId) {
+        self.scopes[scope.0 as usize].paused_until = Tick::NONE;
+    }
+
+    /// The buckets among `n` nodes from the index `from` on, and the index of the next if there is one.
+    pub(in crate::admission) fn in_use_from(
+        &self,
+        from: usize,
+        n: usize,
+    ) -> (impl Iterator<Item = &Node>, Option<usize>) {
+        let end = self.keys.nodes.end();
+        let to = end.min(from.saturating_add(n));
+        let nodes = (from..to).filter_map(move |index| {
+            let node = self.keys.nodes.get(index)?;
+            self.is_in_use(index, node).then_some(node)
+        });
+        (nodes, (to < end).then_some(to))
+    }
+
+    /// Whether a node is a bucket, and not just the place of one whose requests have their own.
+    fn is_in_use(&self, index: usize, node: &Node) -> bool {
+        let kind = self.scope(node.spec).kind;
+        let fixed = index < self.scopes.len();
+        !fixed
+            || kind == SpecKind::AcrossPartitions
+            || !(self.keys.is_partitioned()
+                || matches!(kind, SpecKind::EachOther | SpecKind::Unmatched))
+    }
+}

@@ -1,0 +1,99 @@
+use super::{
+    claim::Claim,
+    ids::{Contender, NodeId, QueueKey, WaiterId},
+};
+use crate::{
+    admission::arrival::Arrival,
+    bucket::Tick,
+    error::{Refused, RefusedReason},
+};
+
+/// A request that waits, or has been admitted after a wait and has not been dispatched yet.
+///
+/// Its future has the other half ([`Acquire`](crate::admission::Acquire)).
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) leaf: NodeId,
+    pub(super) arrival: Arrival,
+    pub(super) stage: Stage,
+    pub(super) limit: WaitLimit,
+    /// When it entered the queue.
+    pub(super) since: Tick,
+    /// When its turn was offered.
+    pub(super) offered: Tick,
+    /// The ticket with which it stood above its leaf last, and whether it comes back to that.
+    pub(super) ticket: u64,
+    pub(super) keeps_ticket: bool,
+    /// When it counts as absent unless it does something before; [`Tick::NEVER`] without an offer.
+    pub(super) absent_at: Tick,
+}
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// In the queue of its leaf.
+    Queued,
+    /// It did not take its turn. It is in no queue until it is polled.
+    Absent,
+    /// It has its places. Its future was woken, and has yet to fetch them.
+    Offered(Claim),
+    /// Its future has fetched the places, and waits for the inner service.
+    Reserved(Claim),
+    Refused(Box<Refused>),
+}
+
+impl Waiter {
+    pub(super) fn key(&self, id: WaiterId) -> QueueKey {
+        QueueKey {
+            order: self.arrival.get(),
+            contender: Contender::Waiter(id),
+        }
+    }
+
+    pub(super) fn is_queued(&self) -> bool {
+        matches!(self.stage, Stage::Queued)
+    }
+
+    /// Whether it counts as waiting.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.stage, Stage::Queued | Stage::Absent)
+    }
+
+    pub(super) fn claim(&self) -> Option<Claim> {
+        match self.stage {
+            Stage::Offered(claim) | Stage::Reserved(claim) => Some(claim),
+            Stage::Queued | Stage::Absent | Stage::Refused(_) => None,
+        }
+    }
+}
+
+/// Until when a request is prepared to wait.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::admission) struct WaitLimit {
+    /// [`Tick::NEVER`] for as long as it takes.
+    pub(super) until: Tick,
+    /// What to say when it is known that this will not be enough.
+    pub(super) reason: RefusedReason,
+}
+
+impl WaitLimit {
+    /// The earlier of the two.
+    pub(in crate::admission) fn new(max_wait: Option<Tick>, deadline: Option<Tick>) -> Self {
+        let max_wait = max_wait.unwrap_or(Tick::NEVER);
+        let deadline = deadline.unwrap_or(Tick::NEVER);
+        if deadline < max_wait {
+            Self {
+                until: deadline,
+                reason: RefusedReason::DeadlineWouldPass,
+            }
+        } else {
+            Self {
+                until: max_wait,
+                reason: RefusedReason::WouldWaitTooLong,
+            }
+        }
+    }
+
+    pub(super) fn is_some(&self) -> bool {
+        self.until != Tick::NEVER
+    }
+}

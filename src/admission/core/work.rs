@@ -1,0 +1,130 @@
+//! What one hold of the lock does not finish, and the next ones do.
+
+use super::{
+    effects::Effects,
+    ids::NodeId,
+    state::Core,
+    task::{Progress, Task},
+};
+use crate::{bucket::Tick, endpoints::SpecId};
+
+impl Core {
+    /// Whether another hold has something to do.
+    pub(in crate::admission) fn has_work(&self) -> bool {
+        !self.work.is_empty()
+    }
+
+    /// Does what is due, and as much of the unfinished work as the budget allows.
+    pub(in crate::admission) fn run(&mut self, now: Tick, fx: &mut Effects) {
+        self.fire(now, fx);
+        let mut pieces = self.work.len();
+        while pieces > 0 && fx.spend() {
+            pieces -= 1;
+            let Some(task) = self.work.pop() else {
+                break;
+            };
+            self.work_at(task, now, fx);
+        }
+    }
+
+    /// Nothing can wake anybody at a time: whoever waits for the next one is woken to find out.
+    pub(in crate::admission) fn wake_next_due(&mut self, fx: &mut Effects) {
+        if let Some(id) = self.timers.first_limit() {
+            fx.wake(id);
+        }
+        let head = self.timers.first_gate().and_then(|id| {
+            let queue = self.tree.node(id).wait_queue.as_ref()?;
+            let first = queue.queue.first(&self.links)?;
+            Some(self.head_of(first))
+        });
+        if let Some(head) = head {
+            fx.wake(head);
+        }
+    }
+
+    /// Something was given back or stamped at a leaf. `contested` says whether anybody waits there or above.
+    pub(in crate::admission) fn settle_after(
+        &mut self,
+        leaf: NodeId,
+        contested: bool,
+        now: Tick,
+        fx: &mut Effects,
+    ) {
+        if contested {
+            self.run(now, fx);
+            self.settle(leaf, now, fx);
+        }
+    }
+
+    fn work_at(&mut self, task: Task, now: Tick, fx: &mut Effects) {
+        match task {
+            Task::Settle(id) => {
+                if self.tree.keys.nodes.get(id.index()).is_some() {
+                    self.settle(id, now, fx);
+                }
+            }
+            Task::Recheck { node, after } => self.recheck(node, after, now, fx),
+            Task::Scope {
+                scope,
+                resume,
+                from,
+            } => self.update_scope(scope, resume, from, now, fx),
+            Task::Rules { from } => {
+                let scopes = self.tree.scopes.len();
+                let mut from = from;
+                while from < scopes && fx.spend() {
+                    self.tree.renew_rules(from);
+                    from += 1;
+                }
+                if from < scopes {
+                    self.work.push(Task::Rules { from });
+                }
+            }
+        }
+    }
+
+    /// Visits the nodes of one scope: those with a bucket of its own are few where there are no keys.
+    fn update_scope(
+        &mut self,
+        scope: SpecId,
+        resume: bool,
+        mut from: usize,
+        now: Tick,
+        fx: &mut Effects,
+    ) {
+        // Without partitions, and where paths have no bucket of their own, there is one.
+        let only = !self.tree.keys.is_partitioned() && !self.tree.scope(scope).kind.has_keys();
+        let end = if only {
+            from = from.max(scope.0 as usize);
+            scope.0 as usize + 1
+        } else {
+            self.tree.keys.nodes.end()
+        };
+        while from < end {
+            if !fx.spend() {
+                self.work.push(Task::Scope {
+                    scope,
+                    resume,
+                    from,
+                });
+                return;
+            }
+            let node = self.tree.keys.nodes.get(from);
+            let affected = node.is_some_and(|node| node.spec == scope);
+            if affected {
+                let id = NodeId::new(from);
+                if resume {
+                    self.tree.node_mut(id).bucket.resume();
+                }
+                if self.tree.node(id).wait_queue.is_some() {
+                    self.settle(id, now, fx);
+                    self.work.push(Task::Recheck {
+                        node: id,
+                        after: Progress::Begun,
+                    });
+                }
+            }
+            from += 1;
+        }
+    }
+}

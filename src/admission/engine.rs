@@ -1,0 +1,517 @@
+//! The lock around the core, and what surrounds it: the clock, the timer, wakers, the observer.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Wake, Waker},
+    time::Duration,
+};
+
+use tokio::{runtime, time::Instant};
+
+use super::{
+    clock::Clock,
+    core::{Claim, Core, Decision, Effects, Garbage, NodeId, Told, WaiterId},
+    deadline::Deadline,
+    timer::{Armed, Driver, Joined, Timer},
+};
+use crate::{
+    bucket::{Enforced, Learning, Tick},
+    endpoints::{Endpoints, Routes, UnknownEndpoint},
+    event::{Event, EventKind, Observer, SharedObserver},
+    steps,
+};
+
+/// The state of one limiting layer, shared by all of its services.
+pub(crate) struct Engine {
+    pub(super) routes: Arc<Routes>,
+    pub(super) clock: Clock,
+    locked: Mutex<Locked>,
+    timer: Timer,
+    /// Woken by the timer.
+    waker: Waker,
+    /// How many buckets have learned something, as the core last said. Most clients never see a
+    /// refusal, and need not take the lock to report a success.
+    pub(super) learned: AtomicUsize,
+    observer: OnceLock<SharedObserver>,
+    /// What an observer panicked with when it was told of what the timer decided, which is nobody's call.
+    /// The next caller hears of it.
+    unheard: Mutex<Option<Panic>>,
+    /// Whether a service or a handle has been made: from then on only handles change what is shared.
+    in_use: AtomicBool,
+}
+
+/// A request that is not admitted at once.
+#[derive(Debug)]
+pub(crate) enum Unadmitted {
+    /// It can wait at this leaf, which is pinned for it.
+    Waits(NodeId),
+    /// It names an endpoint that does not exist.
+    Unknown(Box<UnknownEndpoint>),
+}
+
+impl Unadmitted {
+    #[cold]
+    fn unknown(error: UnknownEndpoint) -> Self {
+        Self::Unknown(Box::new(error))
+    }
+}
+
+/// What the lock guards.
+pub(super) struct Locked {
+    pub(super) core: Core,
+    wakers: Wakers,
+}
+
+/// A hold of the lock. Tests count its steps (law L18).
+pub(super) struct Hold<'a> {
+    _steps: steps::Hold,
+    guard: MutexGuard<'a, Locked>,
+}
+
+impl Deref for Hold<'_> {
+    type Target = Locked;
+
+    fn deref(&self) -> &Locked {
+        &self.guard
+    }
+}
+
+impl DerefMut for Hold<'_> {
+    fn deref_mut(&mut self) -> &mut Locked {
+        &mut self.guard
+    }
+}
+
+/// The wakers of those who wait, by the waiter's index. They are no business of the core's.
+#[derive(Debug, Default)]
+struct Wakers {
+    chunks: Vec<Vec<Option<Waker>>>,
+}
+
+/// Wakers in a chunk: none is moved when there are more of them.
+const CHUNK: usize = 512;
+
+impl Wakers {
+    /// Registers a waker, and returns the one that was there.
+    fn set(&mut self, id: WaiterId, waker: Waker) -> Option<Waker> {
+        let (chunk, place) = (id.index() / CHUNK, id.index() % CHUNK);
+        while self.chunks.len() <= chunk {
+            if self.chunks.len() == self.chunks.capacity() {
+                steps::count(self.chunks.len());
+            }
+            self.chunks.push(Vec::new());
+        }
+        let chunk = &mut self.chunks[chunk];
+        if chunk.len() <= place {
+            if chunk.capacity() <= place {
+                steps::count(chunk.len());
+            }
+            steps::count(place + 1 - chunk.len());
+            chunk.resize(place + 1, None);
+        }
+        chunk[place].replace(waker)
+    }
+
+    /// Nobody waits: what is left, and the memory, is let go.
+    fn clear(&mut self) -> Vec<Vec<Option<Waker>>> {
+        if self.chunks.len() <= 1 {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.chunks)
+    }
+
+    fn take(&mut self, id: WaiterId) -> Option<Waker> {
+        let chunk = self.chunks.get_mut(id.index() / CHUNK)?;
+        chunk.get_mut(id.index() % CHUNK)?.take()
+    }
+}
+
+/// Wakers to be woken or dropped, and events to be told, once the lock has been released.
+///
+/// All of them can run foreign code: the waker of a finished task drops it, and with it perhaps one of our
+/// own futures, whose drop takes the lock.
+#[derive(Default)]
+struct Aftermath {
+    wake: Vec<Waker>,
+    discard: Vec<Waker>,
+    wakers: Vec<Vec<Option<Waker>>>,
+    told: Vec<Told>,
+    runtimes: Vec<Driver>,
+    garbage: Vec<Garbage>,
+}
+
+impl Engine {
+    pub(crate) fn new(endpoints: &Endpoints, enforced: Enforced) -> Arc<Self> {
+        let routes = Arc::new(endpoints.compile());
+        let clock = Clock::new();
+        let core = Core::new(&routes, enforced, clock.now());
+        Arc::new_cyclic(|engine| Self {
+            routes,
+            clock,
+            locked: Mutex::new(Locked {
+                core,
+                wakers: Wakers::default(),
+            }),
+            timer: Timer::new(),
+            waker: Waker::from(Arc::new(Alarm(Weak::clone(engine)))),
+            learned: AtomicUsize::new(0),
+            observer: OnceLock::new(),
+            unheard: Mutex::new(None),
+            in_use: AtomicBool::new(false),
+        })
+    }
+
+    #[inline]
+    pub(super) fn lock(&self) -> Hold<'_> {
+        // No foreign code runs under the lock, so only a bug of ours can poison it, and the state it
+        // leaves is no worse for the next caller than a panic would be.
+        let guard = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        Hold {
+            _steps: steps::Hold::begin(),
+            guard,
+        }
+    }
+
+    /// A service or a handle is made.
+    pub(crate) fn begin(&self) {
+        self.in_use.store(true, Ordering::Relaxed);
+    }
+
+    /// What is shared can be set by the layer until services use it.
+    #[track_caller]
+    pub(crate) fn assert_unused(&self, setting: &str, of_handle: &str) {
+        let in_use = self.in_use.load(Ordering::Relaxed);
+        if of_handle.is_empty() {
+            assert!(
+                !in_use,
+                "`{setting}` comes before the first `layer()` or `handle()`"
+            );
+        }
+        assert!(
+            !in_use,
+            "`{setting}` comes before the first `layer()` or `handle()`; afterwards there is \
+             `Handle::{of_handle}`"
+        );
+    }
+
+    pub(crate) fn set_max_keys(&self, n: usize) {
+        self.lock().core.tree.keys.set_max_keys(n);
+    }
+
+    pub(crate) fn set_learning(&self, learning: Learning) {
+        self.with(|core, now, fx| {
+            core.set_learning(learning);
+            core.run(now, fx);
+        });
+    }
+
+    pub(crate) fn set_max_pause(&self, time: Duration) {
+        self.lock().core.tree.max_pause = time;
+    }
+
+    /// Tells `observer` everything from now on; `false` if there is one already.
+    pub(crate) fn observe(&self, observer: impl Observer) -> bool {
+        let first = self.observer.set(SharedObserver::new(observer)).is_ok();
+        self.lock().core.tree.observed = true;
+        first
+    }
+
+    pub(crate) fn observer(&self) -> Option<&SharedObserver> {
+        self.observer.get()
+    }
+
+    /// Admits a request at once, if every scope has room and nobody older waits.
+    #[inline]
+    pub(super) fn admit<B>(&self, request: &http::Request<B>) -> Result<Claim, Unadmitted> {
+        let target = self.routes.resolve(request).map_err(Unadmitted::unknown)?;
+        let deadline = request.extensions().get();
+        // It is refused where all refusals are: on its way into the queue.
+        let too_late = deadline.is_some_and(|&Deadline(instant)| instant < Instant::now());
+        let mut locked = self.lock();
+        let tree = &mut locked.core.tree;
+        let leaf = tree.locate(&target);
+        // The clock is read only where it matters. What has room at an earlier time has room now.
+        let now = tree.latest();
+        if !(too_late || tree.observed || tree.wants_to_know_the_time()) {
+            if let Some(claim) = tree.admit(leaf, now) {
+                return Ok(claim);
+            }
+        }
+        self.admit_by_the_clock(locked, leaf, too_late)
+    }
+
+    /// Of a request that had no room at the latest time that was known, or about which there is more to do.
+    #[cold]
+    fn admit_by_the_clock(
+        &self,
+        locked: Hold<'_>,
+        leaf: NodeId,
+        too_late: bool,
+    ) -> Result<Claim, Unadmitted> {
+        let mut admitted = Err(leaf);
+        let step = |core: &mut Core, now: Tick, fx: &mut Effects| {
+            // Pinned, so that it is not swept.
+            core.pin(leaf);
+            core.run(now, fx);
+            core.tree.sweep_a_little(now, fx);
+            let claim = if too_late {
+                None
+            } else {
+                core.tree.admit(leaf, now)
+            };
+            if let Some(claim) = claim {
+                core.unpin(leaf);
+                let waited = Duration::ZERO;
+                core.tree
+                    .tell(leaf, now, fx, || Decision::Admitted { waited });
+                admitted = Ok(claim);
+            }
+        };
+        let told = catch_unwind(AssertUnwindSafe(|| self.step(locked, step)));
+        if let Err(panic) = told {
+            // An observer's: the request does not go out.
+            let undo = |core: &mut Core, now: Tick, fx: &mut Effects| match admitted {
+                Ok(claim) => core.give_back(claim, now, fx),
+                Err(leaf) => core.unpin(leaf),
+            };
+            drop(catch_unwind(AssertUnwindSafe(|| self.with(undo))));
+            resume_unwind(panic);
+        }
+        admitted.map_err(Unadmitted::Waits)
+    }
+
+    /// Runs `f` under the lock, with the present time, and then sees to what follows.
+    pub(super) fn with<T>(&self, f: impl FnOnce(&mut Core, Tick, &mut Effects) -> T) -> T {
+        self.step(self.lock(), f)
+    }
+
+    /// The same, of who has the lock.
+    pub(super) fn step<T>(
+        &self,
+        locked: Hold<'_>,
+        f: impl FnOnce(&mut Core, Tick, &mut Effects) -> T,
+    ) -> T {
+        let (result, waker) = self.step_as(locked, None, |core, now, fx| (f(core, now, fx), None));
+        debug_assert!(waker.is_none());
+        result
+    }
+
+    /// The same, of a waiter that is being polled: its waker is registered if `f` says for whom, and
+    /// returned otherwise.
+    pub(super) fn step_as<T>(
+        &self,
+        mut locked: Hold<'_>,
+        mut waker: Option<Waker>,
+        f: impl FnOnce(&mut Core, Tick, &mut Effects) -> (T, Option<WaiterId>),
+    ) -> (T, Option<Waker>) {
+        let mut aftermath = Aftermath::default();
+        let now = self.time(&mut locked.core);
+        let mut fx = Effects::default();
+        let (result, id) = f(&mut locked.core, now, &mut fx);
+        self.note(&locked);
+        if let Some((id, waker)) = id.and_then(|id| Some((id, waker.take()?))) {
+            aftermath.discard.extend(locked.wakers.set(id, waker));
+        }
+        self.finish(locked, fx, now, aftermath);
+        (result, waker)
+    }
+
+    /// The present time. To be called under the lock.
+    #[cold]
+    pub(super) fn time(&self, core: &mut Core) -> Tick {
+        let now = self.clock.now();
+        let latest = core.tree.latest();
+        let now = if now < latest {
+            self.clock.catch_up(latest)
+        } else {
+            now
+        };
+        core.tree.set_time(now)
+    }
+
+    /// Under the lock, so that the last to tell is the one who knows.
+    fn note(&self, locked: &Locked) {
+        let learned = locked.core.tree.keys.learned;
+        self.learned.store(learned, Ordering::Relaxed);
+    }
+
+    /// Ends a hold of the lock, and makes as many more as there is work left. Everybody is woken, and
+    /// everything told, between the holds.
+    fn finish<'a>(
+        &'a self,
+        mut locked: Hold<'a>,
+        mut fx: Effects,
+        mut now: Tick,
+        mut aftermath: Aftermath,
+    ) {
+        let mut panic = None;
+        loop {
+            let Locked { core, wakers } = &mut *locked;
+            aftermath
+                .wake
+                .extend(fx.wake.drain(..).filter_map(|id| wakers.take(id)));
+            aftermath.told.append(&mut fx.told);
+            core.tree.keys.clear(&mut fx.garbage);
+            if !fx.garbage.is_empty() {
+                aftermath.garbage.push(fx.garbage);
+            }
+            let due = core.next_due();
+            let more = core.has_work() || due <= now;
+            // What is due now is done here.
+            let set = !more && self.timer.plan(due);
+            if !more && !core.has_waiters() {
+                aftermath.runtimes = self.timer.leave();
+                let chunks = wakers.clear();
+                if !chunks.is_empty() {
+                    aftermath.wakers = chunks;
+                }
+            }
+            drop(locked);
+            let armed = if set { self.set_timer() } else { Armed::Ok };
+            aftermath.run(self, &mut panic);
+            // Who finds out that something is due by another runtime's clock goes by that clock.
+            let _context = match &armed {
+                Armed::Ok if !more => break,
+                Armed::Due(Some(runtime)) => Some(runtime.enter()),
+                Armed::Ok | Armed::Due(None) | Armed::Nowhere => None,
+            };
+            locked = self.lock();
+            now = self.time(&mut locked.core);
+            fx = Effects::default();
+            locked.core.run(now, &mut fx);
+            if matches!(armed, Armed::Nowhere) {
+                // Who is polled finds out.
+                locked.core.wake_next_due(&mut fx);
+            }
+            self.note(&locked);
+        }
+        if let Some(panic) = panic.or_else(|| self.unheard()) {
+            resume_unwind(panic);
+        }
+    }
+
+    fn unheard(&self) -> Option<Panic> {
+        // Without an observer nobody panics, and while one panic unwinds no other must begin.
+        self.observer.get().filter(|_| !std::thread::panicking())?;
+        let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        unheard.take()
+    }
+
+    /// The timer has fired: nobody's call, and the runtime's driver must not hear of an observer's panic.
+    fn fire(&self) {
+        let fire = || self.with(Core::run);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(fire)) {
+            let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+            unheard.get_or_insert(panic);
+        }
+    }
+
+    fn set_timer(&self) -> Armed {
+        self.timer.set(&self.clock, &self.waker)
+    }
+
+    /// The present runtime drives the timer from now on. `false` if it cannot, and no other does.
+    #[inline]
+    pub(super) fn join_timer(&self) -> bool {
+        match self.timer.join() {
+            // What was planned before is for this one, too.
+            Joined::New => self.set_timer_until_due(),
+            Joined::Before => {}
+            Joined::No => return self.timer.is_driven(),
+        }
+        true
+    }
+
+    fn set_timer_until_due(&self) {
+        while let Armed::Due(runtime) = self.set_timer() {
+            let _context = runtime.as_ref().map(runtime::Handle::enter);
+            self.fire();
+        }
+    }
+
+    /// Tells the observer.
+    fn tell(&self, told: &Told) {
+        let Some(observer) = self.observer.get() else {
+            return;
+        };
+        let at = self.clock.instant(told.at).unwrap_or_else(Instant::now);
+        let kind = match &told.decision {
+            &Decision::Queued { waiting } => EventKind::Queued { waiting },
+            &Decision::Admitted { waited } => EventKind::Admitted { waited },
+            Decision::Dispatched => EventKind::Dispatched,
+            &Decision::Answered { status } => EventKind::Answered { status },
+            Decision::Ended => EventKind::Ended,
+            Decision::Refused(refused) => EventKind::Refused(refused),
+            Decision::Throttled(signal) => EventKind::Throttled(signal),
+            &Decision::Paused { time, cause } => EventKind::Paused { time, cause },
+            Decision::Resumed => EventKind::Resumed,
+            &Decision::Learned(learned) => EventKind::Learned(learned),
+            &Decision::Eased(learned) => EventKind::Eased(learned),
+            Decision::GivenBack => EventKind::GivenBack,
+            Decision::Absent => EventKind::Absent,
+            Decision::Swept => EventKind::Swept,
+        };
+        observer.tell(&Event {
+            bucket: &told.bucket,
+            partition: told.partition,
+            sequence: told.sequence,
+            at,
+            kind,
+        });
+    }
+}
+
+/// What a panic said.
+type Panic = Box<dyn std::any::Any + Send>;
+
+impl Aftermath {
+    /// To be called without the lock. A panic of an observer does not keep the others from hearing.
+    fn run(&mut self, engine: &Engine, panic: &mut Option<Panic>) {
+        self.discard.clear();
+        self.wakers.clear();
+        self.garbage.clear();
+        self.runtimes.clear();
+        for waker in self.wake.drain(..) {
+            waker.wake();
+        }
+        for told in self.told.drain(..) {
+            if let Err(said) = catch_unwind(AssertUnwindSafe(|| engine.tell(&told))) {
+                // While another panic unwinds, a second one would end the process.
+                if !std::thread::panicking() {
+                    panic.get_or_insert(said);
+                }
+            }
+        }
+    }
+}
+
+/// What the timer wakes.
+struct Alarm(Weak<Engine>);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        let Some(engine) = self.0.upgrade() else {
+            return;
+        };
+        if !engine.timer.rings() {
+            return;
+        }
+        engine.fire();
+        // It has fired, whether for what is planned or not.
+        engine.set_timer_until_due();
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
+    }
+}

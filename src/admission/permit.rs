@@ -1,0 +1,246 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::StatusCode;
+
+use super::{
+    core::{Claim, Core, Decision, Effects, NodeId, Reopens, says_something},
+    engine::{Engine, Hold, Unadmitted},
+    hint::RetryHint,
+    shared::Shared,
+};
+use crate::{
+    bucket::Tick,
+    signal::{QuotaReport, Signal},
+};
+
+/// A request whose inner service is being called.
+///
+/// Its places are stamped with the time at which that has returned. A request that is still on its way out
+/// of `call` may go out later than a stamp taken before would say, and the window would be broken by that
+/// much. If `call` panics, the request may still have gone out: the places are stamped all the same, and
+/// the permits end.
+#[must_use = "dropping a dispatch ends its permits"]
+pub(crate) struct Dispatch {
+    /// Taken out when the call has returned.
+    permit: Option<Permit>,
+}
+
+impl Dispatch {
+    pub(super) fn new(shared: Arc<Shared>, claim: Claim) -> Self {
+        let permit = Some(Permit { shared, claim });
+        Self { permit }
+    }
+
+    /// The inner service's `call` has returned.
+    #[inline]
+    pub(crate) fn done(mut self) -> Permit {
+        let permit = self
+            .permit
+            .take()
+            .expect("a dispatch is done once, by value");
+        permit.stamp();
+        permit
+    }
+}
+
+impl Drop for Dispatch {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(permit) = &self.permit {
+            permit.stamp();
+        }
+    }
+}
+
+impl Shared {
+    /// Admits a request at once, if every scope has room and nobody older waits.
+    #[inline]
+    pub(crate) fn admit<B>(
+        self: &Arc<Self>,
+        request: &http::Request<B>,
+    ) -> Result<Dispatch, Unadmitted> {
+        let claim = self.engine.admit(request)?;
+        Ok(Dispatch::new(Arc::clone(self), claim))
+    }
+}
+
+/// A dispatched request: its permits, if its engine has any, and the way for its answer to be heard.
+/// Dropping it ends the permits.
+#[must_use = "dropping a permit ends it"]
+pub(crate) struct Permit {
+    shared: Arc<Shared>,
+    claim: Claim,
+}
+
+impl Permit {
+    #[inline]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    #[inline]
+    fn stamp(&self) {
+        if self.claim.places != 0 || self.claim.observed {
+            self.shared.engine.stamp(self.claim);
+        }
+    }
+
+    /// Whether an observer wants to hear what becomes of it.
+    #[inline]
+    pub(crate) fn is_observed(&self) -> bool {
+        self.claim.observed
+    }
+
+    /// The inner service answered; `None` is an error.
+    #[cold]
+    pub(crate) fn answered(&self, status: Option<StatusCode>) {
+        self.shared.engine.answered(self.claim, status);
+    }
+
+    /// The answer was a throttling one: its bucket hears of it, and everyone who waits there. Returns when
+    /// the request can be sent again, as far as can be told, unless there is nothing to wait for.
+    pub(crate) fn throttled(&self, signal: &Signal) -> Option<RetryHint> {
+        self.shared.engine.throttled(self.claim, signal)
+    }
+
+    /// The answer was none, and said this about what is left.
+    #[inline]
+    pub(crate) fn accepted(&self, quota: Option<&QuotaReport>) {
+        self.shared.engine.accepted(self.claim, quota);
+    }
+
+    /// The head of the answer names a delay, and its body is still to be looked at.
+    pub(crate) fn asked_to_wait(&self, delay: Duration) {
+        let random = fastrand::f64();
+        self.shared.engine.with(|core, now, fx| {
+            core.asked_to_wait(self.claim, delay, random, now, fx);
+        });
+    }
+
+    /// All permits end with the response head.
+    pub(crate) fn until_head(&mut self) {
+        self.claim.at_head = u8::MAX;
+    }
+
+    #[inline]
+    fn release(&mut self, mask: u8) {
+        let ended = self.claim.permits & mask;
+        if ended != 0 {
+            self.claim.permits &= !ended;
+            self.shared.engine.release(self.claim, ended);
+        }
+    }
+
+    /// Ends those permits that last until the response head only. `None` if none is left.
+    #[inline]
+    pub(crate) fn head_arrived(mut self) -> Option<Self> {
+        self.release(self.claim.at_head);
+        // With no permit left there is nothing to come back for.
+        (self.claim.permits & !Claim::PIN != 0).then_some(self)
+    }
+}
+
+impl Drop for Permit {
+    #[inline]
+    fn drop(&mut self) {
+        self.release(u8::MAX);
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Permit").field(&self.claim).finish()
+    }
+}
+
+impl Engine {
+    fn stamp(&self, claim: Claim) {
+        let now = self.clock.now();
+        let mut locked = self.lock();
+        let now = if now < locked.core.tree.latest() {
+            self.time(&mut locked.core)
+        } else {
+            locked.core.tree.set_time(now)
+        };
+        let contested = locked.core.tree.stamp(claim, now);
+        if contested || claim.observed {
+            self.dispatched(locked, claim, contested);
+        }
+    }
+
+    /// Somebody waits at a scope of a request that has gone out, or observes it.
+    #[cold]
+    fn dispatched(&self, locked: Hold<'_>, claim: Claim, contested: bool) {
+        // Until now nobody could say when the next place comes; now a timer can be set.
+        self.step(locked, |core, now, fx| {
+            let leaf = claim.leaf;
+            core.tree.tell(leaf, now, fx, || Decision::Dispatched);
+            core.settle_after(leaf, contested, now, fx);
+        });
+    }
+
+    fn release(&self, claim: Claim, permits: u8) {
+        let mut locked = self.lock();
+        if claim.observed {
+            return self.end_observed(locked, claim, permits);
+        }
+        if locked.core.tree.release(claim.leaf, permits) {
+            self.ended(locked, claim.leaf);
+        }
+    }
+
+    /// Somebody waits at a scope of a request whose permits have ended.
+    #[cold]
+    fn ended(&self, locked: Hold<'_>, leaf: NodeId) {
+        self.step(locked, |core, now, fx| {
+            core.settle_after(leaf, true, now, fx);
+        });
+    }
+
+    #[cold]
+    fn end_observed(&self, locked: Hold<'_>, claim: Claim, permits: u8) {
+        self.step(locked, |core, now, fx| {
+            let leaf = claim.leaf;
+            if permits & Claim::LEAF != 0 {
+                // Told while the permits keep the leaf.
+                core.tree.tell(leaf, now, fx, || Decision::Ended);
+            }
+            let contested = core.tree.release(leaf, permits);
+            core.settle_after(leaf, contested, now, fx);
+        });
+    }
+
+    fn answered(&self, claim: Claim, status: Option<StatusCode>) {
+        self.with(|core: &mut Core, now: Tick, fx: &mut Effects| {
+            let told = || Decision::Answered { status };
+            core.tree.tell(claim.leaf, now, fx, told);
+        });
+    }
+
+    fn throttled(&self, claim: Claim, signal: &Signal) -> Option<RetryHint> {
+        let random = fastrand::f64();
+        let reopens = self.with(|core, now, fx| core.throttled(claim, signal, random, now, fx))?;
+        Some(match reopens {
+            Reopens::At(tick) => match self.clock.instant(tick) {
+                Some(instant) => RetryHint::NotBefore(instant),
+                None => RetryHint::Forbidden,
+            },
+            Reopens::TooLate => RetryHint::Forbidden,
+        })
+    }
+
+    #[inline]
+    fn accepted(&self, claim: Claim, quota: Option<&QuotaReport>) {
+        // Relaxed: a success that just misses the first lesson would not have been counted by it.
+        let learned = self.learned.load(std::sync::atomic::Ordering::Relaxed) != 0;
+        if learned || quota.is_some() {
+            self.report(claim, quota, learned);
+        }
+    }
+
+    fn report(&self, claim: Claim, quota: Option<&QuotaReport>, learned: bool) {
+        if learned || quota.is_some_and(says_something) {
+            self.with(|core, now, fx| core.accepted(claim, quota, now, fx));
+        }
+    }
+}

@@ -1,0 +1,36 @@
+use std::{sync::Arc, time::Duration};
+
+use super::engine::Engine;
+use crate::{bucket::Enforced, endpoints::Endpoints, signal::Classifier};
+
+/// What a layer shares with its services: the engine with a choice of what it enforces, and the layer's
+/// settings. One pointer for all that a request needs until its body has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) limits: WaitLimits,
+    pub(crate) classifier: Classifier,
+}
+
+/// For how long, and behind how many others, a request is prepared to wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WaitLimits {
+    pub(crate) max_waiting: Option<usize>,
+    pub(crate) max_wait: Option<Duration>,
+}
+
+impl WaitLimits {
+    pub(crate) fn allow(self, wait: Duration) -> bool {
+        self.max_wait.is_none_or(|most| wait <= most)
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(endpoints: &Endpoints, enforced: Enforced) -> Self {
+        Self {
+            engine: Engine::new(endpoints, enforced),
+            limits: WaitLimits::default(),
+            classifier: Classifier::default(),
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! L18: no hold of the lock takes more than [`K`] + [`C`] log2 n steps, whatever the number n of nodes,
+//! waiters and stamps.
+//!
+//! A step is what [`steps`] counts: a look at a node, a waiter, a link of a queue, a slot of the table of
+//! keys or a stamp, or the move of one. An operation on one of std's trees counts as one way down.
+
+use std::time::Duration;
+
+use super::crowd::{Crowd, Request, to_name, to_path, within};
+use crate::{
+    Endpoints, Learning, Quota,
+    signal::{QuotaReport, Signal, SignalKind},
+    steps,
+};
+
+/// What 64 waiters take besides their ways down. It is enough for 1024 stamps that move to chunks. And for the
+/// 256 nodes at which a step of a sweep looks: they take up to 47 steps each while the table of keys is being
+/// replaced, but if there are so few that log2 n is less than 11, that ends meanwhile.
+const K: usize = 5_000;
+
+/// A hold serves 64 waiters, and each of them takes about 11 ways down: of its queues, its ticket, its timers.
+const C: usize = 700;
+
+/// One waiter that times out by itself takes this many steps, and this many ways down.
+const K_OF_ONE: usize = 100;
+const C_OF_ONE: usize = 12;
+
+/// log2 n, rounded down.
+fn log2(n: usize) -> usize {
+    n.ilog2() as usize
+}
+
+/// Bounds the holds since the last call, among `n` nodes, waiters and stamps.
+#[track_caller]
+fn bounded(what: &str, n: usize) {
+    let most = steps::take_most();
+    let log = log2(n);
+    println!("{most:>7} steps, n = {n:>7}, log2 n = {log:>2}: {what}");
+    assert!(most <= K + C * log, "{what}: {most} steps");
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn ms(millis: usize) -> Duration {
+    Duration::from_millis(millis as u64)
+}
+
+/// 0 to n-1 in another order, of which nothing is known that would help.
+fn shuffled(n: usize) -> Vec<usize> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut all: Vec<_> = (0..n).collect();
+    random.shuffle(&mut all);
+    all
+}
+
+mod keys {
+    use super::*;
+
+    const KEYS: usize = 200_000;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_among_very_many_keys_does_a_little_of_a_pass() {
+        // With a few more the table of keys would have been replaced.
+        a_pass_among(3_080).await;
+        a_pass_among(KEYS).await;
+    }
+
+    async fn a_pass_among(keys: usize) {
+        let endpoints = Endpoints::new()
+            .overall(Quota::per_second(1_000_000_000))
+            .each_other_path(Quota::per_minute(2));
+        let mut crowd = Crowd::new(&endpoints);
+        for n in 0..keys {
+            crowd.call(to_path(n));
+        }
+        bounded("keys come one by one", keys);
+        for n in 0..1000 {
+            crowd.call(to_path(n));
+        }
+        bounded("keys are used", keys);
+        tokio::time::sleep(secs(61)).await;
+        for n in 0..(keys / 64).max(200) {
+            crowd.call(to_path(n % 100));
+        }
+        bounded("a pass", keys);
+        assert!(crowd.handle.snapshot().buckets().count() < 200);
+        for n in 0..keys {
+            crowd.call(to_path(n));
+        }
+        bounded("keys come again", keys);
+        let path = Endpoints::EACH_OTHER_PATH;
+        crowd.handle.set_quota(path, Quota::per_minute(3)).unwrap();
+        bounded("set_quota", keys);
+        crowd.handle.pause(path, secs(5)).unwrap();
+        bounded("pause", keys);
+        crowd.handle.resume(path).unwrap();
+        bounded("resume", keys);
+        crowd.handle.set_learning(Learning::none());
+        bounded("set_learning", keys);
+        assert!(crowd.handle.snapshot().buckets().count() > keys);
+        bounded("snapshot", keys);
+        tokio::time::sleep(secs(61)).await;
+        crowd.handle.sweep();
+        bounded("Handle::sweep", keys);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_at_the_end_that_was_kept_costs_no_more_when_it_goes() {
+        let endpoints = Endpoints::new().each_other_path(Quota::per_second(1));
+        let mut crowd = Crowd::new(&endpoints);
+        for n in 0..KEYS {
+            crowd.call(to_path(n));
+        }
+        crowd.keeps_permits = true;
+        crowd.call(to_path(KEYS));
+        tokio::time::sleep(secs(2)).await;
+        crowd.handle.sweep();
+        bounded("all but the last key go", KEYS);
+        crowd.permits.clear();
+        tokio::time::sleep(secs(2)).await;
+        crowd.handle.sweep();
+        bounded("the last key goes", KEYS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn partitions_of_three_scopes_each() {
+        let endpoints = Endpoints::new()
+            .partition_by_header("x-user")
+            .across_partitions(Quota::per_second(1_000_000_000))
+            .overall(Quota::per_minute(100))
+            .named("0", Quota::per_minute(10));
+        let mut crowd = Crowd::new(&endpoints);
+        let of = |user: usize| {
+            let mut request = to_name(0);
+            let user = http::HeaderValue::from_str(&user.to_string()).unwrap();
+            request.headers_mut().insert("x-user", user);
+            request
+        };
+        let users = KEYS / 4;
+        for n in 0..users {
+            crowd.call(of(n));
+        }
+        bounded("partitions come one by one", 2 * users);
+        crowd
+            .handle
+            .set_quota("overall", Quota::per_minute(99))
+            .unwrap();
+        bounded("set_quota of all partitions", 2 * users);
+        tokio::time::sleep(secs(61)).await;
+        for n in 0..KEYS / 64 {
+            crowd.call(of(n % 100));
+        }
+        bounded("two passes", 2 * users);
+        assert!(crowd.handle.snapshot().buckets().count() < 400);
+    }
+}
+
+mod queues {
+    use super::*;
+
+    const WAITERS: usize = 32_000;
+
+    /// All in one leaf, or spread over a thousand.
+    fn leaves() -> [(&'static str, usize); 2] {
+        [("one leaf", 1), ("1000 leaves", 1000)]
+    }
+
+    fn endpoints(leaves: usize, each: &Quota, overall: Quota) -> Endpoints {
+        let endpoints = Endpoints::new().overall(overall);
+        (0..leaves).fold(endpoints, |endpoints, n| {
+            endpoints.named(&n.to_string(), each.clone())
+        })
+    }
+
+    /// One that is in flight keeps all others waiting.
+    fn closed(leaves: usize, n: usize, request: impl Fn(usize, Request) -> Request) -> Crowd {
+        let each = Quota::unlimited();
+        let mut crowd = Crowd::new(&endpoints(leaves, &each, Quota::concurrent(1)));
+        crowd.keeps_permits = true;
+        crowd.call(to_name(0));
+        for i in 0..n {
+            crowd.call(request(i, to_name(i % leaves)));
+        }
+        assert_eq!(crowd.waiting(), n);
+        crowd
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn entering_and_leaving() {
+        for (name, leaves) in leaves() {
+            let mut crowd = closed(leaves, WAITERS, |_, request| request);
+            bounded(&format!("{name}: enter"), WAITERS);
+            for of in shuffled(WAITERS) {
+                crowd.cancel(of);
+            }
+            bounded(&format!("{name}: cancel"), WAITERS);
+            let mut crowd = closed(leaves, WAITERS, |_, request| within(request, secs(60)));
+            bounded(&format!("{name}: enter with deadlines"), WAITERS);
+            crowd.permits.clear();
+            crowd.serve();
+            while !crowd.permits.is_empty() {
+                crowd.permits.clear();
+                crowd.serve();
+            }
+            assert_eq!((crowd.waiting(), crowd.refused), (0, 0));
+            bounded(&format!("{name}: one by one"), WAITERS);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn entering_two_windows_with_max_wait_and_max_waiting() {
+        for (name, leaves) in leaves() {
+            let per_minute = |n| Quota::per_second(n).and_per(n * 2000, secs(3600));
+            let each = per_minute(40);
+            let all = endpoints(leaves, &each, per_minute(1000));
+            let mut crowd = Crowd::with(&all, |shared| {
+                shared.limits.max_wait = Some(secs(3600));
+                shared.limits.max_waiting = Some(WAITERS);
+            });
+            for i in 0..WAITERS + 4000 {
+                crowd.call(to_name(i % leaves));
+            }
+            bounded(&format!("{name}: enter two windows"), WAITERS);
+            assert!(crowd.waiting() > WAITERS / 2 && crowd.refused > 0);
+            for i in 0..1000 {
+                crowd.call(within(to_name(i % leaves), ms(1)));
+            }
+            bounded(&format!("{name}: refused at once"), WAITERS);
+            crowd.pass(secs(2)).await;
+            bounded(&format!("{name}: windows open"), WAITERS);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_out_costs_no_more_in_a_long_queue() {
+        const N: usize = 16_000;
+        for (name, leaves) in leaves() {
+            for n in [60, 1000] {
+                let due = |_, request| within(request, secs(10));
+                let mut crowd = closed(leaves, n, due);
+                crowd.pass(secs(11)).await;
+                bounded(&format!("{name}: few time out at one instant"), n);
+            }
+            for (order, due) in [
+                ("in random order", shuffled(N)),
+                ("youngest first", (0..N).rev().collect()),
+                ("oldest first", (0..N).collect()),
+                ("at one instant", vec![0; N]),
+            ] {
+                let due = |i: usize, request| within(request, secs(10) + ms(due[i]));
+                let mut crowd = closed(leaves, N, due);
+                bounded(&format!("{name}: enter with deadlines"), N);
+                steps::take();
+                crowd.pass(secs(30)).await;
+                let each = steps::take() / N;
+                assert_eq!((crowd.waiting(), crowd.refused), (0, N));
+                bounded(&format!("{name}: time-outs {order}"), N);
+                println!("{each:>7} steps for each of them");
+                assert!(each <= K_OF_ONE + C_OF_ONE * log2(N), "{each}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_that_opens_for_ten_thousand_at_once() {
+        for (name, leaves) in leaves() {
+            let quota = Quota::per_minute(10_000);
+            let mut crowd = Crowd::new(&endpoints(leaves, &quota, quota.clone()));
+            for i in 0..10_000 + WAITERS {
+                crowd.call(to_name(i % leaves));
+            }
+            bounded(&format!("{name}: enter"), WAITERS);
+            crowd.pass(secs(60)).await;
+            crowd.pass(ms(10)).await;
+            assert_eq!(crowd.gone, 20_000);
+            bounded(&format!("{name}: 10 000 go at once"), WAITERS);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_wait_go_when_a_quota_lets_them() {
+        for (name, leaves) in leaves() {
+            let mut crowd = closed(leaves, WAITERS, |i, request| match i % 2 {
+                0 => request,
+                _ => within(request, secs(3600)),
+            });
+            bounded(&format!("{name}: enter"), WAITERS);
+            crowd.handle.pause("overall", secs(30)).unwrap();
+            bounded(&format!("{name}: pause"), WAITERS);
+            crowd.handle.resume("overall").unwrap();
+            bounded(&format!("{name}: resume"), WAITERS);
+            assert_eq!(crowd.waiting(), WAITERS);
+            crowd.handle.sweep();
+            crowd.handle.snapshot();
+            bounded(&format!("{name}: sweep and snapshot"), WAITERS);
+            let began = tokio::time::Instant::now();
+            crowd
+                .handle
+                .set_quota("overall", Quota::unlimited())
+                .unwrap();
+            bounded(&format!("{name}: set_quota to unlimited"), WAITERS);
+            crowd.serve();
+            assert_eq!((crowd.gone, crowd.waiting()), (WAITERS + 1, 0));
+            assert_eq!(began.elapsed(), Duration::ZERO);
+            bounded(&format!("{name}: all go"), WAITERS);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_is_too_long_for_all_who_wait() {
+        for (name, leaves) in leaves() {
+            let mut crowd = closed(leaves, WAITERS, |_, request| within(request, secs(20)));
+            bounded(&format!("{name}: enter"), WAITERS);
+            crowd.handle.pause("overall", secs(30)).unwrap();
+            bounded(&format!("{name}: pause"), WAITERS);
+            crowd.serve();
+            assert_eq!(crowd.refused, WAITERS);
+            bounded(&format!("{name}: all refused"), WAITERS);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_makes_the_turn_of_half_too_late() {
+        for (name, leaves) in leaves() {
+            let mut crowd = closed(leaves, WAITERS, |i, request| {
+                within(request, secs(20 + 20 * (i as u64 % 2)))
+            });
+            bounded(&format!("{name}: enter"), WAITERS);
+            let signal = Signal::new(SignalKind::Rate)
+                .with_scope(crate::signal::SignalScope::Everything)
+                .with_retry_after(secs(30));
+            crowd.permits[0].throttled(&signal);
+            crowd.serve();
+            assert_eq!(crowd.refused, WAITERS / 2);
+            bounded(&format!("{name}: 429 with Retry-After"), WAITERS);
+            crowd.permits.clear();
+            crowd.pass(secs(29)).await;
+            assert_eq!(crowd.waiting(), WAITERS / 2);
+            crowd.keeps_permits = false;
+            crowd.pass(secs(2)).await;
+            assert_eq!(crowd.waiting(), 0);
+            bounded(&format!("{name}: pause ends"), WAITERS);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ten_thousand_offers_that_nobody_takes() {
+        const N: usize = 10_000;
+        for (name, leaves) in leaves() {
+            let mut crowd = closed(leaves, 2 * N, |_, request| request);
+            bounded(&format!("{name}: enter"), N);
+            crowd.keeps_permits = false;
+            crowd
+                .handle
+                .set_quota("overall", Quota::concurrent(N))
+                .unwrap();
+            bounded(&format!("{name}: offered"), N);
+            // The futures of all but the last thousand are not polled any more.
+            for _ in 0..1000 {
+                crowd.forget_woken();
+                tokio::time::sleep(ms(10)).await;
+            }
+            bounded(&format!("{name}: nobody takes it"), N);
+            for of in N..crowd.len() {
+                crowd.poll(of);
+            }
+            crowd.pass(secs(1)).await;
+            bounded(&format!("{name}: others are polled"), N);
+            assert!(crowd.gone > N, "{} are gone", crowd.gone);
+            for of in 0..crowd.len() {
+                crowd.poll(of);
+            }
+            crowd.pass(secs(1)).await;
+            assert_eq!(crowd.waiting(), 0);
+            bounded(&format!("{name}: all are polled"), N);
+        }
+    }
+
+    /// C1.
+    #[tokio::test(start_paused = true)]
+    async fn a_success_with_quota_headers_looks_at_nobody_who_waits_elsewhere() {
+        let steps = [1000, 16_000].map(|n| {
+            let mut crowd = Crowd::new(&endpoints(
+                20,
+                &Quota::concurrent(1),
+                Quota::per_second(1_000_000),
+            ));
+            crowd.keeps_permits = true;
+            for i in 0..20 {
+                crowd.call(to_name(i));
+            }
+            for i in 0..n {
+                crowd.call(within(to_name(1 + i % 19), secs(3600)));
+            }
+            assert_eq!(crowd.waiting(), n);
+            steps::take_most();
+            let few = QuotaReport::new().with_remaining(3).with_reset(secs(30));
+            let teach =
+                |of: usize, report| steps::of(|| crowd.permits[of].accepted(Some(report))).1;
+            let elsewhere = [teach(0, &few), teach(0, &few)];
+            // At an endpoint where others wait it looks at all of them only if their turn is later.
+            let many = QuotaReport::new().with_remaining(1000).with_reset(secs(30));
+            let own = teach(1, &many);
+            let later = teach(1, &few);
+            println!(
+                "{elsewhere:?} steps elsewhere, {own} and {later} where {} wait",
+                n / 19
+            );
+            bounded("a success with quota headers", n);
+            assert!(later > n / 19);
+            (elsewhere, own)
+        });
+        assert_eq!(steps[0], steps[1]);
+        assert!(steps[0].0[0] < 20 && steps[0].1 < 40, "{steps:?}");
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of the engine from within: what no caller can see.
+
+mod bounded;
+mod crowd;
+mod late;
