@@ -43,8 +43,8 @@ impl Log {
     #[inline]
     pub(crate) fn stamp(&mut self, now: Tick, depth: usize, recent: Tick) {
         self.give_back();
-        // Two threads can read the clock in one order and come here in the other. The core takes the later
-        // reading for both: a stamp may be late, never early.
+        // Two threads can read the clock in one order and come here in the other. The later reading
+        // is safe for both: a stamp may be late, never early.
         let (forgotten, count) = (&mut self.forgotten, &mut self.forgotten_count);
         self.stamps.push(now, |len, oldest| {
             let goes = len >= depth && (len >= MOST_RECENT || oldest <= recent);

@@ -87,15 +87,15 @@ impl Stamps {
     }
 
     /// Drops ticks from the front while `goes` holds, which is told how many there are and the oldest, but
-    /// no more than a bounded number. Then adds `tick`, which is no earlier than the last one, and not
-    /// [`Tick::NONE`].
+    /// no more than a bounded number. Then adds `tick`, raised to the last one so that the order holds. It is
+    /// not [`Tick::NONE`].
     #[inline]
     pub(super) fn push(&mut self, tick: Tick, mut goes: impl FnMut(usize, Tick) -> bool) {
         steps::count(1);
         let Self::Many(ticks) = self else {
             return self.push_to_others(tick, &mut goes);
         };
-        debug_assert!(ticks.back().is_none_or(|&last| last <= tick));
+        let tick = ticks.back().map_or(tick, |&last| last.max(tick));
         let mut left = LEAVE_AT_ONCE;
         while ticks.front().is_some_and(|&first| goes(ticks.len(), first)) {
             steps::count(1);
@@ -116,7 +116,7 @@ impl Stamps {
 
     #[inline(never)]
     fn push_to_others(&mut self, tick: Tick, goes: &mut dyn FnMut(usize, Tick) -> bool) {
-        debug_assert!(self.last().is_none_or(|last| last <= tick));
+        let tick = self.last().map_or(tick, |last| last.max(tick));
         match self {
             Self::Few(ticks) => {
                 let mut len = few(ticks);
