@@ -151,6 +151,11 @@ impl<'a> Driver<'a> {
     async fn perform(&mut self, op: &Op) {
         match *op {
             Op::Call(ref call) => self.call(call),
+            Op::Burst(n, ref call) => {
+                for _ in 0..n {
+                    self.call(call);
+                }
+            }
             Op::Poll(which) => {
                 if let Some(id) = self.pick(which, |_, live| matches!(live, Live::Future(_))) {
                     self.poll(id);

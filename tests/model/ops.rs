@@ -8,6 +8,8 @@ use crate::config::{ENDPOINTS, GROUP, Limit, Millis, OVERALL, PARTITIONS, SCOPES
 #[derive(Clone, Debug)]
 pub enum Op {
     Call(Call),
+    /// So many calls of one kind.
+    Burst(usize, Call),
     /// Polls a response future, whether it was woken or not.
     Poll(usize),
     /// Drops a response future, or the body that came of it.
@@ -123,6 +125,7 @@ pub fn op() -> impl Strategy<Value = Op> {
     let scope = || prop_oneof![2 => 0usize..2, 1 => GROUP..=OVERALL, 2 => 0..SCOPES];
     prop_oneof![
         14 => call().prop_map(Op::Call),
+        1 => (2..13usize, call()).prop_map(|(n, call)| Op::Burst(n, call)),
         2 => which().prop_map(Op::Poll),
         3 => which().prop_map(Op::Drop),
         8 => (which(), answer()).prop_map(|(which, answer)| Op::Answer(which, answer)),

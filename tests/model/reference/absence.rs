@@ -11,9 +11,6 @@ use crate::{
 /// For how long others wait for a future that is not polled.
 const PATIENCE: Millis = 10;
 
-/// How many overdue offers one step looks at.
-const OVERDUE: usize = 16;
-
 impl Model<'_> {
     /// It has to do something in time.
     pub(super) fn await_presence(&mut self, id: usize) {
@@ -32,11 +29,12 @@ impl Model<'_> {
     /// It is polled.
     pub(super) fn is_present(&mut self, id: usize) {
         let request = self.requests.get_mut(&id).unwrap();
+        let leaf = request.leaf;
         match request.stage {
             Stage::Absent => {
                 request.absent_at = None;
                 request.stage = Stage::Queued;
-                self.settle();
+                self.settle(leaf);
             }
             // Whoever has to leave before it may be absent; it is not.
             Stage::Queued | Stage::Offered(_) => self.forget_offer(id),
@@ -48,25 +46,21 @@ impl Model<'_> {
     /// Time is up for somebody.
     fn patience_ends(&mut self, id: usize) {
         let request = self.requests.get_mut(&id).unwrap();
+        let leaf = request.leaf;
         request.absent_at = None;
         match request.stage {
             Stage::Offered(_) | Stage::Reserved(_) => {
                 let number = request.number.expect("it waits");
-                let leaf = request.leaf;
                 self.overdue.insert((request.offered, number, id));
                 self.let_leave(leaf);
-                self.settle();
+                self.settle(leaf);
             }
             Stage::Queued => {
                 self.is_absent(id);
-                self.settle();
+                self.settle(leaf);
             }
             _ => {}
         }
-    }
-
-    fn first_overdue(&self) -> Vec<(Millis, usize, usize)> {
-        self.overdue.iter().take(OVERDUE).copied().collect()
     }
 
     fn is_absent(&mut self, id: usize) {
@@ -83,8 +77,8 @@ impl Model<'_> {
         if bucket == leaf && self.next_to_leave(leaf).is_some() {
             return;
         }
-        let mut overdue = self.first_overdue().into_iter();
-        if overdue.any(|(_, _, other)| self.requests[&other].path.contains(&bucket)) {
+        let mut overdue = self.overdue.iter();
+        if overdue.any(|&(_, _, other)| self.requests[&other].path.contains(&bucket)) {
             let due = self.now + PATIENCE;
             let request = self.requests.get_mut(&head).unwrap();
             request.absent_at.get_or_insert(due);
@@ -96,7 +90,7 @@ impl Model<'_> {
     pub(super) fn take_over(&mut self, id: usize) {
         let leaf = self.requests[&id].leaf;
         while self.queue(leaf).first() == Some(&id) {
-            let mut overdue = self.first_overdue().into_iter();
+            let mut overdue = self.overdue.iter().copied();
             let blocking = overdue.find(|&(_, _, other)| {
                 let other = &self.requests[&other].path;
                 let shared = |&&bucket: &&Bucket| other.contains(&bucket);
@@ -115,10 +109,11 @@ impl Model<'_> {
     }
 
     pub(super) fn revoke(&mut self, id: usize) {
+        let leaf = self.requests[&id].leaf;
         self.forget_offer(id);
-        self.give_back(self.requests[&id].leaf);
+        self.give_back(leaf);
         self.is_absent(id);
-        self.settle();
+        self.settle(leaf);
     }
 
     /// What becomes due by itself.
@@ -131,7 +126,7 @@ impl Model<'_> {
             });
             let Some((_, _, id)) = due.min() else { break };
             self.turn_away(id, RefusedReason::WaitedTooLong);
-            self.settle();
+            self.settle(self.requests[&id].leaf);
         }
         loop {
             let due = self.requests.iter().filter_map(|(&id, request)| {
@@ -172,13 +167,26 @@ impl Model<'_> {
                 return Some(format!("{id} has something to do: {request:?}"));
             }
         }
+        let &(_, _, first) = self.overdue.first()?;
+        let mut start = self.requests[&first].leaf;
         // L13: nobody who could take over what others do not take has not heard of it.
         let mut state = self.clone();
         for (_, _, id) in self.overdue.iter().copied() {
             state.forget_offer(id);
             state.set_stage(id, Stage::Absent);
         }
-        match state.next_to_go() {
+        let winner = state.next_to_go(&mut start);
+        // Who leaves before it in time takes over what is overdue. If it has left and takes its time to go,
+        // nobody is asked in its place before it is late itself.
+        let before = |id: &usize| {
+            let leaf = self.requests[id].leaf;
+            self.requests.iter().any(|(&other, request)| {
+                let has_places = matches!(request.stage, Stage::Offered(_) | Stage::Reserved(_));
+                request.leaf == leaf && has_places && !self.is_overdue(other)
+            })
+        };
+        let winner = winner.filter(|id| !before(id));
+        match winner {
             Some(winner) if !sleeps(winner) => {
                 Some(format!("{winner} waits for those who are absent"))
             }

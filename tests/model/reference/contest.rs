@@ -55,12 +55,14 @@ impl Model<'_> {
     /// Gives whoever may pass a bucket a place in the next one. Those who stand there for the same
     /// request as before keep theirs.
     ///
-    /// Returns somebody who now knows that its turn comes too late, if there is one.
-    fn seat(&mut self) -> Option<usize> {
+    /// Returns somebody who now knows that its turn comes too late, if there is one. Those heads are asked
+    /// to take over what is overdue that are met on the way from `start`.
+    fn seat(&mut self, start: Bucket) -> Option<usize> {
         let mut changed = false;
         let mut hopeless = None;
         // Scopes are numbered from the narrow to the wide.
         let buckets: Vec<_> = self.buckets.keys().copied().collect();
+        let way = self.path(start);
         for &bucket in &buckets {
             if self.unnoticed.contains(&bucket) {
                 continue;
@@ -73,7 +75,7 @@ impl Model<'_> {
                     break;
                 }
             }
-            if let Some(head) = head.filter(|_| gate != Gate::Open) {
+            if let Some(head) = head.filter(|_| gate != Gate::Open && way.contains(&bucket)) {
                 self.invite(bucket, head);
             }
             let candidate = head.filter(|_| gate == Gate::Open);
@@ -131,23 +133,30 @@ impl Model<'_> {
         kept.for_each(rank);
     }
 
-    /// Offers their places to all who can go, and refuses those whose turn is seen to come too late.
-    pub(super) fn settle(&mut self) {
-        while let Some(winner) = self.next_to_go() {
+    /// Something has changed from `start` upwards: offers their places to all who can go, and refuses
+    /// those whose turn is seen to come too late.
+    pub(super) fn settle(&mut self, start: Bucket) {
+        let mut start = start;
+        while let Some(winner) = self.next_to_go(&mut start) {
             let path = self.requests[&winner].path.clone();
-            if path.iter().all(|&bucket| self.is_open(bucket)) {
+            let closed = path.iter().find(|&&bucket| !self.is_open(bucket));
+            // It has changed, and nobody has looked at it yet.
+            start = if let Some(&closed) = closed {
+                closed
+            } else {
                 self.offer(winner);
-            }
-            // Who looks at it from there on sees what has changed meanwhile.
-            for bucket in path {
+                path[0]
+            };
+            for bucket in self.path(start) {
                 self.unnoticed.remove(&bucket);
             }
         }
     }
 
-    pub(super) fn next_to_go(&mut self) -> Option<usize> {
-        while let Some(hopeless) = self.seat() {
+    pub(super) fn next_to_go(&mut self, start: &mut Bucket) -> Option<usize> {
+        while let Some(hopeless) = self.seat(*start) {
             self.turn_head_away(hopeless);
+            *start = self.requests[&hopeless].leaf;
         }
         let noticed = |bucket: &&Bucket| !self.unnoticed.contains(bucket);
         let mut roots = self.buckets.keys().filter(noticed).copied();
@@ -161,11 +170,8 @@ impl Model<'_> {
         let at_head = self.take(id);
         self.set_stage(id, Stage::Offered(at_head));
         self.requests.get_mut(&id).unwrap().offered = self.now;
-        let mut first = self
-            .leaving(self.requests[&id].leaf)
-            .into_iter()
-            .take(AT_ONCE);
-        if first.any(|other| other == id) {
+        let leaving = self.leaving_in_time(self.requests[&id].leaf);
+        if leaving.into_iter().take(AT_ONCE).any(|other| other == id) {
             self.ask(id);
         }
     }
@@ -179,10 +185,14 @@ impl Model<'_> {
         asks
     }
 
-    /// The oldest that leaves and is not late.
+    /// Those who leave and are not late.
+    fn leaving_in_time(&self, leaf: Bucket) -> Vec<usize> {
+        let leaving = self.leaving(leaf).into_iter();
+        leaving.filter(|&id| !self.is_overdue(id)).collect()
+    }
+
     pub(super) fn next_to_leave(&self, leaf: Bucket) -> Option<usize> {
-        let mut leaving = self.leaving(leaf).into_iter();
-        leaving.find(|&id| !self.is_overdue(id))
+        self.leaving_in_time(leaf).first().copied()
     }
 
     /// Who is the next to leave has to be polled in time. Returns whether it had to be told.
@@ -191,14 +201,19 @@ impl Model<'_> {
         next.is_some_and(|next| self.ask(next))
     }
 
-    /// It is in another stage now. If it was the first to leave, it is the turn of the next.
+    /// It is in another stage now. If nobody stood before it, it is the turn of the next to leave.
     pub(super) fn has_left(&mut self, id: usize, stage: Stage) {
         let leaf = self.requests[&id].leaf;
-        let before = self.leaving(leaf);
+        let was_leaving = matches!(self.requests[&id].stage, Stage::Offered(_));
         self.set_stage(id, stage);
-        let newly = self.leaving(leaf).get(AT_ONCE - 1).copied();
-        let asked = before.first() == Some(&id) && self.let_leave(leaf);
-        if let Some(newly) = newly.filter(|_| before.contains(&id) && !asked) {
+        if !was_leaving {
+            return;
+        }
+        let left = self.leaving_in_time(leaf);
+        let older = |first: &usize| self.requests[first].age < self.requests[&id].age;
+        let was_first = !left.first().is_some_and(older);
+        let asked = was_first && self.let_leave(leaf);
+        if let Some(&newly) = left.get(AT_ONCE - 1).filter(|_| !asked) {
             self.ask(newly);
         }
     }
@@ -231,7 +246,7 @@ impl Model<'_> {
         for bucket in self.path(start) {
             self.unnoticed.remove(&bucket);
         }
-        self.settle();
+        self.settle(start);
     }
 
     /// These have opened at this very instant. Those whose heads are older are served first.

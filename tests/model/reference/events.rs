@@ -87,7 +87,10 @@ impl Model<'_> {
                     self.hear(id);
                 }
                 match self.requests[&id].stage.clone() {
-                    Stage::Reserved(_) => self.requests.get_mut(&id).unwrap().readying = true,
+                    Stage::Reserved(_) => {
+                        self.requests.get_mut(&id).unwrap().readying = true;
+                        self.run();
+                    }
                     Stage::Refused(refusal) => {
                         self.remove(id);
                         return (false, Outcome::Refused(refusal));
@@ -121,6 +124,7 @@ impl Model<'_> {
                 Stage::Reserved(at_head) => {
                     self.check_turn(id);
                     self.free_number(id);
+                    self.run();
                     let outcome = if self.dispatch(id, at_head) {
                         Outcome::Panicked
                     } else {
@@ -173,7 +177,7 @@ impl Model<'_> {
         }
         self.set_stage(id, Stage::Queued);
         self.give_number(id);
-        self.settle();
+        self.settle(leaf);
         self.take_over(id);
         self.hear(id);
     }
@@ -239,13 +243,14 @@ impl Model<'_> {
 
     /// Back into its place in the queue.
     fn put_back(&mut self, id: usize) {
+        let leaf = self.requests[&id].leaf;
         self.forget_offer(id);
-        self.give_back(self.requests[&id].leaf);
+        self.give_back(leaf);
         self.has_left(id, Stage::Queued);
-        self.settle();
+        self.settle(leaf);
         if self.requests[&id].stage == Stage::Queued && self.is_hopeless(id) {
             self.turn_away_early(id);
-            self.settle();
+            self.settle(leaf);
         }
     }
 
@@ -303,11 +308,12 @@ impl Model<'_> {
             pin: true,
         };
         self.set_stage(id, sent);
-        self.settle();
+        self.settle(leaf);
         false
     }
 
     fn answered(&mut self, id: usize, answer: Option<Answer>) -> Outcome {
+        let leaf = self.requests[&id].leaf;
         match answer {
             None => Outcome::Pending,
             Some(Answer::Error) => {
@@ -333,7 +339,7 @@ impl Model<'_> {
                     permits.clear();
                 }
                 *pin = !permits.is_empty();
-                self.settle();
+                self.settle(leaf);
                 Outcome::Head
             }
         }
@@ -342,12 +348,13 @@ impl Model<'_> {
     /// The caller has read a frame; `over` if the body is known to have ended or failed.
     pub fn read(mut self, id: usize, over: bool) -> Self {
         if over {
-            if let Stage::Sent { permits, pin, .. } = &mut self.requests.get_mut(&id).unwrap().stage
-            {
+            let request = self.requests.get_mut(&id).unwrap();
+            let leaf = request.leaf;
+            if let Stage::Sent { permits, pin, .. } = &mut request.stage {
                 permits.clear();
                 *pin = false;
             }
-            self.settle();
+            self.settle(leaf);
             self.run();
         }
         self
@@ -361,9 +368,11 @@ impl Model<'_> {
     }
 
     fn remove(&mut self, id: usize) {
+        let leaf = self.requests[&id].leaf;
+        self.set_stage(id, Stage::Made);
+        self.settle(leaf);
         self.free_number(id);
         self.requests.remove(&id);
-        self.settle();
     }
 
     pub fn set_quota(mut self, scope: usize, limit: &Limit) -> Vec<Self> {

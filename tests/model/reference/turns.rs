@@ -158,7 +158,7 @@ impl Model<'_> {
                 self.turn_away_early(id);
             }
         }
-        self.settle();
+        self.settle(leaf);
     }
 
     /// Refuses the first of a leaf.
