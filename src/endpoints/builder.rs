@@ -14,10 +14,9 @@ use super::{
     head::RequestHead,
     name::{self, NameBy},
     partition::PartitionRule,
-    routes::Routes,
     template::Template,
 };
-use crate::Quota;
+use crate::quota::Quota;
 
 /// Which endpoints an API has, and what each allows.
 ///
@@ -165,21 +164,21 @@ pub(super) enum Others {
 
 impl Endpoints {
     /// The name of the scope that [`overall`](Self::overall) limits. It is always there.
-    pub const OVERALL: &'static str = "overall";
+    pub const OVERALL: &'static str = name::OVERALL;
 
     /// The name of the scope that [`across_partitions`](Self::across_partitions) limits.
-    pub const ACROSS_PARTITIONS: &'static str = "across partitions";
+    pub const ACROSS_PARTITIONS: &'static str = name::ACROSS_PARTITIONS;
 
     /// The name of all buckets that [`each_other_path`](Self::each_other_path) makes.
-    pub const EACH_OTHER_PATH: &'static str = "each other path";
+    pub const EACH_OTHER_PATH: &'static str = name::EACH_OTHER_PATH;
 
     /// The name of the bucket that [`all_other_paths`](Self::all_other_paths) makes.
-    pub const ALL_OTHER_PATHS: &'static str = "all other paths";
+    pub const ALL_OTHER_PATHS: &'static str = name::ALL_OTHER_PATHS;
 
     /// The name of the buckets, one for each host and port, of the requests that match nothing,
     /// where neither [`each_other_path`](Self::each_other_path) nor
     /// [`all_other_paths`](Self::all_other_paths) takes them.
-    pub const UNMATCHED: &'static str = "unmatched";
+    pub const UNMATCHED: &'static str = name::UNMATCHED;
 
     /// No endpoint, and no limit.
     pub fn new() -> Self {
@@ -404,8 +403,8 @@ impl Endpoints {
         self
     }
 
-    pub(crate) fn compile(&self) -> Routes {
-        Routes::new(&self.config)
+    pub(super) fn as_config(&self) -> &Config {
+        &self.config
     }
 
     /// To change it. Nobody else has it as a rule, and then nothing is copied.

@@ -3,12 +3,11 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{
-    builder::Endpoints,
     error::{InvalidEndpoint, Reason},
     head::RequestHead,
 };
 
-/// A request extension that chooses a [named endpoint](Endpoints::named), whatever the path.
+/// A request extension that chooses a [named endpoint](crate::Endpoints::named), whatever the path.
 ///
 /// For limits that do not show in the path: a model, a priority, a kind of work. A name that is not
 /// configured is an error, never a silent default: the request is not sent, and the error is
@@ -74,13 +73,20 @@ impl fmt::Debug for NameBy {
     }
 }
 
+/// The names of scopes that every configuration has: see [`Endpoints`](crate::Endpoints).
+pub(super) const OVERALL: &str = "overall";
+pub(super) const ACROSS_PARTITIONS: &str = "across partitions";
+pub(super) const EACH_OTHER_PATH: &str = "each other path";
+pub(super) const ALL_OTHER_PATHS: &str = "all other paths";
+pub(super) const UNMATCHED: &str = "unmatched";
+
 /// The names under which the scopes without one are found.
 const RESERVED: [&str; 5] = [
-    Endpoints::OVERALL,
-    Endpoints::ACROSS_PARTITIONS,
-    Endpoints::EACH_OTHER_PATH,
-    Endpoints::ALL_OTHER_PATHS,
-    Endpoints::UNMATCHED,
+    OVERALL,
+    ACROSS_PARTITIONS,
+    EACH_OTHER_PATH,
+    ALL_OTHER_PATHS,
+    UNMATCHED,
 ];
 
 /// Whether a group or a named endpoint can have this name, as far as the name alone can tell.

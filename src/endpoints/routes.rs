@@ -9,13 +9,13 @@ use super::{
     builder::{Config, Endpoints, Others},
     error::UnknownEndpoint,
     head::RequestHead,
-    name::{EndpointName, NameBy},
+    name::{self, EndpointName, NameBy},
     normalize,
     partition::PartitionRule,
     router::{Router, RouterBuilder},
     template::Template,
 };
-use crate::Quota;
+use crate::quota::Quota;
 
 /// An index into [`Routes::specs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,12 @@ pub(crate) struct Key<'r> {
     pub(crate) path: Cow<'r, str>,
 }
 
+impl Endpoints {
+    pub(crate) fn compile(&self) -> Routes {
+        Routes::new(self.as_config())
+    }
+}
+
 /// What [`Endpoints::compile`] makes.
 #[derive(Debug)]
 pub(crate) struct Routes {
@@ -121,15 +127,15 @@ impl Routes {
         let unlimited = Quota::unlimited();
 
         let across = config.across_partitions.as_ref().map(|quota| {
-            let name = Endpoints::ACROSS_PARTITIONS;
+            let name = name::ACROSS_PARTITIONS;
             add(name, quota, None, SpecKind::AcrossPartitions)
         });
         let overall = config.overall.as_ref().unwrap_or(&unlimited);
-        let overall = add(Endpoints::OVERALL, overall, across, SpecKind::Overall);
+        let overall = add(name::OVERALL, overall, across, SpecKind::Overall);
         let (name, quota, kind) = match &config.others {
-            Some(Others::Each(quota)) => (Endpoints::EACH_OTHER_PATH, quota, SpecKind::EachOther),
-            Some(Others::All(quota)) => (Endpoints::ALL_OTHER_PATHS, quota, SpecKind::AllOther),
-            None => (Endpoints::UNMATCHED, &unlimited, SpecKind::Unmatched),
+            Some(Others::Each(quota)) => (name::EACH_OTHER_PATH, quota, SpecKind::EachOther),
+            Some(Others::All(quota)) => (name::ALL_OTHER_PATHS, quota, SpecKind::AllOther),
+            None => (name::UNMATCHED, &unlimited, SpecKind::Unmatched),
         };
         let other = add(name, quota, Some(overall), kind);
         let groups: Vec<_> = config
