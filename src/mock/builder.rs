@@ -1,18 +1,21 @@
 //! What a judge is told before it opens: its endpoints, and how they answer.
 
-use std::{fmt, ops::Range, sync::Arc, time::Duration};
+use std::{fmt, ops::Range, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Response};
 
 use super::{
     answer::{self, Answer},
-    hooks::{Received, Refusal},
-    judge::Judge,
     limit::Limit,
     path::{Params, Template},
     pool::Pool,
+    refusal::Refusal,
     retry_after::RetryAfter,
+    state::{
+        AcceptedHook, AnswerHook, CheckHook, Intercept, Judge, PoolHook, Queue, Received, Route,
+        Settings,
+    },
     work::{Work, check, check_time},
 };
 
@@ -29,13 +32,6 @@ pub struct JudgeBuilder {
     settings: Settings,
 }
 
-pub(crate) type AnswerHook = Box<dyn Fn(&Received<'_>) -> Answer + Send + Sync>;
-pub(crate) type CheckHook = Box<dyn Fn(&Received<'_>) -> Option<Response<Bytes>> + Send + Sync>;
-pub(crate) type InterceptHook = Box<dyn Fn(&Received<'_>) -> Option<Answer> + Send + Sync>;
-pub(crate) type AcceptedHook = Box<dyn Fn(&Received<'_>) -> Option<Duration> + Send + Sync>;
-pub(crate) type PoolHook = Box<dyn Fn(&Received<'_>) -> Option<Pool> + Send + Sync>;
-pub(crate) type RefusalHook = Box<dyn Fn(&Refusal) -> Answer + Send + Sync>;
-
 /// What is said about a route in a call of its own.
 enum Hook {
     Answer(AnswerHook),
@@ -45,44 +41,11 @@ enum Hook {
     Streaming(Duration),
 }
 
-/// Requests that are answered without being judged.
-pub(crate) struct Intercept {
-    pub(crate) template: Template,
-    pub(crate) answer: InterceptHook,
-}
-
-pub(crate) struct Route {
-    /// The template as it was given.
-    pub(crate) name: Arc<str>,
-    pub(crate) template: Template,
-    pub(crate) limit: Limit,
-    pub(crate) work: Work,
-    pub(crate) answer: AnswerHook,
-    pub(crate) check: Option<CheckHook>,
-    pub(crate) pool: Option<PoolHook>,
-    pub(crate) accepted: Option<AcceptedHook>,
-    /// How long after the start of the work the head goes out, if not when it is done.
-    pub(crate) first_byte: Option<Duration>,
-}
-
-/// Where requests wait that are above the concurrency limit.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Queue {
-    pub(crate) delay: Duration,
-    pub(crate) depth: usize,
-}
-
-pub(crate) struct Settings {
-    pub(crate) intercepts: Vec<Intercept>,
-    pub(crate) queue: Option<Queue>,
-    pub(crate) refusal: RefusalHook,
-    pub(crate) refusal_after: Duration,
-    pub(crate) retry_after: Option<RetryAfter>,
-    pub(crate) latency: Duration,
-    pub(crate) jitter: Range<Duration>,
-    pub(crate) seed: u64,
-    pub(crate) kept_records: usize,
-    pub(crate) notice: Option<Duration>,
+impl Judge {
+    /// Starts with no routes, no latency, and the seed 0.
+    pub fn builder() -> JudgeBuilder {
+        JudgeBuilder::new()
+    }
 }
 
 impl JudgeBuilder {

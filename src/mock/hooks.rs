@@ -1,35 +1,11 @@
 //! What the hooks are told that check and answer requests.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request;
 
-use super::{
-    judge::{Judge, Shared},
-    path::Params,
-    report::RefusedBy,
-};
-
-/// A request that the mock has received completely, for the hooks that check and answer it.
-#[derive(Debug)]
-pub struct Received<'a> {
-    pub(crate) judge: &'a Judge,
-    pub(crate) head: &'a request::Parts,
-    pub(crate) body: &'a Bytes,
-    pub(crate) params: &'a Params,
-    pub(crate) standing: Standing<'a>,
-}
-
-/// What the books say about a request, as far as it has got.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Standing<'a> {
-    pub(crate) pool: Option<&'a str>,
-    pub(crate) in_flight: usize,
-    pub(crate) concurrency: Option<usize>,
-    pub(crate) work: Duration,
-    pub(crate) remaining: Duration,
-}
+use super::state::{Judge, Received, Shared, Standing};
 
 impl Standing<'_> {
     /// Of a request that has not been judged yet.
@@ -93,43 +69,5 @@ impl Received<'_> {
     /// the route is [streaming](super::JudgeBuilder::streaming).
     pub fn remaining(&self) -> Duration {
         self.standing.remaining
-    }
-}
-
-/// A request that was refused, for the hook that says so.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    pub(crate) head: Arc<request::Parts>,
-    pub(crate) endpoint: Arc<str>,
-    pub(crate) pool: Option<Arc<str>>,
-    pub(crate) by: RefusedBy,
-    pub(crate) room_in: Duration,
-}
-
-impl Refusal {
-    /// The request's head.
-    pub fn head(&self) -> &request::Parts {
-        &self.head
-    }
-
-    /// The endpoint's template.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    /// The pool whose limit the request was refused by; nothing if it was the endpoint's own.
-    pub fn pool(&self) -> Option<&str> {
-        self.pool.as_deref()
-    }
-
-    /// Which limit the request was refused by.
-    pub fn by(&self) -> RefusedBy {
-        self.by
-    }
-
-    /// How long it takes from now until all windows have room, if nobody else takes it; zero if they
-    /// have it.
-    pub fn room_in(&self) -> Duration {
-        self.room_in
     }
 }

@@ -12,63 +12,16 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    books::{Books, Slot, Ticket, TicketId},
-    builder::{JudgeBuilder, Route, Settings},
+    books::{Books, Slot, Ticket},
     faults::{Fault, Schedule},
     ledger::Arrival,
     limit::Limit,
     path::Params,
     report::Report,
     retry_after::retry_after,
+    state::{EndpointDraws, Judge, Route, Settings, Shared, State},
     work::{Draws, check, check_time},
 };
-
-/// An API that allows its clients so much and no more, refuses the rest, and keeps score.
-///
-/// It is a [`tower::Service`](tower_service::Service) by itself, always ready, and a server with
-/// [`Judge::serve`]. Clones share their state.
-///
-/// See the [module](super) for the rules that it judges by.
-#[derive(Clone)]
-pub struct Judge {
-    pub(crate) shared: Arc<Shared>,
-    /// For how long a request may be under way without its client knowing of a `Retry-After` that
-    /// was handed out meanwhile: nothing within a process, a little over a socket.
-    pub(crate) notice: Duration,
-    /// How long what has been handed out needs to leave before its connection can break: no time within
-    /// a process, a little over a socket.
-    pub(crate) settle: Duration,
-}
-
-pub(crate) struct Shared {
-    pub(crate) routes: Vec<Route>,
-    /// The routes' indices, the most specific first.
-    search: Vec<usize>,
-    pub(crate) settings: Settings,
-    /// One moment on both clocks: the wall clock is read only here, so that a `Date` follows tokio's
-    /// clock even where that is paused.
-    epoch: (Instant, SystemTime),
-    state: Mutex<State>,
-}
-
-pub(crate) struct State {
-    start: Instant,
-    unmatched: usize,
-    pub(crate) books: Books,
-    /// For each endpoint.
-    draws: Vec<EndpointDraws>,
-    latency: Duration,
-    pub(crate) faults: Schedule,
-    /// Where those who wait for a slot hear that they have got it.
-    turns: HashMap<TicketId, oneshot::Sender<Slot>>,
-}
-
-struct EndpointDraws {
-    /// Drawn from once for each request that is accepted, in that order.
-    work: Draws,
-    /// Drawn from once for each request that is sent, in that order.
-    jitter: Draws,
-}
 
 pub(crate) enum Found {
     Route(usize, Params),
@@ -77,11 +30,6 @@ pub(crate) enum Found {
 }
 
 impl Judge {
-    /// Starts with no routes, no latency, and the seed 0.
-    pub fn builder() -> JudgeBuilder {
-        JudgeBuilder::new()
-    }
-
     pub(crate) fn open(routes: Vec<Route>, settings: Settings) -> Self {
         let mut search: Vec<_> = (0..routes.len()).collect();
         search.sort_by_key(|route| routes[*route].template.rank());

@@ -82,10 +82,12 @@ mod ledger;
 mod limit;
 mod path;
 mod pool;
+mod refusal;
 mod report;
 mod retry_after;
 mod server;
 mod service;
+mod state;
 mod upload;
 mod visit;
 mod work;
@@ -95,12 +97,12 @@ pub use self::{
     body::Body,
     builder::JudgeBuilder,
     faults::Fault,
-    hooks::{Received, Refusal},
-    judge::Judge,
     limit::Limit,
     pool::Pool,
+    refusal::Refusal,
     report::{EndpointReport, Record, RefusedBy, Report, Verdict, Violation},
     server::{bind, bind_to},
     service::ResponseFuture,
+    state::{Judge, Received},
     work::{Draws, Work},
 };

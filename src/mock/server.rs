@@ -23,7 +23,7 @@ use tokio::{
 };
 use tower_service::Service;
 
-use super::{body::is_reset, judge::Judge};
+use super::{body::is_reset, state::Judge};
 
 /// How many connections may wait to be accepted. A burst beyond the usual 128 would lose its SYNs, and
 /// come back a second later: an error in any measurement.

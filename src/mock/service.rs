@@ -10,7 +10,7 @@ use http::{Request, Response};
 use tower::BoxError;
 use tower_service::Service;
 
-use super::{body::Body, judge::Judge, visit::Visit};
+use super::{body::Body, state::Judge, visit::Visit};
 
 impl<B> Service<Request<B>> for Judge
 where

@@ -19,13 +19,13 @@ use super::{
     answer::{self, Answer},
     body::{self, Body},
     books::{Decision, Slot},
-    builder::Route,
     faults::{Effect, Instead, Spoilt},
-    hooks::{Received, Refusal, Standing},
-    judge::{Departure, Found, Judge, Place, Shared},
+    judge::{Departure, Found, Place},
     path::Params,
     pool::Pool,
+    refusal::Refusal,
     report::RefusedBy,
+    state::{Judge, Received, Route, Shared, Standing},
     upload::Upload,
 };
 
