@@ -192,6 +192,8 @@ mod bucket;
 mod endpoints;
 mod error;
 mod event;
+#[cfg(feature = "reqwest")]
+mod in_memory;
 mod limit;
 mod peek;
 mod quota;

@@ -2,14 +2,14 @@ use std::{
     any::Any,
     pin::Pin,
     sync::{Mutex, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Empty, Full};
 
-use crate::BoxError;
+use crate::{BoxError, in_memory::only_frame};
 
 /// The same body as one of reqwest's. One that is in memory stays that, so that its length is known and
 /// reqwest can clone it; any other streams.
@@ -38,17 +38,6 @@ where
 /// The body, if it is a `T`.
 fn take<T: 'static>(body: &mut (dyn Any + Send)) -> Option<T> {
     body.downcast_mut::<Option<T>>()?.take()
-}
-
-/// All that there is of a body in memory.
-pub(crate) fn only_frame<B>(mut body: B) -> Bytes
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    match Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-        _ => Bytes::new(),
-    }
 }
 
 /// A body that is `Sync`, as reqwest wants them. Those of axum and tonic are not.

@@ -27,7 +27,6 @@ mod body;
 mod client;
 mod service;
 
-pub(crate) use self::body::only_frame;
 pub use self::{
     client::{Client, ClientFuture},
     service::{ReqwestService, ResponseFuture, into_response},

@@ -2,9 +2,12 @@ use std::{any::Any, fmt, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{Empty, Full};
+use tower::BoxError;
 
-use super::collect::{Collecting, ReplayBody};
-use crate::BoxError;
+use super::{
+    collect::{Collecting, ReplayBody},
+    replay::Replay,
+};
 
 /// How request bodies become more than one, by their type.
 #[derive(Clone, Default)]
@@ -20,12 +23,6 @@ enum Way<B> {
 
 type Copy<B> = Box<dyn Fn(&B) -> Option<B> + Send + Sync>;
 pub(super) type Collect<B> = Box<dyn Fn(B) -> Collecting<B> + Send + Sync>;
-
-/// What the next attempt's body is made from.
-pub(super) enum Replay<B> {
-    Copy(B),
-    Rebuild(Box<dyn Fn() -> B + Send + Sync>),
-}
 
 /// What is known of a request's body before the first attempt.
 pub(super) enum Plan<'a, B> {
@@ -120,7 +117,7 @@ fn copy_of_reqwest<B>(_: &B) -> Option<B> {
 fn share<B: 'static>(body: &mut B) -> Option<Replay<B>> {
     let body: &mut reqwest::Body = (body as &mut dyn Any).downcast_mut()?;
     body.as_bytes()?;
-    let bytes = crate::reqwest::only_frame(std::mem::take(body));
+    let bytes = crate::in_memory::only_frame(std::mem::take(body));
     *body = reqwest::Body::from(bytes.clone());
     Some(Replay::Rebuild(Box::new(move || {
         let body = reqwest::Body::from(bytes.clone());

@@ -9,7 +9,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 
-use super::clone_body::Replay;
+use super::replay::Replay;
 
 /// A request body that was collected, or as much of it as fits: see
 /// [`RetryLayer::collect_body_with`](crate::RetryLayer::collect_body_with).

@@ -8,18 +8,19 @@ use std::{
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
+use tower::BoxError;
 use tower_service::Service;
 
 use super::{
-    clone_body::Replay,
+    classified::{Classified, Classifying},
     collect::Collecting,
     head::Head,
-    layer::Rules,
     policy::Failure,
     progress::{Progress, Verdict, Wakeup, judge},
-    service::Classified,
+    replay::Replay,
+    rules::Rules,
 };
-use crate::{Body, BoxError, peek::Peek, signal::Classifier};
+use crate::{body::Body, peek::Peek};
 
 pin_project! {
     /// The response of [`Retry`](crate::Retry).
@@ -277,67 +278,5 @@ impl<S, B, F> fmt::Debug for RetryFuture<S, B, F> {
         f.debug_struct("RetryFuture")
             .field("state", &format_args!("{state}"))
             .finish_non_exhaustive()
-    }
-}
-
-pin_project! {
-    /// An answer, and then what it means.
-    pub(super) struct Classifying<F, P> {
-        #[pin]
-        stage: Stage<F, P>,
-        classifier: Classifier,
-    }
-}
-
-pin_project! {
-    #[project = StageProj]
-    enum Stage<F, P> {
-        Calling { #[pin] future: F },
-        Peeking { peek: P },
-        Done,
-    }
-}
-
-impl<F, P> Classifying<F, P> {
-    pub(super) fn new(future: F, classifier: Classifier) -> Self {
-        Self {
-            stage: Stage::Calling { future },
-            classifier,
-        }
-    }
-}
-
-impl<F, ResB, E> Future for Classifying<F, Peek<ResB>>
-where
-    F: Future<Output = Result<Response<ResB>, E>>,
-    E: Into<BoxError>,
-    ResB: http_body::Body,
-{
-    type Output = Result<Response<Body<ResB>>, BoxError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            match this.stage.as_mut().project() {
-                StageProj::Calling { future } => {
-                    let result = ready!(future.poll(cx)).map_err(Into::into);
-                    this.stage.set(Stage::Done);
-                    let response = result?.map(Body::new);
-                    if !this.classifier.may_refuse(&response) {
-                        return Poll::Ready(Ok(response));
-                    }
-                    match this.classifier.look(response) {
-                        Ok(response) => return Poll::Ready(Ok(response)),
-                        Err(peek) => this.stage.set(Stage::Peeking { peek }),
-                    }
-                }
-                StageProj::Peeking { peek } => {
-                    let response = ready!(peek.poll(cx, this.classifier));
-                    this.stage.set(Stage::Done);
-                    return Poll::Ready(Ok(response));
-                }
-                StageProj::Done => panic!("polled after it was ready"),
-            }
-        }
     }
 }

@@ -1,14 +1,12 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use tokio::time::Instant;
+use tower::BoxError;
 use tower_layer::Layer;
 
-use super::{
-    Backoff, Budget, ReplayBody, Retry, clone_body::Bodies, policy::Policy, service::RetryService,
-};
+use super::{Backoff, Budget, ReplayBody, Retry, rules::Rules, service::RetryService};
 use crate::{
-    BoxError, EventKind, Observer,
+    event::Observer,
     event::SharedObserver,
     signal::{Classifier, Classify},
 };
@@ -41,39 +39,6 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct RetryLayer {
     rules: Arc<Rules>,
-}
-
-/// The settings of a layer, shared with its services.
-#[derive(Clone, Debug)]
-pub(super) struct Rules {
-    pub(super) policy: Policy,
-    pub(super) backoff: Backoff,
-    pub(super) budget: Option<Arc<Budget>>,
-    pub(super) bodies: Bodies,
-    pub(super) classifier: Classifier,
-    pub(super) observer: Option<SharedObserver>,
-}
-
-impl Rules {
-    /// Tells what was decided, if anyone wants to know.
-    pub(super) fn tell_observer(&self, (at, kind): (Instant, EventKind<'_>)) {
-        if let Some(observer) = &self.observer {
-            observer.tell_of_retry(at, kind);
-        }
-    }
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            policy: Policy::default(),
-            backoff: Backoff::default(),
-            budget: Some(Arc::new(Budget::default())),
-            bodies: Bodies::default(),
-            classifier: Classifier::default(),
-            observer: None,
-        }
-    }
 }
 
 impl RetryLayer {
@@ -209,8 +174,8 @@ impl RetryLayer {
         self.with(|rules| rules.classifier = Classifier::new(classify))
     }
 
-    /// Tells `observer` of each retry that is decided ([`EventKind::RetryScheduled`]), and of each request
-    /// that could have been retried and is handed up ([`EventKind::GivenUp`]). Successes tell nothing.
+    /// Tells `observer` of each retry that is decided ([`EventKind::RetryScheduled`](crate::EventKind::RetryScheduled)), and of each request
+    /// that could have been retried and is handed up ([`EventKind::GivenUp`](crate::EventKind::GivenUp)). Successes tell nothing.
     ///
     /// The events have no bucket and no partition. Their [`sequence`](crate::Event::sequence) counts from 1
     /// all that this observer is told by this layer, its clones and their services.
@@ -252,8 +217,10 @@ impl<S> Layer<S> for RetryLayer {
 mod tests {
     use std::sync::{Mutex, PoisonError};
 
+    use tokio::time::Instant;
+
     use super::*;
-    use crate::Event;
+    use crate::{Event, EventKind};
 
     /// The numbers of what was told.
     #[derive(Default)]

@@ -90,6 +90,8 @@
 mod attempts;
 mod backoff;
 mod budget;
+mod cause;
+mod classified;
 mod clone_body;
 mod collect;
 mod future;
@@ -97,6 +99,8 @@ mod head;
 mod layer;
 mod policy;
 mod progress;
+mod replay;
+mod rules;
 mod service;
 #[cfg(feature = "tower-retry")]
 mod tower;

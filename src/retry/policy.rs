@@ -4,10 +4,10 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderName, Method, Response, StatusCode};
 use tokio::time::Instant;
+use tower::BoxError;
 
-use super::{attempts::Idempotent, transport};
+use super::{attempts::Idempotent, cause::Cause, transport};
 use crate::{
-    BoxError,
     admission::{Deadline, RetryHint},
     error::Refused,
     signal::{Answer, Signal, SignalKind},
@@ -91,20 +91,6 @@ impl Hold {
             RetryHint::Forbidden => Self::Forbidden,
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Cause {
-    /// The server refused because of a limit.
-    Refusal(SignalKind, StatusCode),
-    /// Any other answer of 400 and above.
-    Answer(StatusCode),
-    /// There was no connection on which to send the request.
-    Unsent,
-    /// The connection ended; nobody knows what became of the request.
-    Lost,
-    /// No retry will help.
-    Hopeless,
 }
 
 /// What is known of the request.

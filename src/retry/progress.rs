@@ -2,14 +2,15 @@ use std::time::Duration;
 
 use http::{Extensions, Response};
 use tokio::time::Instant;
+use tower::BoxError;
 
 use super::{
     Attempt, Attempts,
     budget::{Deposit, Withdrawn},
-    layer::Rules,
     policy::{Decision, Facts, Failure, State, Wait},
+    rules::Rules,
 };
-use crate::{BoxError, EventKind, admission::Arrival};
+use crate::{admission::Arrival, event::EventKind};
 
 /// The most that is added to a server's delay, of which jitter is up to a tenth.
 const MAX_JITTER: Duration = Duration::from_secs(1);

@@ -4,16 +4,18 @@ use std::{
 };
 
 use http::{Request, Response};
+use tower::BoxError;
 use tower_service::Service;
 
 use super::{
     ResponseFuture,
+    classified::Classified,
     clone_body::Plan,
-    future::{Classifying, Resend, RetryFuture},
+    future::{Resend, RetryFuture},
     head::Head,
-    layer::Rules,
+    rules::Rules,
 };
-use crate::{Body, BoxError, peek::Peek, signal::Classifier};
+use crate::{body::Body, peek::Peek};
 
 /// The service of [`RetryLayer`](crate::RetryLayer).
 ///
@@ -27,7 +29,7 @@ impl<S> Retry<S> {
     pub(super) fn new(inner: S, rules: Arc<Rules>) -> Self {
         let classifier = rules.classifier.clone();
         Self {
-            service: RetryService::new(Classified { inner, classifier }, rules),
+            service: RetryService::new(Classified::new(inner, classifier), rules),
         }
     }
 
@@ -134,31 +136,5 @@ where
         let mut resend = Resend::boxed(service, Head::of(&request), replay);
         let future = resend.call(request);
         RetryFuture::calling(future, Some(resend), rules)
-    }
-}
-
-/// A service whose answers are classified, if nobody below has done it.
-#[derive(Clone, Debug)]
-pub(super) struct Classified<S> {
-    inner: S,
-    classifier: Classifier,
-}
-
-impl<S, B, ResB> Service<Request<B>> for Classified<S>
-where
-    S: Service<Request<B>, Response = Response<ResB>>,
-    S::Error: Into<BoxError>,
-    ResB: http_body::Body,
-{
-    type Response = Response<Body<ResB>>;
-    type Error = BoxError;
-    type Future = Classifying<S::Future, Peek<ResB>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        Classifying::new(self.inner.call(request), self.classifier.clone())
     }
 }

@@ -6,17 +6,18 @@ use std::{
     task::{Context, Poll},
 };
 
+use ::tower::BoxError;
 use ::tower::retry::Policy;
 use http::{Request, Response};
 use tokio::time::{Instant, Sleep};
 
 use super::{
     RetryLayer,
-    layer::Rules,
     policy::Facts,
     progress::{Progress, Verdict, Wakeup, judge},
+    rules::Rules,
 };
-use crate::{BoxError, signal::Signal};
+use crate::signal::Signal;
 
 /// The decisions of a [`RetryLayer`] as a policy for `tower::retry::RetryLayer`.
 ///

@@ -5,7 +5,7 @@
 
 use std::{error::Error, io};
 
-use super::policy::Cause;
+use super::cause::Cause;
 
 /// What the first error of the chain that tells anything tells.
 pub(super) fn cause(error: &(dyn Error + 'static)) -> Option<Cause> {

@@ -1,0 +1,18 @@
+use http::StatusCode;
+
+use crate::signal::SignalKind;
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Cause {
+    /// The server refused because of a limit.
+    Refusal(SignalKind, StatusCode),
+    /// Any other answer of 400 and above.
+    Answer(StatusCode),
+    /// There was no connection on which to send the request.
+    Unsent,
+    /// The connection ended; nobody knows what became of the request.
+    Lost,
+    /// No retry will help.
+    Hopeless,
+}

@@ -1,0 +1,42 @@
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{backoff::Backoff, budget::Budget, clone_body::Bodies, policy::Policy};
+use crate::{
+    event::{EventKind, SharedObserver},
+    signal::Classifier,
+};
+
+/// The settings of a layer, shared with its services.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) policy: Policy,
+    pub(super) backoff: Backoff,
+    pub(super) budget: Option<Arc<Budget>>,
+    pub(super) bodies: Bodies,
+    pub(super) classifier: Classifier,
+    pub(super) observer: Option<SharedObserver>,
+}
+
+impl Rules {
+    /// Tells what was decided, if anyone wants to know.
+    pub(super) fn tell_observer(&self, (at, kind): (Instant, EventKind<'_>)) {
+        if let Some(observer) = &self.observer {
+            observer.tell_of_retry(at, kind);
+        }
+    }
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            backoff: Backoff::default(),
+            budget: Some(Arc::new(Budget::default())),
+            bodies: Bodies::default(),
+            classifier: Classifier::default(),
+            observer: None,
+        }
+    }
+}
