@@ -2,6 +2,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
 };
+use tower::BoxError;
 
 use super::{
     arrival::Arrival,
@@ -12,7 +13,7 @@ use super::{
     shared::Shared,
     timer::NoTimer,
 };
-use crate::{BoxError, bucket::Tick, endpoints::UnknownEndpoint};
+use crate::{bucket::Tick, endpoints::UnknownEndpoint};
 
 /// A request that waits for its turn: the future's half.
 ///

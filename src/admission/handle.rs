@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{core::Core, engine::Engine, snapshot::Snapshot};
-use crate::{Learning, endpoints::UnknownEndpoint, quota::Quota};
+use crate::{bucket::Learning, endpoints::UnknownEndpoint, quota::Quota};
 
 /// Watches and changes a limiting layer while it runs.
 ///

@@ -6,11 +6,12 @@ use std::{
 
 use http::{Method, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
+use tower::BoxError;
 use tower_service::Service;
 
 use crate::{
-    Body, BoxError,
     admission::{Acquire, Permit, Shared, Turn},
+    body::Body,
     peek::Peek,
 };
 

@@ -67,7 +67,7 @@ macro_rules! builder {
             /// If a service or a handle has been made: from then on
             /// [`Handle::set_learning`](crate::Handle::set_learning) is for that.
             #[track_caller]
-            pub fn learn(self, learning: crate::Learning) -> Self {
+            pub fn learn(self, learning: crate::bucket::Learning) -> Self {
                 self.shared.engine.assert_unused("learn", "set_learning");
                 self.shared.engine.set_learning(learning);
                 self
@@ -116,7 +116,7 @@ macro_rules! builder {
             ///
             /// If there is an observer already, or if a service or a handle has been made.
             #[track_caller]
-            pub fn observe(self, observer: impl crate::Observer) -> Self {
+            pub fn observe(self, observer: impl crate::event::Observer) -> Self {
                 self.shared.engine.assert_unused("observe", "");
                 let first = self.shared.engine.observe(observer);
                 assert!(
@@ -128,7 +128,7 @@ macro_rules! builder {
 
             /// Watches and changes the layer while it runs.
             pub fn handle(&self) -> Handle {
-                crate::Handle::new(std::sync::Arc::clone(&self.shared.engine))
+                crate::admission::Handle::new(std::sync::Arc::clone(&self.shared.engine))
             }
         }
     };

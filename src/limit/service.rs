@@ -4,10 +4,11 @@ use std::{
 };
 
 use http::{Method, Request, Response};
+use tower::BoxError;
 use tower_service::Service;
 
 use super::ResponseFuture;
-use crate::{Body, BoxError, admission::Shared, peek::Peek};
+use crate::{admission::Shared, body::Body, peek::Peek};
 
 /// What the three faces have in common: an inner service and what its layer shares.
 ///

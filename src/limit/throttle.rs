@@ -9,13 +9,14 @@ use std::{
 
 use http::{Request, Response};
 use pin_project_lite::pin_project;
+use tower::BoxError;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{ResponseFuture, layer::builder, service::Limit};
 use crate::{
-    Body, BoxError,
     admission::{Handle, Shared},
+    body::Body,
     bucket::Enforced,
     endpoints::Endpoints,
     peek::Peek,

@@ -11,7 +11,7 @@ use super::{
 use std::time::Duration;
 
 use crate::{
-    Learning,
+    bucket::Learning,
     bucket::Tick,
     endpoints::SpecId,
     error::{Refused, RefusedReason},
