@@ -709,18 +709,18 @@ fn check_lower_bounds(
                     No(gone, ..) => before < gone && gone > ask,
                 };
                 let ahead = asks[..i].iter().zip(came).filter(waiting).count();
-                // Everyone ahead who was there when it was refused goes as early as it can.
+                // Everyone ahead who still waited when it was refused goes as early as it can.
                 let mut all = Vec::new();
                 for (&before, came) in asks[..i].iter().zip(came) {
                     match *came {
-                        Yes(gone) => all.push(gone),
+                        Yes(gone) if gone <= at => all.push(gone),
+                        Yes(_) => all.push(earliest(windows, &all, before)),
                         No(gone, ..) if gone >= at && before < gone => {
                             all.push(earliest(windows, &all, before));
                         }
                         No(..) => {}
                     }
                 }
-                all.sort_unstable();
                 let turn = earliest(windows, &all, ask);
                 match reason {
                     QueueFull => assert!(max_waiting.is_some_and(|n| ahead >= n), "{i}"),
