@@ -1,62 +1,154 @@
-//! What the JSON body of a refusal says, read from as much of it as was peeked.
+//! The scalars of a JSON text, read from as much of it as was peeked.
 //!
-//! A JSON crate would reject the truncated prefix of a body as a whole. All that is needed are the
-//! scalar members of the outermost object, and of its members `error` and `detail`, without
-//! allocating: so this walks the text until it ends or stops being JSON, and keeps what it has seen.
+//! A JSON crate would reject the truncated prefix of a body as a whole, and build a tree of what nobody
+//! asks for. This walks the text until it ends or stops being JSON, and allocates nothing.
 
-/// The members by which APIs tell one refusal from another.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Members<'a> {
-    pub(super) code: &'a str,
-    pub(super) status: &'a str,
-    pub(super) kind: &'a str,
-    pub(super) message: &'a str,
-    pub(super) retry_after: &'a str,
-    pub(super) global: bool,
+/// How deep objects and arrays may stand in each other. What stands deeper is passed over.
+const MAX_DEPTH: usize = 8;
+
+/// A string, a number, `true`, `false` or `null`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scalar<'a> {
+    /// That of the member; of an array's element, that of the array.
+    pub(super) name: &'a str,
+    /// Raw: escapes are not decoded, which no identifier and no number needs.
+    pub(super) text: &'a str,
+    /// The name of the object that it is a member of; empty at the root.
+    pub(super) parent: &'a str,
+    /// How many objects stand around the one that it is a member of.
+    pub(super) depth: usize,
 }
 
-impl Members<'_> {
-    /// Whether one of the fields that hold an identifier holds this one.
-    pub(super) fn says(&self, identifier: &str) -> bool {
-        [self.code, self.status, self.kind].contains(&identifier)
+/// The scalars of a text, in their order. An object or an array at the root; anything else has none.
+pub(super) fn scalars(text: &[u8]) -> Scalars<'_> {
+    let mut scalars = Scalars {
+        cursor: Cursor(text),
+        levels: [Level::default(); MAX_DEPTH],
+        depth: 0,
+        name: "",
+        next: Next::Value,
+    };
+    if !matches!(scalars.cursor.token(), Some(b'{' | b'[')) {
+        scalars.cursor = Cursor(&[]);
     }
+    scalars
 }
 
-/// The body of a refusal, at the three places where APIs put its reason.
-///
-/// Strings are raw: escapes are not decoded, which no identifier or number needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Refusal<'a> {
-    /// Members of the outermost object (Discord, GitHub).
-    pub(super) root: Members<'a>,
-    /// Members of `error` (OpenAI, Anthropic).
-    pub(super) error: Members<'a>,
-    /// Members of `detail` (ElevenLabs).
-    pub(super) detail: Members<'a>,
+/// See [`scalars`].
+#[derive(Clone)]
+pub(super) struct Scalars<'a> {
+    cursor: Cursor<'a>,
+    levels: [Level<'a>; MAX_DEPTH],
+    depth: usize,
+    /// The name of the value that comes next.
+    name: &'a str,
+    next: Next,
 }
 
-impl<'a> Refusal<'a> {
-    /// Reads what there is; text that is not JSON, or not an object, says nothing.
-    pub(super) fn read(body: &'a [u8]) -> Self {
-        let mut refusal = Self::default();
-        let mut cursor = Cursor(body);
-        if cursor.token() == Some(b'{') {
-            cursor.advance();
-            // `None` is where the text ended or stopped being JSON; what came before it counts.
-            let _ = cursor.object(&mut refusal, Place::Root);
+/// An object or an array that has begun and has not ended.
+#[derive(Clone, Copy, Default)]
+struct Level<'a> {
+    name: &'a str,
+    is_array: bool,
+}
+
+/// What the grammar allows next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Value,
+    /// The first of an object's members or an array's elements, or its end.
+    FirstOrEnd,
+    CommaOrEnd,
+}
+
+impl<'a> Iterator for Scalars<'a> {
+    type Item = Scalar<'a>;
+
+    /// `None` where the text ends or stops being JSON; what came before that counts.
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let token = self.cursor.token()?;
+            match (self.next, token) {
+                (Next::FirstOrEnd | Next::CommaOrEnd, b'}' | b']') => {
+                    self.cursor.advance();
+                    self.depth -= 1;
+                    self.leave()?;
+                }
+                (Next::FirstOrEnd, _) => self.name_next()?,
+                (Next::CommaOrEnd, b',') => {
+                    self.cursor.advance();
+                    self.name_next()?;
+                }
+                (Next::CommaOrEnd, _) => return None,
+                (Next::Value, b'{' | b'[') => self.enter(token)?,
+                (Next::Value, _) => {
+                    let text = if token == b'"' {
+                        self.cursor.string()?
+                    } else {
+                        self.cursor.literal()?
+                    };
+                    let scalar = self.scalar(text);
+                    self.next = Next::CommaOrEnd;
+                    return Some(scalar);
+                }
+            }
         }
-        refusal
     }
 }
 
-/// The object whose members are being read.
-#[derive(Clone, Copy, PartialEq)]
-enum Place {
-    Root,
-    Error,
-    Detail,
+impl<'a> Scalars<'a> {
+    fn levels(&self) -> &[Level<'a>] {
+        &self.levels[..self.depth]
+    }
+
+    fn scalar(&self, text: &'a str) -> Scalar<'a> {
+        let mut objects = self.levels().iter().rev().filter(|level| !level.is_array);
+        Scalar {
+            name: self.name,
+            text,
+            parent: objects.next().map_or("", |object| object.name),
+            depth: objects.count(),
+        }
+    }
+
+    /// The beginning of an object or an array.
+    fn enter(&mut self, token: u8) -> Option<()> {
+        let is_array = token == b'[';
+        let name = self.name;
+        let Some(level) = self.levels.get_mut(self.depth) else {
+            self.cursor.skip_nested()?;
+            self.next = Next::CommaOrEnd;
+            return Some(());
+        };
+        *level = Level { name, is_array };
+        self.cursor.advance();
+        self.depth += 1;
+        self.next = Next::FirstOrEnd;
+        Some(())
+    }
+
+    /// An object or an array has ended; if it was the outermost, so has the text.
+    fn leave(&mut self) -> Option<()> {
+        self.next = Next::CommaOrEnd;
+        (self.depth > 0).then_some(())
+    }
+
+    /// A member or an element follows.
+    fn name_next(&mut self) -> Option<()> {
+        let level = self.levels().last()?;
+        self.name = if level.is_array {
+            level.name
+        } else {
+            let name = self.cursor.string()?;
+            self.cursor.expect(b':')?;
+            name
+        };
+        self.next = Next::Value;
+        Some(())
+    }
 }
 
+#[derive(Clone, Copy)]
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
@@ -72,46 +164,6 @@ impl<'a> Cursor<'a> {
 
     fn expect(&mut self, byte: u8) -> Option<()> {
         (self.token()? == byte).then(|| self.advance())
-    }
-
-    /// The rest of an object whose `{` has been read. Goes one level down, for `error` and `detail`.
-    fn object(&mut self, refusal: &mut Refusal<'a>, place: Place) -> Option<()> {
-        if self.token()? == b'}' {
-            self.advance();
-            return Some(());
-        }
-        loop {
-            let name = self.string()?;
-            self.expect(b':')?;
-            let inner = match (place, name) {
-                (Place::Root, "error") => Some(Place::Error),
-                (Place::Root, "detail") => Some(Place::Detail),
-                _ => None,
-            };
-            match (self.token()?, inner) {
-                (b'{', Some(inner)) => {
-                    self.advance();
-                    self.object(refusal, inner)?;
-                }
-                (b'{' | b'[', _) => self.skip_nested()?,
-                (b'"', _) => {
-                    let text = self.string()?;
-                    members(refusal, place).set(name, text);
-                }
-                _ => {
-                    let text = self.literal()?;
-                    members(refusal, place).set(name, text);
-                }
-            }
-            match self.token()? {
-                b',' => self.advance(),
-                b'}' => {
-                    self.advance();
-                    return Some(());
-                }
-                _ => return None,
-            }
-        }
     }
 
     /// A whole string; one that the end of the text cuts short is none, since half an identifier or
@@ -141,8 +193,7 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(text).ok()
     }
 
-    /// An array or object that nobody asks about. A counter, not recursion: the server chooses the
-    /// depth.
+    /// An array or object that stands too deep. A counter, not recursion: the server chooses the depth.
     fn skip_nested(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
@@ -163,102 +214,111 @@ impl<'a> Cursor<'a> {
     }
 }
 
-fn members<'r, 'a>(refusal: &'r mut Refusal<'a>, place: Place) -> &'r mut Members<'a> {
-    match place {
-        Place::Root => &mut refusal.root,
-        Place::Error => &mut refusal.error,
-        Place::Detail => &mut refusal.detail,
-    }
-}
-
-impl<'a> Members<'a> {
-    fn set(&mut self, name: &str, text: &'a str) {
-        match name {
-            "code" => self.code = text,
-            "status" => self.status = text,
-            "type" => self.kind = text,
-            "message" => self.message = text,
-            "retry_after" => self.retry_after = text,
-            "global" => self.global = text == "true",
-            _ => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> Refusal<'_> {
-        Refusal::read(body.as_bytes())
+    fn read(text: &str) -> Vec<(&str, &str, &str, usize)> {
+        scalars(text.as_bytes())
+            .map(|of| (of.parent, of.name, of.text, of.depth))
+            .collect()
     }
 
     #[test]
-    fn reads_the_outermost_object_and_the_two_inner_ones() {
-        let refusal =
-            read(r#"{"message":"m","error":{"code":"c"},"detail":{"status":"s","type":"t"}}"#);
-        assert_eq!(refusal.root.message, "m");
-        assert_eq!(refusal.error.code, "c");
-        assert_eq!(refusal.detail.status, "s");
-        assert_eq!(refusal.detail.kind, "t");
+    fn members_have_the_name_of_their_object() {
+        assert_eq!(
+            read(r#"{"message":"m","error":{"code":"c"},"detail":{"status":"s"},"last":1}"#),
+            [
+                ("", "message", "m", 0),
+                ("error", "code", "c", 1),
+                ("detail", "status", "s", 1),
+                ("", "last", "1", 0),
+            ]
+        );
+    }
+
+    #[test]
+    fn elements_have_the_name_of_their_array() {
+        assert_eq!(
+            read(r#"{"errors":[{"code":88},"x",[2]],"a":[],"b":{}}"#),
+            [
+                ("errors", "code", "88", 1),
+                ("", "errors", "x", 0),
+                ("", "errors", "2", 0),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_array_may_stand_at_the_root() {
+        assert_eq!(
+            read(r#"[{"error":{"status":"S"}},{"code":1}]"#),
+            [("error", "status", "S", 1), ("", "code", "1", 0)]
+        );
     }
 
     #[test]
     fn numbers_and_booleans_are_text() {
-        let refusal = read("{ \"retry_after\" : 64.57 , \"global\" : true }");
-        assert_eq!(refusal.root.retry_after, "64.57");
-        assert!(refusal.root.global);
+        assert_eq!(
+            read("{ \"retry_after\" : 64.57 , \"global\" : true }"),
+            [("", "retry_after", "64.57", 0), ("", "global", "true", 0)]
+        );
     }
 
     #[test]
-    fn skips_what_is_nested_elsewhere() {
-        let refusal = read(r#"{"meta":{"code":"no","x":[{"code":"]}"},"}"]},"code":"yes"}"#);
-        assert_eq!(refusal.root.code, "yes");
-    }
-
-    #[test]
-    fn an_inner_object_is_not_looked_for_twice() {
-        let refusal = read(r#"{"error":{"detail":{"code":"no"},"error":{"code":"no"}}}"#);
-        assert_eq!(refusal, Refusal::default());
+    fn brackets_in_strings_are_text() {
+        let all = read(r#"{"meta":{"x":[{"code":"]}"},"}"]},"code":"yes"}"#);
+        assert_eq!(all.last(), Some(&("", "code", "yes", 0)));
     }
 
     #[test]
     fn an_escaped_quote_does_not_end_a_string() {
-        let refusal = read(r#"{"message":"say \"no\\\"","code":"yes"}"#);
-        assert_eq!(refusal.root.code, "yes");
+        let all = read(r#"{"message":"say \"no\\\"","code":"yes"}"#);
+        assert_eq!(all.last(), Some(&("", "code", "yes", 0)));
     }
 
     #[test]
     fn a_value_cut_short_is_none() {
-        assert_eq!(read(r#"{"retry_after":1"#).root.retry_after, "");
-        assert_eq!(read(r#"{"code":"system_bus"#).root.code, "");
+        assert_eq!(read(r#"{"retry_after":1"#), []);
+        assert_eq!(read(r#"{"code":"system_bus"#), []);
     }
 
     #[test]
     fn what_precedes_the_cut_counts() {
-        assert_eq!(read(r#"{"detail":{"status":"s","mess"#).detail.status, "s");
+        let all = read(r#"{"detail":{"status":"s","mess"#);
+        assert_eq!(all, [("detail", "status", "s", 1)]);
     }
 
     #[test]
-    fn what_is_not_an_object_says_nothing() {
-        for body in [
-            "", "   ", "[]", "\"code\"", "<html>", "null", "{", "{}", "{]",
+    fn what_is_neither_an_object_nor_an_array_has_none() {
+        for text in [
+            "", "   ", "[]", "\"code\"", "<html>", "null", "{", "{}", "{]", "[}", "7",
         ] {
-            assert_eq!(read(body), Refusal::default(), "{body}");
+            assert_eq!(read(text), [], "{text}");
         }
+    }
+
+    #[test]
+    fn what_follows_the_outermost_object_is_not_read() {
+        assert_eq!(read(r#"{"a":1},{"b":2}"#), [("", "a", "1", 0)]);
+    }
+
+    #[test]
+    fn what_stands_too_deep_is_passed_over() {
+        let deep = format!("{{\"a\":{}1{},\"b\":2}}", "[".repeat(40), "]".repeat(40));
+        assert_eq!(read(&deep), [("", "b", "2", 0)]);
     }
 
     #[test]
     fn deep_nesting_needs_no_stack() {
         let mut body = String::from("{\"a\":");
         body.push_str(&"[".repeat(1_000_000));
-        assert_eq!(read(&body), Refusal::default());
+        assert_eq!(read(&body), []);
     }
 
     #[test]
     fn text_that_is_not_utf8_is_empty() {
-        let refusal = Refusal::read(b"{\"message\":\"\xff\",\"code\":\"yes\"}");
-        assert_eq!(refusal.root.message, "");
-        assert_eq!(refusal.root.code, "yes");
+        let all: Vec<_> = scalars(b"{\"message\":\"\xff\",\"code\":\"yes\"}").collect();
+        assert_eq!((all[0].text, all[1].text), ("", "yes"));
     }
 }

@@ -57,26 +57,20 @@
 //!
 #![doc = include_str!("DIALECTS.md")]
 
-mod anthropic;
+mod body;
 mod buckets;
 mod classifier;
 mod classify;
-mod discord;
-mod elevenlabs;
-mod github;
+mod dialect;
+mod dialects;
 mod json;
 mod meaning;
-mod openai;
 mod profile;
-mod ratelimit;
 mod report;
 mod retry;
-mod riot;
-mod shopify;
 #[cfg(test)]
 mod tests;
 mod time;
-mod x_ratelimit;
 
 pub(crate) use classifier::Classifier;
 pub use classify::{Answer, Classify};

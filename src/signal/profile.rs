@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 use super::{
-    Answer, Classify, QuotaReport, Signal, SignalKind, SignalScope, anthropic,
+    Answer, Classify, QuotaReport, Signal, SignalKind, SignalScope,
+    body::Text,
     buckets::{Bucket, Buckets, Unit},
-    discord, elevenlabs, github,
-    json::Refusal,
-    openai, ratelimit, retry, riot, shopify, x_ratelimit,
+    dialect::{Dialect, Meaning, Reading},
+    dialects::{Dialects, elevenlabs},
+    retry,
 };
 
 /// "Site is overloaded", of Anthropic and some others; not in any registry.
@@ -48,34 +49,27 @@ impl Classify for Profile {
         if !self.may_refuse(answer.status()) {
             return None;
         }
-        let refusal = if is_encoded(answer.headers()) {
-            Refusal::default()
-        } else {
-            Refusal::read(answer.body())
+        let dialects = Dialects::of(*self);
+        let reading = dialects.read(answer);
+        let meaning = dialects.iter().find_map(|of| (of.meaning)(&reading));
+        let kind = match meaning.or_else(|| by_status(&reading))? {
+            Meaning::Refused(kind) => kind,
+            Meaning::NoLimit => return None,
         };
-        let seen = self.look(answer.headers());
-        let blocking = if is_cached(answer.headers()) {
-            None
-        } else {
-            self.ask(answer, seen, Buckets::blocking)
-        };
-        let kind = self
-            .kind_by_body(answer, &refusal)
-            .or_else(|| self.kind_by_head(answer, &refusal, blocking))?;
-        // Only a limit is told by a quota, and only its own: whoever is overloaded, or has too many
-        // requests at once, is not waiting for a window to end.
-        let blocking = blocking.filter(|bucket| match kind {
+        // Only a limit is told by a quota, and only its own: a server that is overloaded, or that has too
+        // many requests at once, is not waiting for a window to end.
+        let blocking = reading.blocking.filter(|bucket| match kind {
             SignalKind::Rate => bucket.unit != Unit::InFlight,
             SignalKind::Concurrency => bucket.unit == Unit::InFlight,
             SignalKind::Overload | SignalKind::QuotaExhausted => false,
         });
 
-        let mut signal = Signal::new(kind).with_scope(self.scope(answer, &refusal, kind));
+        let mut signal = Signal::new(kind).with_scope(dialects.scope(&reading, kind));
         signal.should_retry = answer.should_retry();
-        signal.retry_after = self.delay(answer, &refusal, blocking);
+        signal.retry_after = dialects.delay(&reading, blocking);
         match kind {
             SignalKind::Concurrency => {
-                signal.concurrency_limit = concurrency_limit(answer, &refusal, blocking);
+                signal.concurrency_limit = concurrency_limit(&reading, blocking);
             }
             SignalKind::Rate => {
                 let counted = blocking.filter(|bucket| bucket.unit == Unit::Requests);
@@ -89,40 +83,19 @@ impl Classify for Profile {
     }
 
     fn quota(&self, answer: &Answer<'_>) -> Option<QuotaReport> {
-        let seen = self.look(answer.headers());
+        let dialects = Dialects::of(*self);
+        let seen = dialects.look(answer.headers());
         // Most answers have none of these headers, and then nothing else is looked at.
-        if seen == Seen::default() {
+        if seen == Seen::NONE || is_cached(answer.headers()) {
             return None;
         }
-        self.report(answer, seen)
-    }
-}
-
-impl Profile {
-    fn report(self, answer: &Answer<'_>, seen: Seen) -> Option<QuotaReport> {
-        if is_cached(answer.headers()) {
-            return None;
-        }
-        let mut report = self.ask(answer, seen, Buckets::report).unwrap_or_default();
-        if seen.in_flight {
-            elevenlabs::in_flight(answer.headers(), &mut report);
+        let report = dialects.ask(answer, seen, Buckets::report);
+        let mut report = report.unwrap_or_default();
+        for dialect in dialects.seen(seen) {
+            (dialect.report)(answer, &mut report);
         }
         (report != QuotaReport::default()).then_some(report)
     }
-}
-
-/// Which dialects of quota headers an answer may speak, by the names of its headers alone.
-#[derive(Clone, Copy, Default, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "a set, not states")]
-struct Seen {
-    /// The profile's.
-    own: bool,
-    /// `RateLimit`.
-    structured: bool,
-    /// One header for each fact.
-    separate: bool,
-    /// The requests in flight.
-    in_flight: bool,
 }
 
 impl Profile {
@@ -138,143 +111,111 @@ impl Profile {
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::UNAUTHORIZED
             | StatusCode::PAYMENT_REQUIRED => true,
-            StatusCode::FORBIDDEN => self == Self::GitHub,
-            status => status.as_u16() == OVERLOADED,
-        }
-    }
-
-    fn kind_by_body(self, answer: &Answer<'_>, refusal: &Refusal<'_>) -> Option<SignalKind> {
-        elevenlabs::kind(&refusal.detail, answer.status())
-            .or_else(|| openai::kind(&refusal.error))
-            .or_else(|| match self {
-                Self::Anthropic => anthropic::kind(&refusal.error, answer.status()),
-                _ => None,
-            })
-    }
-
-    fn kind_by_head(
-        self,
-        answer: &Answer<'_>,
-        refusal: &Refusal<'_>,
-        blocking: Option<Bucket<'_>>,
-    ) -> Option<SignalKind> {
-        match answer.status() {
-            StatusCode::TOO_MANY_REQUESTS => Some(match blocking {
-                _ if self == Self::Riot => riot::kind(answer.headers()),
-                Some(bucket) if bucket.unit == Unit::InFlight => SignalKind::Concurrency,
-                _ => SignalKind::Rate,
-            }),
-            StatusCode::SERVICE_UNAVAILABLE => Some(SignalKind::Overload),
-            // `may_refuse` lets it through for GitHub only.
-            StatusCode::FORBIDDEN => {
-                let empty = blocking.is_some_and(|bucket| bucket.remaining == Some(0));
-                github::is_throttled(answer, &refusal.root, empty).then_some(SignalKind::Rate)
+            status => {
+                let mut dialects = Dialects::of(self).iter();
+                status.as_u16() == OVERLOADED
+                    || dialects.any(|of| of.refuses.contains(&status.as_u16()))
             }
-            status => (status.as_u16() == OVERLOADED).then_some(SignalKind::Overload),
+        }
+    }
+}
+
+/// The dialects whose quota headers an answer has, a bit each in their order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen(u32);
+
+impl Seen {
+    const NONE: Self = Self(0);
+}
+
+impl Dialects {
+    fn read<'a>(&self, answer: &Answer<'a>) -> Reading<'a> {
+        let headers = answer.headers();
+        let text = if is_encoded(headers) {
+            Text::default()
+        } else {
+            Text::read(answer.body())
+        };
+        let blocking = if is_cached(headers) {
+            None
+        } else {
+            self.ask(answer, self.look(headers), Buckets::blocking)
+        };
+        Reading {
+            answer: *answer,
+            text,
+            blocking,
         }
     }
 
-    /// Only limits have a scope that is known: that one endpoint is overloaded says nothing of
-    /// others.
-    fn scope(self, answer: &Answer<'_>, refusal: &Refusal<'_>, kind: SignalKind) -> SignalScope {
-        if !matches!(kind, SignalKind::Rate | SignalKind::Concurrency) {
-            return SignalScope::Endpoint;
-        }
-        match self {
-            Self::GitHub => github::scope(answer.headers()),
-            Self::Discord => discord::scope(answer.headers(), &refusal.root),
-            Self::Riot => riot::scope(answer.headers()),
-            // One bucket for a shop.
-            Self::Shopify => SignalScope::Everything,
-            Self::Standard | Self::Anthropic | Self::OpenAi => SignalScope::Endpoint,
-        }
-    }
-
-    /// By precedence: the headers that are made for it, the body, the quota that is used up.
-    fn delay(
-        self,
-        answer: &Answer<'_>,
-        refusal: &Refusal<'_>,
-        blocking: Option<Bucket<'_>>,
-    ) -> Option<Duration> {
-        answer
-            .retry_after()
-            .or_else(|| match self {
-                Self::Discord => discord::delay(answer, &refusal.root),
-                _ => None,
-            })
-            .or_else(|| blocking?.wait())
-            .or_else(|| match self {
-                Self::GitHub => github::unnamed_delay(&refusal.root),
-                _ => None,
-            })
-    }
-
-    /// One pass over the names, which is all that an answer without quota headers costs: by the
-    /// first letter, most names take one comparison.
-    fn look(self, headers: &HeaderMap) -> Seen {
-        let mut seen = Seen::default();
-        for name in headers.keys().map(HeaderName::as_str) {
-            match (name.as_bytes().first(), self) {
-                (Some(b'r'), _) if name == ratelimit::RATELIMIT.as_str() => seen.structured = true,
-                (Some(b'r'), _) if name.starts_with("ratelimit-") => seen.separate = true,
-                (Some(b'x'), _) if name.starts_with("x-rate") => seen.separate = true,
-                (Some(b'x'), Self::Riot) => {
-                    seen.own |= name.starts_with("x-app-") || name.starts_with("x-method-");
+    /// One pass over the names, which is all that an answer without quota headers costs.
+    fn look(&self, headers: &HeaderMap) -> Seen {
+        let mut seen = Seen::NONE;
+        for name in headers.keys() {
+            let name = name.as_str();
+            if self.may_know(name) {
+                for (at, dialect) in self.iter().enumerate() {
+                    seen.0 |= u32::from(dialect.has_header(name)) << at;
                 }
-                (Some(b'x'), Self::Shopify) => seen.own |= name.starts_with("x-shopify-"),
-                (Some(b'a'), Self::Anthropic) => seen.own |= name.starts_with(anthropic::PREFIX),
-                (Some(b'c'), _) => seen.in_flight |= name == elevenlabs::CURRENT.as_str(),
-                (Some(b'm'), _) => seen.in_flight |= name == elevenlabs::MAXIMUM.as_str(),
-                _ => {}
             }
-        }
-        if self == Self::OpenAi {
-            // The same headers, read in its way.
-            seen.own = seen.separate;
         }
         seen
     }
 
-    /// Asks the dialects in turn until one has an answer: the profile's own, `RateLimit`, and the
-    /// many headers of one fact each.
+    fn seen(&self, seen: Seen) -> impl Iterator<Item = &'static Dialect> {
+        let dialects = self.iter().enumerate();
+        dialects.filter_map(move |(at, dialect)| (seen.0 >> at & 1 == 1).then_some(dialect))
+    }
+
+    /// Asks the dialects in turn until one has an answer.
     fn ask<'a, T>(
-        self,
+        &self,
         answer: &Answer<'a>,
         seen: Seen,
         ask: impl Fn(&Buckets<'a>) -> Option<T>,
     ) -> Option<T> {
-        let headers = answer.headers();
-        let own = || match self {
-            Self::Anthropic => ask(&anthropic::buckets(answer)),
-            Self::OpenAi => ask(&openai::buckets(answer)),
-            Self::Riot => ask(&riot::buckets(headers)),
-            Self::Shopify => ask(&shopify::buckets(headers)),
-            Self::Standard | Self::GitHub | Self::Discord => None,
-        };
-        let structured = || ask(&ratelimit::read(headers));
-        let separate = || ask(&x_ratelimit::read(answer, x_ratelimit::PREFIXES));
-        (seen.own.then(own).flatten())
-            .or_else(|| seen.structured.then(structured).flatten())
-            .or_else(|| seen.separate.then(separate).flatten())
+        let mut dialects = self.seen(seen);
+        dialects.find_map(|dialect| ask(&(dialect.buckets)(answer)))
+    }
+
+    /// Only limits have a scope that is known: that one endpoint is overloaded says nothing of
+    /// others.
+    fn scope(&self, reading: &Reading<'_>, kind: SignalKind) -> SignalScope {
+        if !matches!(kind, SignalKind::Rate | SignalKind::Concurrency) {
+            return SignalScope::Endpoint;
+        }
+        let scope = self.iter().find_map(|of| (of.scope)(reading));
+        scope.unwrap_or(SignalScope::Endpoint)
+    }
+
+    /// By precedence: the headers that are made for it, the body, the quota that is used up.
+    fn delay(&self, reading: &Reading<'_>, blocking: Option<Bucket<'_>>) -> Option<Duration> {
+        (reading.answer.retry_after())
+            .or_else(|| self.iter().find_map(|of| (of.delay)(reading)))
+            .or_else(|| blocking?.wait())
+            .or_else(|| self.iter().find_map(|of| (of.unnamed_delay)(reading)))
     }
 }
 
-fn concurrency_limit(
-    answer: &Answer<'_>,
-    refusal: &Refusal<'_>,
-    blocking: Option<Bucket<'_>>,
-) -> Option<usize> {
-    let mut report = QuotaReport::default();
-    elevenlabs::in_flight(answer.headers(), &mut report);
-    report
-        .maximum_concurrency
-        .or_else(|| {
-            usize::try_from(blocking?.limit?)
-                .ok()
-                .filter(|&limit| limit > 0)
-        })
-        .or_else(|| elevenlabs::limit(refusal.detail.message))
+/// What a refusal means of which no dialect knows more.
+fn by_status(reading: &Reading<'_>) -> Option<Meaning> {
+    let kind = match reading.status() {
+        StatusCode::TOO_MANY_REQUESTS => match reading.blocking {
+            Some(bucket) if bucket.unit == Unit::InFlight => SignalKind::Concurrency,
+            _ => SignalKind::Rate,
+        },
+        StatusCode::SERVICE_UNAVAILABLE => SignalKind::Overload,
+        status if status.as_u16() == OVERLOADED => SignalKind::Overload,
+        _ => return None,
+    };
+    Some(Meaning::Refused(kind))
+}
+
+fn concurrency_limit(reading: &Reading<'_>, blocking: Option<Bucket<'_>>) -> Option<usize> {
+    let named = |limit: u64| usize::try_from(limit).ok().filter(|&limit| limit > 0);
+    elevenlabs::maximum(reading.answer.headers())
+        .or_else(|| named(blocking?.limit?))
+        .or_else(|| elevenlabs::limit(reading.text.detail.message))
 }
 
 /// Whether the body is compressed, which is not undone for this.

@@ -37,10 +37,14 @@ fn elevenlabs_message_without_a_number_names_no_limit() {
         "maximum of 12 minutes",
         "maximum of 1",
     ] {
-        assert_eq!(crate::signal::elevenlabs::limit(message), None, "{message}");
+        assert_eq!(
+            crate::signal::dialects::elevenlabs::limit(message),
+            None,
+            "{message}"
+        );
     }
     let second = "a maximum of 3 minutes and a maximum of 7 concurrent requests";
-    assert_eq!(crate::signal::elevenlabs::limit(second), Some(7));
+    assert_eq!(crate::signal::dialects::elevenlabs::limit(second), Some(7));
 }
 
 #[test]

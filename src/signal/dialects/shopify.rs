@@ -6,11 +6,21 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
-use super::{
+use crate::signal::{
+    Answer, SignalScope,
     buckets::{Bucket, Buckets},
+    dialect::Dialect,
     retry, time,
+};
+
+pub(super) const SHOPIFY: Dialect = Dialect {
+    headers: &["x-shopify-shop-api-call-limit"],
+    buckets,
+    // One bucket for a shop.
+    scope: |_| Some(SignalScope::Everything),
+    ..Dialect::NONE
 };
 
 /// 40 requests at two per second (Shopify, API rate limits).
@@ -18,9 +28,9 @@ const FULL_TO_EMPTY: Duration = Duration::from_secs(20);
 
 static CALL_LIMIT: HeaderName = HeaderName::from_static("x-shopify-shop-api-call-limit");
 
-pub(super) fn buckets(headers: &HeaderMap) -> Buckets<'_> {
+fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
     let mut buckets = Buckets::default();
-    let text = retry::texts(headers, &CALL_LIMIT).next();
+    let text = retry::texts(answer.headers(), &CALL_LIMIT).next();
     if let Some((used, size)) = text.and_then(used_of) {
         buckets.push(Bucket {
             limit: Some(size.into()),

@@ -10,14 +10,22 @@
 
 use std::time::Duration;
 
-use super::{
+use super::ratelimit;
+use crate::signal::{
     Answer,
     buckets::{self, Buckets, Unit},
-    ratelimit, retry, time,
+    dialect::Dialect,
+    retry, time,
 };
 
-/// The prefixes of the headers that no profile is needed for.
-pub(super) const PREFIXES: &[&str] = &["x-ratelimit-", "ratelimit-", "x-rate-limit-"];
+pub(super) const SEPARATE_HEADERS: Dialect = Dialect {
+    headers: HEADERS,
+    buckets: |answer| read(answer, HEADERS),
+    ..Dialect::NONE
+};
+
+/// How the names of the headers begin.
+pub(super) const HEADERS: &[&str] = &["x-ratelimit-", "ratelimit-", "x-rate-limit-"];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Field {

@@ -5,25 +5,35 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
-use super::{Answer, SignalScope, json::Members, retry, time};
+use crate::signal::{
+    SignalScope,
+    dialect::{Dialect, Reading},
+    retry, time,
+};
+
+pub(super) const DISCORD: Dialect = Dialect {
+    delay,
+    scope,
+    ..Dialect::NONE
+};
 
 static GLOBAL: HeaderName = HeaderName::from_static("x-ratelimit-global");
 static SCOPE: HeaderName = HeaderName::from_static("x-ratelimit-scope");
 
-pub(super) fn delay(answer: &Answer<'_>, root: &Members<'_>) -> Option<Duration> {
-    time::parse(root.retry_after, answer)
+fn delay(reading: &Reading<'_>) -> Option<Duration> {
+    let mut scalars = reading.text.scalars();
+    let told = scalars.find(|of| (of.depth, of.name) == (0, "retry_after"))?;
+    time::parse(told.text, &reading.answer)
 }
 
 /// The global limit is of the whole bot; `user` and `shared` limits are of the route.
-pub(super) fn scope(headers: &HeaderMap, root: &Members<'_>) -> SignalScope {
+fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
+    let headers = reading.answer.headers();
     let is = |name, text: &str| {
         retry::texts(headers, name).any(|value| value.eq_ignore_ascii_case(text))
     };
-    if root.global || is(&GLOBAL, "true") || is(&SCOPE, "global") {
-        SignalScope::Everything
-    } else {
-        SignalScope::Endpoint
-    }
+    let global = reading.text.root.global || is(&GLOBAL, "true") || is(&SCOPE, "global");
+    global.then_some(SignalScope::Everything)
 }

@@ -5,28 +5,40 @@
 //! to its initial state"), long after one more request fits. Waits are Go durations, or seconds at
 //! Azure, which also leaves `-1` and a reset of `0` where it does not know: both say nothing.
 
-use super::{
+use super::x_ratelimit;
+use crate::signal::{
     Answer, SignalKind,
     buckets::{Buckets, Unit},
-    json::Members,
-    x_ratelimit,
+    dialect::{Dialect, Meaning, Reading},
 };
 
-/// The reason for a refusal, by the members of `error`. Without a profile, since a client that
-/// takes this for a rate limit tries for ever.
-pub(super) fn kind(error: &Members<'_>) -> Option<SignalKind> {
+pub(super) const OPENAI: Dialect = Dialect {
+    headers: x_ratelimit::HEADERS,
+    buckets,
+    ..Dialect::NONE
+};
+
+/// Of those who answer in its way, without a profile: a client that takes this for a rate limit tries for
+/// ever.
+pub(super) const OPENAI_CREDITS: Dialect = Dialect {
+    meaning: credits,
+    ..Dialect::NONE
+};
+
+/// By the members of `error`.
+fn credits(reading: &Reading<'_>) -> Option<Meaning> {
     [
         "insufficient_quota",
         "billing_hard_limit_reached",
         "billing_not_active",
     ]
     .iter()
-    .any(|identifier| error.says(identifier))
-    .then_some(SignalKind::QuotaExhausted)
+    .any(|identifier| reading.text.error.says(identifier))
+    .then_some(Meaning::Refused(SignalKind::QuotaExhausted))
 }
 
-pub(super) fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
-    let mut buckets = x_ratelimit::read(answer, x_ratelimit::PREFIXES);
+fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
+    let mut buckets = x_ratelimit::read(answer, x_ratelimit::HEADERS);
     for bucket in buckets.iter_mut() {
         bucket.gradual = bucket.unit == Unit::Other || bucket.name.contains("requests");
     }

@@ -6,20 +6,36 @@
 
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use super::{QuotaReport, SignalKind, json::Members, retry};
+use crate::signal::{
+    Answer, QuotaReport, SignalKind,
+    dialect::{Dialect, Meaning, Reading},
+    retry,
+};
 
-pub(super) static CURRENT: HeaderName = HeaderName::from_static("current-concurrent-requests");
-pub(super) static MAXIMUM: HeaderName = HeaderName::from_static("maximum-concurrent-requests");
+pub(super) const ELEVENLABS: Dialect = Dialect {
+    headers: &[CURRENT, MAXIMUM],
+    report,
+    meaning,
+    ..Dialect::NONE
+};
+
+const CURRENT: &str = "current-concurrent-requests";
+const MAXIMUM: &str = "maximum-concurrent-requests";
+
+fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
+    kind(reading).map(Meaning::Refused)
+}
 
 /// The reason for a refusal, by the members of `detail`.
-pub(super) fn kind(detail: &Members<'_>, status: StatusCode) -> Option<SignalKind> {
+fn kind(reading: &Reading<'_>) -> Option<SignalKind> {
+    let detail = &reading.text.detail;
     let says = |any: &[&str]| any.iter().any(|identifier| detail.says(identifier));
     // Out of credits is what 401 and 402 may mean, too.
     if says(&["quota_exceeded", "insufficient_credits"]) {
         return Some(SignalKind::QuotaExhausted);
     }
     if matches!(
-        status,
+        reading.status(),
         StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED
     ) {
         return None;
@@ -42,7 +58,7 @@ pub(super) fn kind(detail: &Members<'_>, status: StatusCode) -> Option<SignalKin
 }
 
 /// The limit that the message of a concurrency refusal names: "a maximum of 4 concurrent requests".
-pub(super) fn limit(message: &str) -> Option<usize> {
+pub(in crate::signal) fn limit(message: &str) -> Option<usize> {
     const BEFORE: &str = "maximum of ";
     message.match_indices(BEFORE).find_map(|(at, _)| {
         let (number, after) = message[at + BEFORE.len()..].split_once(' ')?;
@@ -52,10 +68,22 @@ pub(super) fn limit(message: &str) -> Option<usize> {
 }
 
 /// Adds what the headers say about requests in flight.
-pub(super) fn in_flight(headers: &HeaderMap, report: &mut QuotaReport) {
-    let first = |name| retry::texts(headers, name).next()?.trim().parse().ok();
-    if let Some(maximum) = first(&MAXIMUM).filter(|&maximum| maximum > 0) {
-        report.maximum_concurrency = Some(maximum);
-    }
-    report.current_concurrency = first(&CURRENT).or(report.current_concurrency);
+fn report(answer: &Answer<'_>, report: &mut QuotaReport) {
+    report.maximum_concurrency = maximum(answer.headers()).or(report.maximum_concurrency);
+    let current = first(answer.headers(), CURRENT);
+    report.current_concurrency = current.or(report.current_concurrency);
+}
+
+/// How many requests the headers say that the server takes at once.
+pub(in crate::signal) fn maximum(headers: &HeaderMap) -> Option<usize> {
+    let maximum = first(headers, MAXIMUM);
+    maximum.filter(|&maximum| maximum > 0)
+}
+
+fn first(headers: &HeaderMap, name: &'static str) -> Option<usize> {
+    retry::texts(headers, &HeaderName::from_static(name))
+        .next()?
+        .trim()
+        .parse()
+        .ok()
 }

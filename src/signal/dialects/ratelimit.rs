@@ -15,12 +15,19 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
-use super::{
+use crate::signal::{
     buckets::{Bucket, Buckets, Unit},
+    dialect::Dialect,
     retry, time,
 };
 
-pub(super) static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(super) const RATELIMIT_FIELD: Dialect = Dialect {
+    headers: &["ratelimit"],
+    buckets: |answer| read(answer.headers()),
+    ..Dialect::NONE
+};
+
+static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// One member of a list or dictionary, with the parameters that the drafts define.
@@ -40,7 +47,7 @@ struct Member<'a> {
 }
 
 /// What `RateLimit` says, with the limits and windows that `RateLimit-Policy` adds.
-pub(super) fn read(headers: &HeaderMap) -> Buckets<'_> {
+fn read(headers: &HeaderMap) -> Buckets<'_> {
     let mut buckets = Buckets::default();
     let mut dictionary = Bucket::default();
     let read = members(headers, &RATELIMIT, |member| {

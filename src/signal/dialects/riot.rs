@@ -6,12 +6,21 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderName, StatusCode};
 
-use super::{
-    SignalKind, SignalScope,
+use crate::signal::{
+    Answer, SignalKind, SignalScope,
     buckets::{Bucket, Buckets},
+    dialect::{Dialect, Meaning, Reading},
     retry, time,
+};
+
+pub(super) const RIOT: Dialect = Dialect {
+    headers: &["x-app-", "x-method-"],
+    buckets,
+    meaning,
+    scope,
+    ..Dialect::NONE
 };
 
 /// Each limit, and what is used of it.
@@ -29,22 +38,25 @@ static LIMITS: [(HeaderName, HeaderName); 2] = [
 static TYPE: HeaderName = HeaderName::from_static("x-rate-limit-type");
 
 /// What a 429 means.
-pub(super) fn kind(headers: &HeaderMap) -> SignalKind {
-    match retry::texts(headers, &TYPE).next() {
+fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
+    if reading.status() != StatusCode::TOO_MANY_REQUESTS {
+        return None;
+    }
+    let limit = retry::texts(reading.answer.headers(), &TYPE).next();
+    Some(Meaning::Refused(match limit {
         Some("application" | "method") => SignalKind::Rate,
         // "service", or none.
         _ => SignalKind::Overload,
-    }
+    }))
 }
 
-pub(super) fn scope(headers: &HeaderMap) -> SignalScope {
-    match retry::texts(headers, &TYPE).next() {
-        Some("application") => SignalScope::Everything,
-        _ => SignalScope::Endpoint,
-    }
+fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
+    let limit = retry::texts(reading.answer.headers(), &TYPE).next();
+    (limit == Some("application")).then_some(SignalScope::Everything)
 }
 
-pub(super) fn buckets(headers: &HeaderMap) -> Buckets<'_> {
+fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
+    let headers = answer.headers();
     let mut buckets = Buckets::default();
     for (limit, count) in &LIMITS {
         let (Some(limits), Some(counts)) = (

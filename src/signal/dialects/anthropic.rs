@@ -1,0 +1,42 @@
+//! Anthropic: `anthropic-ratelimit-{requests,tokens,..}-{limit,remaining,reset}`.
+//!
+//! `reset` is a date (RFC 3339), and when the bucket is *full* again, long after one more request
+//! fits; of a full bucket it may lie before the answer's own `Date`. A refusal has a `Retry-After`.
+
+use http::StatusCode;
+
+use super::x_ratelimit;
+use crate::signal::{
+    Answer, SignalKind,
+    buckets::Buckets,
+    dialect::{Dialect, Meaning, Reading},
+};
+
+pub(super) const ANTHROPIC: Dialect = Dialect {
+    headers: &[PREFIX],
+    buckets,
+    meaning,
+    ..Dialect::NONE
+};
+
+const PREFIX: &str = "anthropic-ratelimit-";
+
+/// By the members of `error`.
+fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
+    let error = &reading.text.error;
+    if error.says("overloaded_error") {
+        return Some(Meaning::Refused(SignalKind::Overload));
+    }
+    // "Number of concurrent connections has exceeded your rate limit." (cline/cline#4351)
+    let limited = reading.status() == StatusCode::TOO_MANY_REQUESTS;
+    (limited && error.message.contains("concurrent connections"))
+        .then_some(Meaning::Refused(SignalKind::Concurrency))
+}
+
+fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
+    let mut buckets = x_ratelimit::read(answer, &[PREFIX]);
+    for bucket in buckets.iter_mut() {
+        bucket.gradual = true;
+    }
+    buckets
+}

@@ -1,0 +1,63 @@
+//! GitHub: its rate limits answer 403 as well as 429.
+//!
+//! A 403 is a rate limit if it names a delay, if nothing is left of the quota, or if its body says
+//! so; otherwise it is a missing permission. The secondary limits (of points per minute, of requests
+//! at once) may come with no header at all; the documentation asks for a minute then.
+
+use std::time::Duration;
+
+use http::{HeaderName, StatusCode};
+
+use crate::signal::{
+    SignalKind, SignalScope,
+    body::Members,
+    dialect::{Dialect, Meaning, Reading},
+    retry,
+};
+
+pub(super) const GITHUB: Dialect = Dialect {
+    refuses: &[403],
+    meaning,
+    unnamed_delay,
+    scope,
+    ..Dialect::NONE
+};
+
+/// "wait for at least one minute before retrying" (GitHub, Rate limits for the REST API).
+const SECONDARY_PAUSE: Duration = Duration::from_secs(60);
+
+static RESOURCE: HeaderName = HeaderName::from_static("x-ratelimit-resource");
+
+/// Whether a 403 is about a rate limit.
+fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
+    if reading.status() != StatusCode::FORBIDDEN {
+        return None;
+    }
+    let empty = (reading.blocking).is_some_and(|bucket| bucket.remaining == Some(0));
+    let throttled =
+        empty || reading.answer.retry_after().is_some() || names_a_limit(&reading.text.root);
+    Some(if throttled {
+        Meaning::Refused(SignalKind::Rate)
+    } else {
+        Meaning::NoLimit
+    })
+}
+
+/// The secondary limits name no delay.
+fn unnamed_delay(reading: &Reading<'_>) -> Option<Duration> {
+    let root = &reading.text.root;
+    (root.message.contains("secondary rate limit") || root.message.contains("abuse"))
+        .then_some(SECONDARY_PAUSE)
+}
+
+/// The quota is one for everything, except that search, GraphQL and some others have their own.
+fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
+    match retry::texts(reading.answer.headers(), &RESOURCE).next() {
+        None | Some("core") => Some(SignalScope::Everything),
+        Some(_) => None,
+    }
+}
+
+fn names_a_limit(root: &Members<'_>) -> bool {
+    root.message.contains("rate limit") || root.message.contains("abuse detection")
+}

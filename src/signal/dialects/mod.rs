@@ -1,0 +1,98 @@
+//! The dialects, and which of them each profile understands.
+//!
+//! A new one is a file with its `const`, a place in these lists, its rows in the tests' table of dialects,
+//! and that table's copy in the documentation.
+
+mod anthropic;
+mod discord;
+pub(super) mod elevenlabs;
+mod github;
+mod openai;
+mod ratelimit;
+mod riot;
+mod shopify;
+mod x_ratelimit;
+
+use self::{
+    anthropic::ANTHROPIC,
+    discord::DISCORD,
+    elevenlabs::ELEVENLABS,
+    github::GITHUB,
+    openai::{OPENAI, OPENAI_CREDITS},
+    ratelimit::RATELIMIT_FIELD,
+    riot::RIOT,
+    shopify::SHOPIFY,
+    x_ratelimit::SEPARATE_HEADERS,
+};
+use super::{Profile, dialect::Dialect};
+
+/// The dialects of a profile, those first that are asked first.
+pub(super) struct Dialects {
+    all: &'static [&'static [Dialect]],
+    /// The first letters of the headers of all of them, a bit each.
+    letters: u32,
+}
+
+/// What every profile understands.
+const STANDARD: &[Dialect] = &[
+    ELEVENLABS,
+    OPENAI_CREDITS,
+    RATELIMIT_FIELD,
+    SEPARATE_HEADERS,
+];
+
+impl Dialects {
+    pub(super) fn of(profile: Profile) -> &'static Self {
+        match profile {
+            Profile::Standard => const { &Self::new(&[STANDARD]) },
+            Profile::Anthropic => const { &Self::new(&[&[ANTHROPIC], STANDARD]) },
+            Profile::OpenAi => const { &Self::new(&[&[OPENAI], STANDARD]) },
+            Profile::GitHub => const { &Self::new(&[&[GITHUB], STANDARD]) },
+            Profile::Discord => const { &Self::new(&[&[DISCORD], STANDARD]) },
+            Profile::Riot => const { &Self::new(&[&[RIOT], STANDARD]) },
+            Profile::Shopify => const { &Self::new(&[&[SHOPIFY], STANDARD]) },
+        }
+    }
+
+    const fn new(all: &'static [&'static [Dialect]]) -> Self {
+        let mut letters = 0;
+        let mut list = 0;
+        while list < all.len() {
+            let mut dialect = 0;
+            while dialect < all[list].len() {
+                letters |= letters_of(all[list][dialect].headers);
+                dialect += 1;
+            }
+            list += 1;
+        }
+        Self { all, letters }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'static Dialect> {
+        self.all.iter().copied().flatten()
+    }
+
+    /// Whether a header's name may belong to one of them, by its first letter.
+    #[inline]
+    pub(super) fn may_know(&self, name: &str) -> bool {
+        self.letters & letter(name.as_bytes()) != 0
+    }
+}
+
+const fn letters_of(names: &[&str]) -> u32 {
+    let mut letters = 0;
+    let mut name = 0;
+    while name < names.len() {
+        letters |= letter(names[name].as_bytes());
+        name += 1;
+    }
+    letters
+}
+
+/// A bit for the first letter of a name.
+const fn letter(name: &[u8]) -> u32 {
+    match name.first() {
+        Some(&first) => 1 << (first & 31),
+        None => 0,
+    }
+}
