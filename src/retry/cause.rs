@@ -7,6 +7,8 @@ use crate::signal::SignalKind;
 pub(super) enum Cause {
     /// The server refused because of a limit.
     Refusal(SignalKind, StatusCode),
+    /// It may have: the status means something else to other servers.
+    PerhapsRefusal(StatusCode),
     /// Any other answer of 400 and above.
     Answer(StatusCode),
     /// There was no connection on which to send the request.

@@ -99,12 +99,15 @@ impl RetryLayer {
         self.with(|rules| rules.budget = None)
     }
 
-    /// Which failures of servers are worth a retry, instead of 408, 429, 500, 502, 503, 504 and 529.
+    /// Which failures of servers are worth a retry, instead of 408, 429 and every 5xx but 501, 505, 508,
+    /// 509 and 511.
     ///
-    /// Answers that the classifier takes for a limit or an overload are retried whatever their status.
+    /// An answer that the classifier takes for a limit or an overload is retried whatever its status. But
+    /// where a limit is told by a status that means something else to others (403, 418, 420, 430 and 509),
+    /// the bucket pauses, and the request is retried only if the status is listed here.
     pub fn statuses(self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         let statuses = statuses.into_iter().collect();
-        self.with(|rules| rules.policy.statuses = statuses)
+        self.with(|rules| rules.policy.statuses = Some(statuses))
     }
 
     /// Whether a 503 or 529 with a delay means that the request was not processed, so that any request

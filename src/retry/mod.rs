@@ -9,8 +9,11 @@
 //! | 429, or another answer that the [classifier](crate::signal::Classify) takes for a limit | always |
 //! | 503 or 529 with a delay (`Retry-After` and the like) | always; see [`trust_retry_after`](RetryLayer::trust_retry_after) |
 //! | a connection that was refused; by [what clients tell](#what-clients-tell) also any that could not be made, and what was not accepted | always |
-//! | 408, 500, 502, 503, 504, 529 | if repeatable |
+//! | 521, 522, 523, 525, 526, 530: a proxy has not reached the server | always; see [`statuses`](RetryLayer::statuses) |
+//! | 408 and every 5xx but 501, 505, 508, 509 and 511 | if repeatable; see [`statuses`](RetryLayer::statuses) |
 //! | a lost connection (reset, aborted, broken pipe, timed out, unexpected end) | if repeatable |
+//! | the `Elapsed` of tower's or tokio's timeout | if repeatable |
+//! | 403, 418, 420, 430, 509 that the classifier takes for a limit by the status alone | if listed by [`statuses`](RetryLayer::statuses) and repeatable |
 //! | any answer from 400 on with `x-should-retry: true` | always |
 //! | any answer with `x-should-retry: false` | never |
 //! | a refusal because credits are used up | never |

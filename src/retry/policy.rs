@@ -24,20 +24,24 @@ pub(super) const MAX_TOTAL: Duration = Duration::from_secs(120);
 /// that have a ceiling and do not come back before the server's time when it is exceeded.
 pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(120);
 
-/// What the SDKs of `OpenAI`, Anthropic and ElevenLabs retry, without 409, which is no transient error
-/// in most APIs, and of the 5xx those that RFC 9110 (section 15.6) and AWS's standard mode call
-/// transient, and 529, with which Anthropic says that it is overloaded.
-pub(super) const STATUSES: [StatusCode; 6] = [
-    StatusCode::REQUEST_TIMEOUT,
-    StatusCode::TOO_MANY_REQUESTS,
-    StatusCode::INTERNAL_SERVER_ERROR,
-    StatusCode::BAD_GATEWAY,
-    StatusCode::SERVICE_UNAVAILABLE,
-    StatusCode::GATEWAY_TIMEOUT,
-];
+/// Whether a failure of this status is worth a retry, unless the user says otherwise.
+///
+/// What the SDKs of `OpenAI`, Anthropic and ElevenLabs retry (408, 429 and every 5xx), without 409, which
+/// is no transient error in most APIs, and without the 5xx that another attempt does not change.
+pub(super) fn is_transient(status: StatusCode) -> bool {
+    match status.as_u16() {
+        408 | 429 => true,
+        // Not implemented, version not supported, loop, bandwidth used up, authentication at a network.
+        501 | 505 | 508 | 509 | 511 => false,
+        status => (500..600).contains(&status),
+    }
+}
 
-/// Not a constant of [`StatusCode`], which has only those of the registry.
-pub(super) const OVERLOADED: u16 = 529;
+/// Whether a status says that a proxy has not reached the server: no connection (521, 522), no route
+/// (523), no TLS (525, 526), no name (530). All are Cloudflare's.
+fn is_unsent(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 521 | 522 | 523 | 525 | 526 | 530)
+}
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -46,18 +50,18 @@ pub(super) struct Policy {
     pub(super) max_attempts: u32,
     pub(super) max_total: Duration,
     pub(super) max_retry_after: Duration,
-    pub(super) statuses: Arc<[StatusCode]>,
+    /// Instead of those that are [transient](is_transient).
+    pub(super) statuses: Option<Arc<[StatusCode]>>,
     pub(super) trust_retry_after: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        let overloaded = StatusCode::from_u16(OVERLOADED).ok();
         Self {
             max_attempts: MAX_ATTEMPTS,
             max_total: MAX_TOTAL,
             max_retry_after: MAX_RETRY_AFTER,
-            statuses: STATUSES.into_iter().chain(overloaded).collect(),
+            statuses: None,
             trust_retry_after: true,
         }
     }
@@ -217,14 +221,20 @@ impl Policy {
             Cause::Unsent => return Some(true),
             Cause::Lost => return repeatable.then_some(true),
             Cause::Refusal(SignalKind::Overload, status) => (status, true),
-            Cause::Answer(status) => (status, false),
+            Cause::PerhapsRefusal(status) | Cause::Answer(status) => (status, false),
         };
         let throttled = overloaded && failure.retry_after.is_some();
         let unprocessed = status == StatusCode::TOO_MANY_REQUESTS
+            || is_unsent(status)
             || throttled && self.trust_retry_after
             || wanted;
-        let listed = overloaded || wanted || self.statuses.contains(&status);
+        let listed = overloaded || wanted || self.lists(status);
         (listed && (unprocessed || repeatable)).then_some(!throttled)
+    }
+
+    fn lists(&self, status: StatusCode) -> bool {
+        let statuses = self.statuses.as_ref();
+        statuses.map_or_else(|| is_transient(status), |of| of.contains(&status))
     }
 }
 
@@ -250,7 +260,11 @@ impl Failure {
         let hint = response.extensions().get::<RetryHint>();
         Self {
             cause: signal.map_or(Cause::Answer(status), |signal| {
-                Cause::Refusal(signal.kind(), status)
+                if signal.is_by_status_alone() {
+                    Cause::PerhapsRefusal(status)
+                } else {
+                    Cause::Refusal(signal.kind(), status)
+                }
             }),
             retry_after: signal
                 .and_then(Signal::retry_after)
@@ -362,13 +376,40 @@ mod tests {
 
     #[test]
     fn the_listed_statuses_are_retried_if_repeatable() {
-        for status in [408, 500, 502, 503, 504, 529] {
+        for status in [408, 500, 502, 503, 504, 507, 520, 524, 529, 599] {
             assert_eq!(wait(answer(status), GET), Some(Wait::Own(OWN)), "{status}");
             assert_eq!(wait(answer(status), POST), None, "{status}");
         }
-        for status in [400, 401, 404, 409, 501, 505] {
+        for status in [
+            400, 401, 403, 404, 409, 418, 420, 430, 501, 505, 508, 509, 511,
+        ] {
             assert_eq!(wait(answer(status), GET), None, "{status}");
         }
+    }
+
+    #[test]
+    fn what_did_not_reach_the_server_is_retried_whatever_the_method() {
+        for status in [521, 522, 523, 525, 526, 530] {
+            assert_eq!(wait(answer(status), POST), Some(Wait::Own(OWN)), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_by_status_alone_is_retried_if_that_was_asked_for() {
+        let teapot = StatusCode::IM_A_TEAPOT;
+        let perhaps = Failure {
+            cause: Cause::PerhapsRefusal(teapot),
+            ..answer(418)
+        }
+        .after(SECOND);
+        assert_eq!(wait(perhaps, GET), None);
+        let policy = Policy {
+            statuses: Some([teapot].into_iter().collect()),
+            ..Policy::default()
+        };
+        let asked = wait_of(&policy, perhaps, GET, FIRST);
+        assert_eq!(asked, Some(Wait::AtLeast(SECOND)));
+        assert_eq!(wait_of(&policy, perhaps, POST, FIRST), None);
     }
 
     #[test]
@@ -544,6 +585,22 @@ mod tests {
         );
         let unsent = Failure::of_error(&refused().into());
         assert_eq!(wait(unsent, POST), Some(Wait::Own(OWN)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_may_have_sent_everything() {
+        let tokio_error = || async {
+            let never = std::future::pending::<()>();
+            tokio::time::timeout(SECOND, never).await.unwrap_err()
+        };
+        let of_tower = || tower::timeout::error::Elapsed::new();
+        assert_eq!(cause(of_tower()), Cause::Lost);
+        assert_eq!(cause(Wrapped(of_tower().into())), Cause::Lost);
+        assert_eq!(cause(tokio_error().await), Cause::Lost);
+        assert_eq!(cause(io::Error::other(tokio_error().await)), Cause::Lost);
+        let lost = Failure::of_error(&of_tower().into());
+        assert_eq!(wait(lost, GET), Some(Wait::Own(OWN)));
+        assert_eq!(wait(lost, POST), None);
     }
 
     #[test]

@@ -11,7 +11,9 @@ use super::cause::Cause;
 pub(super) fn cause(error: &(dyn Error + 'static)) -> Option<Cause> {
     let mut next = Some(error);
     while let Some(error) = next {
-        let told = of_client(error).or_else(|| error.downcast_ref().and_then(of_io));
+        let told = of_client(error)
+            .or_else(|| error.downcast_ref().and_then(of_io))
+            .or_else(|| of_timeout(error));
         if told.is_some() {
             return told;
         }
@@ -47,6 +49,13 @@ fn of_io(error: &io::Error) -> Option<Cause> {
         | io::ErrorKind::UnexpectedEof => Some(Cause::Lost),
         _ => None,
     }
+}
+
+/// Of a timeout around the client: nobody knows how far the request had got.
+fn of_timeout(error: &(dyn Error + 'static)) -> Option<Cause> {
+    let elapsed =
+        error.is::<tower::timeout::error::Elapsed>() || error.is::<tokio::time::error::Elapsed>();
+    elapsed.then_some(Cause::Lost)
 }
 
 #[cfg(not(feature = "hyper-client"))]

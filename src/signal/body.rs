@@ -45,6 +45,13 @@ impl<'a> Text<'a> {
     pub(super) fn scalars(&self) -> Scalars<'a> {
         json::scalars(self.bytes)
     }
+
+    /// What it says to people, and its identifiers: the values of JSON, or all of what is not JSON.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &'a str> {
+        let is_json = matches!(self.bytes.trim_ascii_start().first(), Some(b'{' | b'['));
+        let whole = (!is_json).then(|| valid(self.bytes));
+        self.scalars().map(|scalar| scalar.text).chain(whole)
+    }
 }
 
 impl<'a> Members<'a> {
@@ -69,6 +76,14 @@ impl<'a> Members<'a> {
         if field.is_empty() {
             *field = scalar.text;
         }
+    }
+}
+
+/// A text as far as it is UTF-8: the rest may have been cut short.
+fn valid(bytes: &[u8]) -> &str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
     }
 }
 

@@ -16,6 +16,10 @@ pub(super) enum Unit {
     Other,
 }
 
+/// A whole period is waited for where nothing is said about when it began, if it is no longer than a
+/// minute: nearly always there is less of it left.
+const LONGEST_PERIOD: Duration = Duration::from_secs(60);
+
 /// One bucket of the server, as far as it is described.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Bucket<'a> {
@@ -48,9 +52,15 @@ impl Bucket<'_> {
     /// How long a request that was refused has to wait.
     pub(super) fn wait(&self) -> Option<Duration> {
         match self.unit {
-            Unit::Requests => self.report().spacing(),
+            Unit::Requests => self.report().spacing().or_else(|| self.whole_period()),
             Unit::InFlight | Unit::Other => self.reset,
         }
+    }
+
+    /// Of an empty window that does not say when it is whole again: by the end of its period it is.
+    fn whole_period(&self) -> Option<Duration> {
+        self.period
+            .filter(|&period| self.remaining == Some(0) && period <= LONGEST_PERIOD)
     }
 
     fn report(&self) -> QuotaReport {

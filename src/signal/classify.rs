@@ -2,12 +2,12 @@
 
 use std::{
     fmt,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::{Profile, QuotaReport, Signal, retry};
+use super::{Profile, QuotaReport, Signal, date, retry};
 
 /// A response, as far as it is needed to tell what it means.
 #[derive(Clone, Copy)]
@@ -63,14 +63,18 @@ impl<'a> Answer<'a> {
         self.body
     }
 
-    /// When the answer was given: its `Date`, or else when it arrived.
+    /// What the clock shows that times in the answer are of: its `Date` and, if a cache has kept it, its
+    /// `Age`; or else when it arrived.
     ///
     /// Absolute times mean something only on the clock that made them, which is not the client's.
     pub fn time(&self) -> SystemTime {
-        retry::texts(self.headers, &header::DATE)
-            .find_map(|date| httpdate::parse_http_date(date.trim()).ok())
-            .or(self.now)
-            .unwrap_or_else(SystemTime::now)
+        let date =
+            retry::texts(self.headers, &header::DATE).find_map(|date| date::parse(date.trim()));
+        let date = date.and_then(|date| {
+            let age = retry::age(self.headers).unwrap_or_default();
+            UNIX_EPOCH.checked_add(date)?.checked_add(age)
+        });
+        date.or(self.now).unwrap_or_else(SystemTime::now)
     }
 
     /// The delay that the headers name, whatever the status: `Retry-After` and the like, but no

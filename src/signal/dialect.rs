@@ -15,8 +15,10 @@ use super::{
 pub(super) struct Dialect {
     /// The statuses, besides those of the [standard](super::profile), whose answers can be refusals.
     pub(super) refuses: &'static [u16],
-    /// The names of its quota headers; what ends in a hyphen is the beginning of names, and what begins
-    /// with an asterisk their end.
+    /// Whether the body of such an answer can say more.
+    pub(super) wants_body: fn(&Answer<'_>) -> bool,
+    /// The names of its quota headers; what ends in a hyphen is the beginning of names, and an asterisk
+    /// stands for anything.
     pub(super) headers: &'static [&'static str],
     /// What its quota headers say.
     pub(super) buckets: for<'a> fn(&Answer<'a>) -> Buckets<'a>,
@@ -44,6 +46,8 @@ pub(super) struct Reading<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     Refused(SignalKind),
+    /// Refused, by a status that means something else to others: the request may have been carried out.
+    RefusedByStatus(SignalKind),
     /// Whatever its status says, it is not about a limit.
     NoLimit,
 }
@@ -52,6 +56,7 @@ impl Dialect {
     /// One that says nothing: what a dialect does not have, it has from here.
     pub(super) const NONE: Self = Self {
         refuses: &[],
+        wants_body: |_| true,
         headers: &[],
         buckets: |_| Buckets::default(),
         report: |_, _| (),
@@ -61,10 +66,15 @@ impl Dialect {
         scope: |_| None,
     };
 
+    /// Whether an answer of this status can be a refusal.
+    pub(super) fn refuses(&self, status: StatusCode) -> bool {
+        self.refuses.contains(&status.as_u16())
+    }
+
     /// Whether a header of this name tells its quota.
     pub(super) fn has_header(&self, name: &str) -> bool {
-        let is_of = |pattern: &&str| match pattern.strip_prefix('*') {
-            Some(end) => name.ends_with(end),
+        let is_of = |pattern: &&str| match pattern.split_once('*') {
+            Some((start, end)) => name.starts_with(start) && name.ends_with(end),
             None if pattern.ends_with('-') => name.starts_with(pattern),
             None => name == *pattern,
         };

@@ -16,6 +16,8 @@ pub struct Signal {
     pub(super) concurrency_limit: Option<usize>,
     pub(super) rate_limit: Option<u64>,
     pub(super) period: Option<Duration>,
+    pub(super) of_requests: bool,
+    pub(super) by_status_alone: bool,
 }
 
 /// Why a server refused.
@@ -53,6 +55,8 @@ impl Signal {
             concurrency_limit: None,
             rate_limit: None,
             period: None,
+            of_requests: true,
+            by_status_alone: false,
         }
     }
 
@@ -90,6 +94,17 @@ impl Signal {
     /// The length of the window that refused; positive.
     pub fn period(&self) -> Option<Duration> {
         self.period
+    }
+
+    /// Whether it is requests of which there were too many, and not tokens or bytes.
+    #[cfg_attr(not(test), expect(dead_code, reason = "lessons do not ask yet"))]
+    pub(crate) fn is_of_requests(&self) -> bool {
+        self.of_requests
+    }
+
+    /// Whether only the status says that this is a refusal, and means something else to others.
+    pub(crate) fn is_by_status_alone(&self) -> bool {
+        self.by_status_alone
     }
 
     /// Concerning these requests.

@@ -9,8 +9,9 @@ use super::{
     body::Text,
     buckets::{Bucket, Buckets, Unit},
     dialect::{Dialect, Meaning, Reading},
-    dialects::{Dialects, elevenlabs},
+    dialects::{Dialects, concurrency, elevenlabs},
     retry,
+    words::Sentence,
 };
 
 /// "Site is overloaded", of Anthropic and some others; not in any registry.
@@ -37,12 +38,24 @@ pub enum Profile {
     Riot,
     /// Shopify (REST): a header of its own that counts upwards.
     Shopify,
+    /// Google's APIs, Gemini and Vertex AI too: 403 may be a rate limit, and the reason is in the body.
+    Google,
+    /// Amazon Web Services: 400 may be throttling, and the name of the error tells.
+    Aws,
+    /// gRPC: every answer is a 200, and `grpc-status` tells.
+    Grpc,
+    /// Stripe: a header tells which limit it was, and a 429 may be about a locked object.
+    Stripe,
+    /// Salesforce: 403 may be a limit, and the body tells which.
+    Salesforce,
 }
 
 impl Classify for Profile {
     fn wants_body(&self, answer: &Answer<'_>) -> bool {
         let status = answer.status();
-        self.may_refuse(status) && status.as_u16() != OVERLOADED && !is_encoded(answer.headers())
+        let mut dialects = Dialects::of(*self).iter();
+        (is_refusal(status) || dialects.any(|of| of.refuses(status) && (of.wants_body)(answer)))
+            && !is_encoded(answer.headers())
     }
 
     fn classify(&self, answer: &Answer<'_>) -> Option<Signal> {
@@ -52,8 +65,9 @@ impl Classify for Profile {
         let dialects = Dialects::of(*self);
         let reading = dialects.read(answer);
         let meaning = dialects.iter().find_map(|of| (of.meaning)(&reading));
-        let kind = match meaning.or_else(|| by_status(&reading))? {
-            Meaning::Refused(kind) => kind,
+        let (kind, by_status_alone) = match meaning.or_else(|| by_status(&reading))? {
+            Meaning::Refused(kind) => (kind, false),
+            Meaning::RefusedByStatus(kind) => (kind, true),
             Meaning::NoLimit => return None,
         };
         // Only a limit is told by a quota, and only its own: a server that is overloaded, or that has too
@@ -65,6 +79,7 @@ impl Classify for Profile {
         });
 
         let mut signal = Signal::new(kind).with_scope(dialects.scope(&reading, kind));
+        signal.by_status_alone = by_status_alone;
         signal.should_retry = answer.should_retry();
         signal.retry_after = dialects.delay(&reading, blocking);
         match kind {
@@ -72,6 +87,7 @@ impl Classify for Profile {
                 signal.concurrency_limit = concurrency_limit(&reading, blocking);
             }
             SignalKind::Rate => {
+                signal.of_requests = !is_of_tokens(&reading, blocking);
                 let counted = blocking.filter(|bucket| bucket.unit == Unit::Requests);
                 let limit = counted.and_then(|bucket| bucket.limit);
                 signal.rate_limit = limit.filter(|&limit| limit > 0);
@@ -103,21 +119,23 @@ impl Profile {
     #[inline]
     pub(crate) fn may_refuse(self, status: StatusCode) -> bool {
         // As nearly all answers can be told.
-        if status.as_u16() < 400 {
+        if status.as_u16() < 400 && self != Self::Grpc {
             return false;
         }
-        match status {
-            StatusCode::TOO_MANY_REQUESTS
+        let mut dialects = Dialects::of(self).iter();
+        is_refusal(status) || status.as_u16() == OVERLOADED || dialects.any(|of| of.refuses(status))
+    }
+}
+
+/// Whether an answer of this status can be a refusal, and its body tells which.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::UNAUTHORIZED
-            | StatusCode::PAYMENT_REQUIRED => true,
-            status => {
-                let mut dialects = Dialects::of(self).iter();
-                status.as_u16() == OVERLOADED
-                    || dialects.any(|of| of.refuses.contains(&status.as_u16()))
-            }
-        }
-    }
+            | StatusCode::PAYMENT_REQUIRED
+    )
 }
 
 /// The dialects whose quota headers an answer has, a bit each in their order.
@@ -211,11 +229,17 @@ fn by_status(reading: &Reading<'_>) -> Option<Meaning> {
     Some(Meaning::Refused(kind))
 }
 
+/// Whether it is tokens, or bytes, of which there were too many.
+fn is_of_tokens(reading: &Reading<'_>, blocking: Option<Bucket<'_>>) -> bool {
+    let says = |text: &str| text == "tokens" || Sentence::new(text).is_about_tokens();
+    blocking.is_some_and(|bucket| bucket.unit == Unit::Other) || reading.text.texts().any(says)
+}
+
 fn concurrency_limit(reading: &Reading<'_>, blocking: Option<Bucket<'_>>) -> Option<usize> {
     let named = |limit: u64| usize::try_from(limit).ok().filter(|&limit| limit > 0);
     elevenlabs::maximum(reading.answer.headers())
         .or_else(|| named(blocking?.limit?))
-        .or_else(|| elevenlabs::limit(reading.text.detail.message))
+        .or_else(|| concurrency::limit(reading))
 }
 
 /// Whether the body is compressed, which is not undone for this.
@@ -226,5 +250,5 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 
 /// Whether a cache has kept the answer for a while: what it says about quotas is history then.
 fn is_cached(headers: &HeaderMap) -> bool {
-    retry::texts(headers, &header::AGE).any(|age| age.trim().parse().is_ok_and(|age: u64| age > 0))
+    retry::age(headers).is_some_and(|age| !age.is_zero())
 }

@@ -2,24 +2,18 @@
 //!
 //! | header | unit | from |
 //! |---|---|---|
-//! | `retry-after-ms`, `x-ms-retry-after-ms` | milliseconds | Azure, OpenAI |
+//! | `retry-after-ms`, `x-ms-retry-after-ms`, `x-rate-limit-retry-after-milliseconds` | milliseconds | Azure, OpenAI, Okta |
 //! | `x-amz-retry-after` | milliseconds | AWS |
 //! | `grpc-retry-pushback-ms` | milliseconds; negative: do not retry | gRPC A6 |
 //! | `Retry-After` | seconds or HTTP-date | RFC 9110, section 10.2.3 |
+//! | `x-retry-after`, `x-rate-limit-retry-after-seconds` | the same, if the name says no other | many |
 //! | `x-should-retry`, `stripe-should-retry` | `true`, `false` | OpenAI and Anthropic, Stripe |
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::{Answer, time};
-
-/// The more precise ones: where one names a delay, `Retry-After` is the same delay rounded.
-static MILLISECONDS: [HeaderName; 3] = [
-    HeaderName::from_static("retry-after-ms"),
-    HeaderName::from_static("x-ms-retry-after-ms"),
-    HeaderName::from_static("x-amz-retry-after"),
-];
+use super::{Answer, names::NamedUnit};
 
 static PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
@@ -28,19 +22,56 @@ static SHOULD_RETRY: [HeaderName; 2] = [
     HeaderName::from_static("stripe-should-retry"),
 ];
 
+/// A header that names a delay, by how precise it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    /// Where it names a delay, `Retry-After` is the same delay rounded.
+    Milliseconds,
+    /// `Retry-After` itself.
+    Standard,
+    /// Another name for it.
+    Other,
+}
+
 /// The delay that an answer names. Among headers of the same rank, the longest.
 pub(super) fn after(answer: &Answer<'_>) -> Option<Duration> {
-    let milliseconds = MILLISECONDS
-        .iter()
-        .chain([&PUSHBACK])
-        .flat_map(|name| texts(answer.headers(), name))
-        .filter_map(|text| time::milliseconds(text, answer))
-        .max();
-    milliseconds.or_else(|| {
-        texts(answer.headers(), &RETRY_AFTER)
-            .filter_map(|text| time::parse(text, answer))
-            .max()
-    })
+    let longest = |rank| {
+        let named = answer.headers().iter().filter_map(|(name, value)| {
+            let (of, unit) = names_a_delay(name)?;
+            (of == rank)
+                .then(|| unit.read(text(value)?, answer))
+                .flatten()
+        });
+        named.max()
+    };
+    longest(Rank::Milliseconds)
+        .or_else(|| longest(Rank::Standard))
+        .or_else(|| longest(Rank::Other))
+}
+
+/// Whether a header's name is a form of `Retry-After`, and the unit that it tells.
+fn names_a_delay(name: &HeaderName) -> Option<(Rank, NamedUnit)> {
+    const RETRY_AFTER: &str = "retry-after";
+    match name.as_str() {
+        RETRY_AFTER => return Some((Rank::Standard, NamedUnit::None)),
+        "x-amz-retry-after" | "grpc-retry-pushback-ms" => {
+            return Some((Rank::Milliseconds, NamedUnit::Milliseconds));
+        }
+        _ => {}
+    }
+    let (start, rest) = name.as_str().split_once(RETRY_AFTER)?;
+    if !(start.is_empty() || start.ends_with('-')) {
+        return None;
+    }
+    let rest = rest.strip_prefix("-in").unwrap_or(rest);
+    let rank = |unit| match unit {
+        NamedUnit::Milliseconds => Rank::Milliseconds,
+        _ => Rank::Other,
+    };
+    match NamedUnit::at_end(rest, "-") {
+        ("", unit) => Some((rank(unit), unit)),
+        _ => None,
+    }
 }
 
 /// Whether the server says that a retry is wanted, or that it is not.
@@ -57,6 +88,12 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<bool> {
         let negative = |text: &str| text.trim().parse().is_ok_and(|number: i64| number < 0);
         texts(headers, &PUSHBACK).any(negative).then_some(false)
     })
+}
+
+/// For how long a cache has kept the answer.
+pub(super) fn age(headers: &HeaderMap) -> Option<Duration> {
+    let mut ages = texts(headers, &header::AGE).filter_map(|age| age.trim().parse().ok());
+    ages.next().map(Duration::from_secs)
 }
 
 /// The values of a header that are text.

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::Answer;
+use super::{Answer, date};
 
 /// The longest wait that is reported: a leap year.
 ///
@@ -39,11 +39,28 @@ pub(super) fn parse(text: &str, answer: &Answer<'_>) -> Option<Duration> {
     if let Some(duration) = go_duration(text) {
         return wait(duration);
     }
-    let time = rfc3339(text).or_else(|| {
-        let date = httpdate::parse_http_date(text).ok()?;
-        date.duration_since(UNIX_EPOCH).ok()
-    })?;
-    until(time, answer)
+    date(text, answer)
+}
+
+/// The wait that a text names, or the longest of several that were joined into one line.
+pub(super) fn longest(text: &str, read: impl Fn(&str) -> Option<Duration>) -> Option<Duration> {
+    let of_parts = |commas: usize| {
+        let mut rest = Some(text);
+        let parts = std::iter::from_fn(move || {
+            let list = rest?;
+            let end = list.match_indices(", ").nth(commas);
+            rest = end.map(|(at, comma)| &list[at + comma.len()..]);
+            Some(end.map_or(list, |(at, _)| &list[..at]))
+        });
+        parts.filter_map(&read).max()
+    };
+    // A date has a comma of its own.
+    read(text).or_else(|| of_parts(0)).or_else(|| of_parts(1))
+}
+
+/// The wait until a date.
+pub(super) fn date(text: &str, answer: &Answer<'_>) -> Option<Duration> {
+    until(date::parse(text)?, answer)
 }
 
 /// A wait in milliseconds.
@@ -57,13 +74,14 @@ pub(super) fn milliseconds(text: &str, answer: &Answer<'_>) -> Option<Duration> 
 }
 
 /// A number that may be a wait: not negative, and finite.
-fn number(text: &str) -> Option<f64> {
+pub(super) fn number(text: &str) -> Option<f64> {
     text.parse()
         .ok()
         .filter(|number: &f64| number.is_finite() && *number >= 0.0)
 }
 
-fn seconds(number: f64, answer: &Answer<'_>) -> Option<Duration> {
+/// A number of seconds, or a time since the epoch.
+pub(super) fn seconds(number: f64, answer: &Answer<'_>) -> Option<Duration> {
     let per_second = match number {
         n if n >= EPOCH_NANOSECONDS => 1e9,
         n if n >= EPOCH_MICROSECONDS => 1e6,
@@ -75,7 +93,7 @@ fn seconds(number: f64, answer: &Answer<'_>) -> Option<Duration> {
 }
 
 /// Saturates, since only size can be wrong with a number that [`number`] let through.
-fn from_seconds(seconds: f64) -> Duration {
+pub(super) fn from_seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
@@ -88,123 +106,57 @@ fn until(time: Duration, answer: &Answer<'_>) -> Option<Duration> {
 /// `6m0s`, `2m59.56s`, `12ms`: one or more numbers, each with its unit. Go has no unit above the
 /// hour; days are accepted since the meaning is plain.
 fn go_duration(text: &str) -> Option<Duration> {
+    let short = |unit: &str| {
+        matches!(
+            unit,
+            "d" | "h" | "m" | "s" | "ms" | "us" | "\u{b5}s" | "\u{3bc}s" | "ns"
+        )
+    };
+    with_units(text, |text| short(text).then(|| unit(text)).flatten())
+}
+
+/// One or more numbers, each with its unit.
+pub(super) fn with_units(text: &str, unit: impl Fn(&str) -> Option<f64>) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
         let (digits, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
-        let (unit, tail) = tail.split_at(
+        let (of, tail) = tail.split_at(
             tail.find(|c: char| c.is_ascii_digit() || c == '.')
                 .unwrap_or(tail.len()),
         );
-        let number = number(digits)?;
-        let seconds = match unit {
-            "d" => number * 86_400.0,
-            "h" => number * 3_600.0,
-            "m" => number * 60.0,
-            "s" => number,
-            "ms" => number / 1e3,
-            // The micro sign and the Greek letter.
-            "us" | "\u{b5}s" | "\u{3bc}s" => number / 1e6,
-            "ns" => number / 1e9,
-            _ => return None,
-        };
-        total = total.saturating_add(from_seconds(seconds));
+        total = total.saturating_add(from_seconds(number(digits)? * unit(of)?));
         rest = tail;
     }
     (!text.is_empty()).then_some(total)
 }
 
-/// A date as RFC 3339 writes it, as time since the epoch. The seconds may be missing (Atlassian),
-/// and so may the offset, which then is UTC.
-fn rfc3339(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let year = digits(&mut rest, 4)?;
-    let month = separated(&mut rest, b"-", 2)?;
-    let day = separated(&mut rest, b"-", 2)?;
-    let hour = separated(&mut rest, b"Tt ", 2)?;
-    let minute = separated(&mut rest, b":", 2)?;
-    let second = if rest.starts_with(':') {
-        separated(&mut rest, b":", 2)?
-    } else {
-        0
-    };
-    let mut nanos = 0;
-    if let Some(fraction) = rest.strip_prefix('.') {
-        let length = fraction.bytes().take_while(u8::is_ascii_digit).count();
-        let mut kept = fraction.get(..length.min(9))?;
-        let kept_length = kept.len();
-        nanos = digits(&mut kept, kept_length)?;
-        for _ in kept_length..9 {
-            nanos *= 10;
-        }
-        rest = &fraction[length..];
-    }
-    // 60 is a leap second.
-    let in_range = (1970..=9999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second <= 60;
-    if !in_range {
-        return None;
-    }
-    let local = ((days_since_epoch(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
-    let seconds = match rest.bytes().next() {
-        None => local,
-        Some(b'Z' | b'z') if rest.len() == 1 => local,
-        Some(sign @ (b'+' | b'-')) => {
-            rest = &rest[1..];
-            let hours = digits(&mut rest, 2)?;
-            let minutes = digits(&mut rest, 2).or_else(|| separated(&mut rest, b":", 2))?;
-            if !rest.is_empty() || hours > 23 || minutes > 59 {
-                return None;
-            }
-            let offset = (hours * 60 + minutes) * 60;
-            // East of Greenwich the clock is ahead, so the same moment was earlier in UTC.
-            if sign == b'+' {
-                local.checked_sub(offset)?
-            } else {
-                local + offset
-            }
-        }
-        Some(_) => return None,
-    };
-    Some(Duration::new(seconds, u32::try_from(nanos).ok()?))
-}
-
-fn separated(rest: &mut &str, separators: &[u8], count: usize) -> Option<u64> {
-    let first = rest.bytes().next()?;
-    if !separators.contains(&first) {
-        return None;
-    }
-    *rest = &rest[1..];
-    digits(rest, count)
-}
-
-/// Exactly `count` digits; takes nothing if there are fewer.
-fn digits(rest: &mut &str, count: usize) -> Option<u64> {
-    let text = rest.get(..count)?;
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let value = text.parse().ok()?;
-    *rest = &rest[count..];
-    Some(value)
-}
-
-/// Days from 1970-01-01 to a day of the Gregorian calendar, by counting from 1 March of the year 0:
-/// so the leap day comes last in its year, and the lengths of the months before a given one are
-/// `(153 m + 2) / 5`. (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".)
-fn days_since_epoch(year: u64, month: u64, day: u64) -> u64 {
-    /// From 0000-03-01 to 1970-01-01.
-    const EPOCH: u64 = 719_468;
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - EPOCH
+/// How many seconds a unit has. `m` is a minute.
+pub(super) fn unit(text: &str) -> Option<f64> {
+    let units: [(&[&str], f64); 7] = [
+        (&["s", "sec", "secs", "second", "seconds"], 1.0),
+        (
+            &[
+                "ms",
+                "msec",
+                "msecs",
+                "millis",
+                "millisecond",
+                "milliseconds",
+            ],
+            1e-3,
+        ),
+        (&["m", "min", "mins", "minute", "minutes"], 60.0),
+        (&["h", "hr", "hrs", "hour", "hours"], 3_600.0),
+        (&["d", "day", "days"], 86_400.0),
+        // The micro sign and the Greek letter.
+        (&["us", "\u{b5}s", "\u{3bc}s", "microseconds"], 1e-6),
+        (&["ns", "nanoseconds"], 1e-9),
+    ];
+    let mut units = units.iter();
+    units.find_map(|(names, seconds)| {
+        (names.iter().any(|name| name.eq_ignore_ascii_case(text))).then_some(*seconds)
+    })
 }
 
 #[cfg(test)]
@@ -373,17 +325,6 @@ mod tests {
     }
 
     proptest! {
-        /// `httpdate` counts days in its own way.
-        #[test]
-        fn the_calendar_agrees_with_httpdate(seconds in 0_u64..253_402_300_800) {
-            let time = UNIX_EPOCH + Duration::from_secs(seconds);
-            let http = httpdate::fmt_http_date(time);
-            let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-            let month = 1 + months.iter().position(|month| *month == &http[8..11]).unwrap();
-            let text = format!("{}-{month:02}-{}T{}Z", &http[12..16], &http[5..7], &http[17..25]);
-            prop_assert_eq!(rfc3339(&text), Some(Duration::from_secs(seconds)));
-        }
-
         #[test]
         fn any_text_is_a_wait_in_bounds_or_none(text in "\\PC{0,40}|[0-9.:TZ+hms -]{0,30}") {
             if let Some(wait) = read(&text) {

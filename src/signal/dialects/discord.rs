@@ -3,30 +3,21 @@
 //! `X-RateLimit-Limit`, `-Remaining` and `-Reset-After` are read without a profile. A route may be
 //! refused with something left, by a limit within it: then only `Retry-After` or the body tells.
 
-use std::time::Duration;
-
 use http::HeaderName;
 
 use crate::signal::{
     SignalScope,
     dialect::{Dialect, Reading},
-    retry, time,
+    retry,
 };
 
 pub(super) const DISCORD: Dialect = Dialect {
-    delay,
     scope,
     ..Dialect::NONE
 };
 
 static GLOBAL: HeaderName = HeaderName::from_static("x-ratelimit-global");
 static SCOPE: HeaderName = HeaderName::from_static("x-ratelimit-scope");
-
-fn delay(reading: &Reading<'_>) -> Option<Duration> {
-    let mut scalars = reading.text.scalars();
-    let told = scalars.find(|of| (of.depth, of.name) == (0, "retry_after"))?;
-    time::parse(told.text, &reading.answer)
-}
 
 /// The global limit is of the whole bot; `user` and `shared` limits are of the route.
 fn scope(reading: &Reading<'_>) -> Option<SignalScope> {

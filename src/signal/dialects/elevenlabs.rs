@@ -57,16 +57,6 @@ fn kind(reading: &Reading<'_>) -> Option<SignalKind> {
     None
 }
 
-/// The limit that the message of a concurrency refusal names: "a maximum of 4 concurrent requests".
-pub(in crate::signal) fn limit(message: &str) -> Option<usize> {
-    const BEFORE: &str = "maximum of ";
-    message.match_indices(BEFORE).find_map(|(at, _)| {
-        let (number, after) = message[at + BEFORE.len()..].split_once(' ')?;
-        let limit = number.parse().ok().filter(|&limit: &usize| limit > 0)?;
-        after.starts_with("concurrent").then_some(limit)
-    })
-}
-
 /// Adds what the headers say about requests in flight.
 fn report(answer: &Answer<'_>, report: &mut QuotaReport) {
     report.maximum_concurrency = maximum(answer.headers()).or(report.maximum_concurrency);

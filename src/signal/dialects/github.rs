@@ -13,6 +13,7 @@ use crate::signal::{
     body::Members,
     dialect::{Dialect, Meaning, Reading},
     retry,
+    words::Sentence,
 };
 
 pub(super) const GITHUB: Dialect = Dialect {
@@ -46,8 +47,9 @@ fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
 /// The secondary limits name no delay.
 fn unnamed_delay(reading: &Reading<'_>) -> Option<Duration> {
     let root = &reading.text.root;
-    (root.message.contains("secondary rate limit") || root.message.contains("abuse"))
-        .then_some(SECONDARY_PAUSE)
+    let phrases = ["secondary rate limit", "abuse detection mechanism"];
+    let sentence = Sentence::new(root.message);
+    (phrases.iter().any(|phrase| sentence.says(phrase))).then_some(SECONDARY_PAUSE)
 }
 
 /// The quota is one for everything, except that search, GraphQL and some others have their own.
@@ -59,5 +61,12 @@ fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
 }
 
 fn names_a_limit(root: &Members<'_>) -> bool {
-    root.message.contains("rate limit") || root.message.contains("abuse detection")
+    let phrases = [
+        "rate limit exceeded",
+        "secondary rate limit",
+        "abuse detection mechanism",
+    ];
+    phrases
+        .iter()
+        .any(|phrase| Sentence::new(root.message).says(phrase))
 }

@@ -4,24 +4,31 @@
 //! and that table's copy in the documentation.
 
 mod anthropic;
+mod aws;
+mod cdn;
+pub(super) mod concurrency;
+mod credits;
+mod delay_in_body;
 mod discord;
 pub(super) mod elevenlabs;
 mod github;
+mod google;
+mod grpc;
+mod hubspot;
 mod openai;
 mod ratelimit;
 mod riot;
+mod salesforce;
 mod shopify;
+mod statuses;
+mod stripe;
 mod x_ratelimit;
 
 use self::{
-    anthropic::ANTHROPIC,
-    discord::DISCORD,
-    elevenlabs::ELEVENLABS,
-    github::GITHUB,
-    openai::{OPENAI, OPENAI_CREDITS},
-    ratelimit::RATELIMIT_FIELD,
-    riot::RIOT,
-    shopify::SHOPIFY,
+    anthropic::ANTHROPIC, aws::AWS, cdn::CDN, concurrency::CONCURRENCY, credits::CREDITS,
+    delay_in_body::DELAY_IN_BODY, discord::DISCORD, elevenlabs::ELEVENLABS, github::GITHUB,
+    google::GOOGLE, grpc::GRPC, hubspot::HUBSPOT, openai::OPENAI, ratelimit::RATELIMIT_FIELD,
+    riot::RIOT, salesforce::SALESFORCE, shopify::SHOPIFY, statuses::OTHER_STATUSES, stripe::STRIPE,
     x_ratelimit::SEPARATE_HEADERS,
 };
 use super::{Profile, dialect::Dialect};
@@ -36,7 +43,12 @@ pub(super) struct Dialects {
 /// What every profile understands.
 const STANDARD: &[Dialect] = &[
     ELEVENLABS,
-    OPENAI_CREDITS,
+    HUBSPOT,
+    CREDITS,
+    CONCURRENCY,
+    CDN,
+    DELAY_IN_BODY,
+    OTHER_STATUSES,
     RATELIMIT_FIELD,
     SEPARATE_HEADERS,
 ];
@@ -51,6 +63,11 @@ impl Dialects {
             Profile::Discord => const { &Self::new(&[&[DISCORD], STANDARD]) },
             Profile::Riot => const { &Self::new(&[&[RIOT], STANDARD]) },
             Profile::Shopify => const { &Self::new(&[&[SHOPIFY], STANDARD]) },
+            Profile::Google => const { &Self::new(&[&[GOOGLE], STANDARD]) },
+            Profile::Aws => const { &Self::new(&[&[AWS], STANDARD]) },
+            Profile::Grpc => const { &Self::new(&[&[GRPC], STANDARD]) },
+            Profile::Stripe => const { &Self::new(&[&[STRIPE], STANDARD]) },
+            Profile::Salesforce => const { &Self::new(&[&[SALESFORCE], STANDARD]) },
         }
     }
 

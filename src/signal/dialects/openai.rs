@@ -7,9 +7,9 @@
 
 use super::x_ratelimit;
 use crate::signal::{
-    Answer, SignalKind,
+    Answer,
     buckets::{Buckets, Unit},
-    dialect::{Dialect, Meaning, Reading},
+    dialect::Dialect,
 };
 
 pub(super) const OPENAI: Dialect = Dialect {
@@ -17,25 +17,6 @@ pub(super) const OPENAI: Dialect = Dialect {
     buckets,
     ..Dialect::NONE
 };
-
-/// Of those who answer in its way, without a profile: a client that takes this for a rate limit tries for
-/// ever.
-pub(super) const OPENAI_CREDITS: Dialect = Dialect {
-    meaning: credits,
-    ..Dialect::NONE
-};
-
-/// By the members of `error`.
-fn credits(reading: &Reading<'_>) -> Option<Meaning> {
-    [
-        "insufficient_quota",
-        "billing_hard_limit_reached",
-        "billing_not_active",
-    ]
-    .iter()
-    .any(|identifier| reading.text.error.says(identifier))
-    .then_some(Meaning::Refused(SignalKind::QuotaExhausted))
-}
 
 fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
     let mut buckets = x_ratelimit::read(answer, x_ratelimit::HEADERS);

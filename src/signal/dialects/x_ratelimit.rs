@@ -2,11 +2,12 @@
 //!
 //! Behind the prefix a name has a field and perhaps a bucket, in either order:
 //! `x-ratelimit-remaining-requests` (OpenAI), `x-ratelimit-requests-remaining` (RapidAPI),
-//! `X-RateLimit-Limit-Minute` (Kong). Fields of the same bucket belong together.
+//! `X-RateLimit-Limit-Minute` (Kong). Fields of the same bucket belong together. A second window may have
+//! a prefix of its own: `x-app-limit-24hour-remaining` (X).
 //!
 //! A `Reset` may be a wait or a time, in any form that is understood anywhere: GitHub means seconds
 //! since the epoch, Reddit seconds from now, and their size tells them apart. Milliseconds from now
-//! (Prisjakt) cannot be told from seconds, and are taken for those.
+//! are told from seconds by the end of the name only (`X-RateLimit-Reset-Ms`).
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::signal::{
     Answer,
     buckets::{self, Buckets, Unit},
     dialect::Dialect,
-    retry, time,
+    names::NamedUnit,
+    retry,
 };
 
 pub(super) const SEPARATE_HEADERS: Dialect = Dialect {
@@ -24,8 +26,11 @@ pub(super) const SEPARATE_HEADERS: Dialect = Dialect {
     ..Dialect::NONE
 };
 
-/// How the names of the headers begin.
-pub(super) const HEADERS: &[&str] = &["x-ratelimit-", "ratelimit-", "x-rate-limit-"];
+/// The names of the headers.
+pub(super) const HEADERS: &[&str] = &["x-ratelimit-", "ratelimit-", "x-rate-limit-", OTHER_WINDOWS];
+
+/// Names of another window's headers, if they say that it is one of requests.
+const OTHER_WINDOWS: &str = "x-*-remaining";
 
 #[derive(Clone, Copy, PartialEq)]
 enum Field {
@@ -35,27 +40,39 @@ enum Field {
     /// A wait, by a name that admits no other reading: `Reset-After` (Discord), `Retry-After`
     /// (MailerLite).
     After,
+    /// The length of the window.
+    Period,
 }
 
 /// Longer names first, since `reset` is a part of one of them.
-const FIELDS: [(&str, Field); 5] = [
+const FIELDS: [(&str, Field); 8] = [
     ("reset-after", Field::After),
     ("retry-after", Field::After),
-    ("limit", Field::Limit),
+    ("interval", Field::Period),
+    ("window", Field::Period),
+    ("period", Field::Period),
     ("remaining", Field::Remaining),
     ("reset", Field::Reset),
+    ("limit", Field::Limit),
 ];
 
-/// All buckets that headers with one of the prefixes describe.
-pub(super) fn read<'a>(answer: &Answer<'a>, prefixes: &[&str]) -> Buckets<'a> {
+/// All buckets that headers of these names describe.
+pub(super) fn read<'a>(answer: &Answer<'a>, names: &[&str]) -> Buckets<'a> {
     let mut buckets = Buckets::default();
     for (name, value) in answer.headers() {
         let name = name.as_str();
-        let Some(rest) = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)) else {
+        let of_prefix = names.iter().find_map(|prefix| name.strip_prefix(prefix));
+        let parts = match of_prefix {
+            Some(rest) => split(rest),
+            None if names.contains(&OTHER_WINDOWS) => split_other(name),
+            None => None,
+        };
+        let (Some((field, bucket)), Some(text)) = (parts, retry::text(value)) else {
             continue;
         };
-        let (Some((field, bucket)), Some(text)) = (split(rest), retry::text(value)) else {
-            continue;
+        let (bucket, unit_of_value) = match field {
+            Field::Limit | Field::Remaining => (bucket, NamedUnit::None),
+            Field::Reset | Field::After | Field::Period => NamedUnit::at_end(bucket, "-"),
         };
         let Some(bucket) = buckets.named(bucket) else {
             continue;
@@ -72,7 +89,8 @@ pub(super) fn read<'a>(answer: &Answer<'a>, prefixes: &[&str]) -> Buckets<'a> {
                     bucket.period = bucket.period.or(window);
                 }
             }
-            Field::Reset | Field::After => bucket.reset_in(time::parse(text, answer)),
+            Field::Reset | Field::After => bucket.reset_in(unit_of_value.read(text, answer)),
+            Field::Period => bucket.period = unit_of_value.read(text, answer).or(bucket.period),
         }
     }
     ratelimit::describe(answer.headers(), &mut buckets);
@@ -107,22 +125,36 @@ fn split(rest: &str) -> Option<(Field, &str)> {
     })
 }
 
+/// The same of another window: its name stands before the field, and says that requests are limited.
+fn split_other(name: &str) -> Option<(Field, &str)> {
+    let (field, bucket) = split(name.strip_prefix("x-")?)?;
+    let limited = ["limit", "quota", "request", "call"];
+    let is_last = !name.ends_with(bucket);
+    (is_last && limited.iter().any(|word| bucket.contains(word))).then_some((field, bucket))
+}
+
 fn unit(bucket: &str) -> Unit {
-    if bucket.contains("token") || bucket.contains("byte") {
+    let others = ["token", "byte", "credit", "point", "cost", "character"];
+    if others.iter().any(|other| bucket.contains(other)) {
         Unit::Other
     } else {
         Unit::Requests
     }
 }
 
-/// The window that the name of a bucket tells: `minute` (Kong), `requests-day` (Cerebras).
+/// The window that the name of a bucket tells: `minute` (Kong), `requests-day` (Cerebras), `24hour` (X).
 fn period(bucket: &str) -> Option<Duration> {
-    let seconds = bucket.split(['-', '_']).find_map(|word| match word {
-        "second" => Some(1),
-        "minute" => Some(60),
-        "hour" => Some(60 * 60),
-        "day" => Some(24 * 60 * 60),
-        _ => None,
+    let seconds = bucket.split(['-', '_']).find_map(|word| {
+        let unit = word.trim_start_matches(|c: char| c.is_ascii_digit());
+        let count = word[..word.len() - unit.len()].parse().unwrap_or(1);
+        let seconds = match unit {
+            "second" | "secondly" => 1,
+            "minute" | "minutely" | "min" => 60,
+            "hour" | "hourly" => 60 * 60,
+            "day" | "daily" => 24 * 60 * 60,
+            _ => return None,
+        };
+        Some(seconds * u64::from(u16::max(count, 1)))
     })?;
     Some(Duration::from_secs(seconds))
 }

@@ -8,6 +8,14 @@ use super::{
     },
     classify_as, kind_of,
 };
+use crate::signal::words::Sentence;
+
+fn limit(message: &str) -> Option<usize> {
+    let sentence = Sentence::new(message);
+    (sentence.is_about_concurrency())
+        .then(|| sentence.concurrency_limit())
+        .flatten()
+}
 
 #[test]
 fn elevenlabs_refuses_what_is_too_many_at_once() {
@@ -37,14 +45,10 @@ fn elevenlabs_message_without_a_number_names_no_limit() {
         "maximum of 12 minutes",
         "maximum of 1",
     ] {
-        assert_eq!(
-            crate::signal::dialects::elevenlabs::limit(message),
-            None,
-            "{message}"
-        );
+        assert_eq!(limit(message), None, "{message}");
     }
     let second = "a maximum of 3 minutes and a maximum of 7 concurrent requests";
-    assert_eq!(crate::signal::dialects::elevenlabs::limit(second), Some(7));
+    assert_eq!(limit(second), Some(7));
 }
 
 #[test]

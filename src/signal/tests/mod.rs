@@ -8,6 +8,7 @@ mod elevenlabs;
 mod properties;
 mod quotas;
 mod refusals;
+mod reported;
 mod retry_after;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -46,6 +46,15 @@ const NAMES: &[&str] = &[
     "x-shopify-shop-api-call-limit",
     "current-concurrent-requests",
     "maximum-concurrent-requests",
+    "x-rate-limit-retry-after-milliseconds",
+    "x-ratelimit-window",
+    "x-app-limit-24hour-remaining",
+    "x-hubspot-ratelimit-interval-milliseconds",
+    "x-hubspot-ratelimit-remaining",
+    "x-amzn-errortype",
+    "grpc-status",
+    "stripe-rate-limited-reason",
+    "server",
 ];
 
 const PROFILES: &[Profile] = &[
@@ -56,6 +65,11 @@ const PROFILES: &[Profile] = &[
     Profile::Discord,
     Profile::Riot,
     Profile::Shopify,
+    Profile::Google,
+    Profile::Aws,
+    Profile::Grpc,
+    Profile::Stripe,
+    Profile::Salesforce,
 ];
 
 /// Values that lead into every parser, and any bytes at all.
@@ -84,6 +98,8 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         prop::sample::select(vec![CONCURRENCY, BUSY, QUOTA, INSUFFICIENT, SECONDARY])
             .prop_map(|body| body.as_bytes().to_vec()),
         "\\{\"(retry_after|message)\":[-0-9.e\"]{0,20}\\}".prop_map(String::into_bytes),
+        "(\\[|\\{\"error\":)?\\{\"(message|retryDelay|reset_at)\":\"((retry|try|again|in|after|wait|for|resets|at|a|to|and|until|limit|of|concurrent|per|minute|seconds|ms|[0-9]{1,12}s?|-|\\.|:) ?){0,9}\"\\}?"
+            .prop_map(String::into_bytes),
     ]
 }
 

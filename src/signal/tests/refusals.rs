@@ -27,7 +27,7 @@ fn a_529_is_overload() {
 
 #[test]
 fn other_statuses_are_no_refusals_whatever_their_headers() {
-    for status in [200, 301, 400, 401, 402, 403, 404, 408, 425, 500, 502, 504] {
+    for status in [200, 301, 400, 401, 402, 404, 408, 425, 500, 502, 504] {
         let pairs = [
             ("retry-after", "120"),
             ("x-ratelimit-remaining", "0"),
@@ -61,7 +61,7 @@ fn the_body_is_wanted_of_refusals_only() {
         profile.wants_body(&Answer::new(status, &headers, now()))
     };
     for status in 100..600 {
-        let refusal = matches!(status, 401 | 402 | 429 | 503);
+        let refusal = matches!(status, 401 | 402 | 420 | 429 | 430 | 503 | 509);
         assert_eq!(wanted(Profile::Standard, status), refusal, "{status}");
         let forbidden = status == 403;
         assert_eq!(wanted(Profile::GitHub, status), refusal || forbidden);
@@ -98,7 +98,7 @@ fn a_closure_classifies() {
     assert!(classifier.classify(&answer(429)).is_none());
     // The rest is as without a profile.
     assert!(classifier.wants_body(&answer(429)));
-    assert!(!classifier.wants_body(&answer(420)));
+    assert!(!classifier.wants_body(&answer(404)));
     let left = QuotaReport::new().with_remaining(3);
     assert_eq!(classifier.quota(&answer(200)), Some(left));
 }

@@ -1,0 +1,34 @@
+//! Salesforce: its limits answer 403, and the body names which it was.
+
+use http::StatusCode;
+
+use crate::signal::{
+    SignalKind,
+    dialect::{Dialect, Meaning, Reading},
+    words::Sentence,
+};
+
+pub(super) const SALESFORCE: Dialect = Dialect {
+    refuses: &[403],
+    meaning,
+    ..Dialect::NONE
+};
+
+fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
+    if reading.status() != StatusCode::FORBIDDEN {
+        return None;
+    }
+    let mut scalars = reading.text.scalars();
+    if !scalars.any(|of| of.name == "errorCode" && of.text == "REQUEST_LIMIT_EXCEEDED") {
+        return Some(Meaning::NoLimit);
+    }
+    // "ConcurrentRequests (Concurrent API Requests) Limit exceeded."; the other is of a day.
+    let mut texts = reading.text.texts();
+    Some(Meaning::Refused(
+        if texts.any(|text| Sentence::new(text).is_about_concurrency()) {
+            SignalKind::Concurrency
+        } else {
+            SignalKind::QuotaExhausted
+        },
+    ))
+}
