@@ -6,7 +6,7 @@ use crate::steps;
 /// Ticks in ascending order: the oldest leaves, and new ones join behind the latest.
 ///
 /// The first few are kept in place: most keys of a large table are used a few times and forgotten, and
-/// whoever looks at them has no further to go. Very many are kept in chunks: a queue moves all of its ticks
+/// a look at them fetches no other memory. Very many are kept in chunks: a queue moves all of its ticks
 /// when it grows, and the engine's lock is held meanwhile.
 #[derive(Debug)]
 pub(super) enum Stamps {
@@ -86,9 +86,9 @@ impl Stamps {
         }
     }
 
-    /// Drops ticks from the front while `goes` holds, which is told how many there are and the oldest, but
-    /// no more than a bounded number. Then adds `tick`, raised to the last one so that the order holds. It is
-    /// not [`Tick::NONE`].
+    /// Drops ticks from the front while `goes` holds, up to [`LEAVE_AT_ONCE`]. `goes` gets the number of ticks
+    /// and the oldest one. Then appends `tick`, raised to the last one so that the order holds. `tick` must not
+    /// be [`Tick::NONE`].
     #[inline]
     pub(super) fn push(&mut self, tick: Tick, mut goes: impl FnMut(usize, Tick) -> bool) {
         steps::count(1);
@@ -253,13 +253,13 @@ impl Chunks {
         }
     }
 
-    /// How many there are in front of the first for which `is_before` does not hold.
+    /// The number of ticks in front of the first for which `is_before` does not hold.
     fn partition_point(&self, is_before: impl Fn(&Tick) -> bool) -> usize {
         let whole = |chunk: &Vec<Tick>| chunk.last().is_some_and(&is_before);
         let whole = self.chunks.partition_point(whole);
         let part = self.chunks.get(whole);
         let part = part.map_or(0, |chunk| chunk.partition_point(&is_before));
-        // Those that have left are before all others, but `is_before` need not hold for them.
+        // Ticks that have left are before all others, but `is_before` need not hold for them.
         (whole * CHUNK + part)
             .saturating_sub(self.left)
             .min(self.len())

@@ -27,7 +27,7 @@
 //! 1. A 429 is one of rate, unless it says otherwise. 503 and 529 are overload, with or without a
 //!    delay. Other statuses are none, whatever their headers, except as follows.
 //! 2. A body that says that credits are used up makes a 401, 402, 429 or 503
-//!    [`QuotaExhausted`](SignalKind::QuotaExhausted), so that nobody waits for what will not come.
+//!    [`QuotaExhausted`](SignalKind::QuotaExhausted), so that no request waits for what will not come.
 //! 3. The body is looked at if it is JSON and not compressed; any part of it will do.
 //! 4. GitHub's 403 is a rate limit under its profile, if it says so.
 //!
