@@ -334,6 +334,47 @@ mod tests {
         assert!(ticks.chunks.len() <= 2);
     }
 
+    /// Adds a tick to both, from which ticks leave while `goes` holds, and `staying` are left.
+    #[track_caller]
+    fn push(
+        stamps: &mut Stamps,
+        queue: &mut VecDeque<Tick>,
+        now: u64,
+        mut goes: impl FnMut(usize) -> bool,
+        staying: usize,
+    ) {
+        stamps.push(Tick(now), |len, first| {
+            assert_eq!((len, Some(&first)), (queue.len(), queue.front()));
+            let goes = goes(len);
+            if goes {
+                queue.pop_front();
+            }
+            goes
+        });
+        assert_eq!(queue.len(), staying);
+        queue.push_back(Tick(now));
+    }
+
+    /// Compares all looks, at these ranks and times.
+    #[track_caller]
+    fn check(
+        stamps: &Stamps,
+        queue: &VecDeque<Tick>,
+        ranks: impl IntoIterator<Item = usize>,
+        times: impl IntoIterator<Item = u64>,
+    ) {
+        assert_eq!(stamps.len(), queue.len());
+        assert_eq!(stamps.last(), queue.back().copied());
+        for n in ranks {
+            let there = queue.iter().rev().nth(n - 1).copied();
+            assert_eq!(stamps.nth_last(n), there);
+        }
+        for time in times {
+            let after = queue.iter().filter(|&&tick| tick > Tick(time)).count();
+            assert_eq!(stamps.count_after(Tick(time)), after);
+        }
+    }
+
     proptest! {
         #[test]
         fn they_are_a_queue_whether_few_or_many(
@@ -346,27 +387,13 @@ mod tests {
                 // As many as `op` leave before one joins, or as there are.
                 let mut leaving = op;
                 let staying = queue.len().saturating_sub(usize::try_from(op).unwrap());
-                stamps.push(Tick(now), |len, first| {
-                    assert_eq!((len, Some(&first)), (queue.len(), queue.front()));
+                let goes = |_: usize| {
                     let goes = leaving > 0;
-                    if goes {
-                        leaving -= 1;
-                        queue.pop_front();
-                    }
+                    leaving -= u64::from(goes);
                     goes
-                });
-                prop_assert_eq!(queue.len(), staying);
-                queue.push_back(Tick(now));
-                prop_assert_eq!(stamps.len(), queue.len());
-                prop_assert_eq!(stamps.last(), queue.back().copied());
-                for n in 1..queue.len() + 2 {
-                    let there = queue.iter().rev().nth(n - 1).copied();
-                    prop_assert_eq!(stamps.nth_last(n), there);
-                }
-                for time in 0..=now {
-                    let after = queue.iter().filter(|&&tick| tick > Tick(time)).count();
-                    prop_assert_eq!(stamps.count_after(Tick(time)), after);
-                }
+                };
+                push(&mut stamps, &mut queue, now, goes, staying);
+                check(&stamps, &queue, 1..queue.len() + 2, 0..=now);
             }
         }
     }
@@ -385,28 +412,10 @@ mod tests {
                     now += pace;
                     let surplus = (queue.len() + 1).saturating_sub(depth);
                     let staying = queue.len() - surplus.min(LEAVE_AT_ONCE);
-                    stamps.push(Tick(now), |len, first| {
-                        assert_eq!(Some(first), queue.front().copied());
-                        assert_eq!(len, queue.len());
-                        let goes = len >= depth;
-                        if goes {
-                            queue.pop_front();
-                        }
-                        goes
-                    });
-                    prop_assert_eq!(queue.len(), staying);
-                    queue.push_back(Tick(now));
+                    push(&mut stamps, &mut queue, now, |len| len >= depth, staying);
                 }
-                prop_assert_eq!(stamps.len(), queue.len());
-                prop_assert_eq!(stamps.last(), queue.back().copied());
-                for n in (1..queue.len() + 2).step_by(37).chain([queue.len().max(1)]) {
-                    let there = queue.iter().rev().nth(n - 1).copied();
-                    prop_assert_eq!(stamps.nth_last(n), there);
-                }
-                for time in (0..=now).step_by(97).chain([now]) {
-                    let after = queue.iter().filter(|&&tick| tick > Tick(time)).count();
-                    prop_assert_eq!(stamps.count_after(Tick(time)), after);
-                }
+                let ranks = (1..queue.len() + 2).step_by(37).chain([queue.len().max(1)]);
+                check(&stamps, &queue, ranks, (0..=now).step_by(97).chain([now]));
             }
         }
     }
