@@ -62,8 +62,8 @@ impl Classify for Profile {
         let kind = self
             .kind_by_body(answer, &refusal)
             .or_else(|| self.kind_by_head(answer, &refusal, blocking))?;
-        // Quota headers explain a rate or concurrency refusal of the same kind, never an overload: that does
-        // not end with a window.
+        // Only a limit is told by a quota, and only its own: whoever is overloaded, or has too many
+        // requests at once, is not waiting for a window to end.
         let blocking = blocking.filter(|bucket| match kind {
             SignalKind::Rate => bucket.unit != Unit::InFlight,
             SignalKind::Concurrency => bucket.unit == Unit::InFlight,
