@@ -67,7 +67,7 @@ enum End<E> {
     Open,
     /// It has said that it has ended, and must not be polled again.
     Ended,
-    /// It has failed, and nobody has heard of it yet.
+    /// It has failed, and the reader does not have the error yet.
     Failed(E),
 }
 
@@ -93,8 +93,8 @@ impl<B: http_body::Body> Body<B> {
             Inner::Untouched { body } => body.is_end_stream(),
             Inner::Peeked { peeked } => peeked.has_ended(),
         };
-        // Where nothing is left to come, all of it ends in one step. First what ends with the head and then
-        // the rest would let others pass those who wait for both.
+        // Where nothing is left to come, all permits end in one step. To end those of the head first, and then
+        // the rest, would let other requests pass one that waits for both.
         self.permit = if ended { None } else { permit.head_arrived() };
         self
     }
@@ -135,7 +135,7 @@ impl<B: http_body::Body> Body<B> {
 }
 
 impl<B: http_body::Body> Peeked<B> {
-    /// Whether the inner body has nothing more, even though nobody has read what was peeked of it.
+    /// Whether the inner body has nothing more, even if what was peeked of it is not read yet.
     fn has_ended(&self) -> bool {
         !matches!(self.end, End::Open) || self.body.is_end_stream()
     }
@@ -218,7 +218,7 @@ impl<B: http_body::Body> http_body::Body for Body<B> {
             InnerProj::Untouched { body } => ready!(body.poll_frame(cx)),
             InnerProj::Peeked { peeked } => ready!(peeked.as_mut().poll_frame(cx)),
         };
-        // Whoever knows the length stops polling after the last byte, and keeps the body perhaps.
+        // A reader that knows the length stops polling after the last byte, and perhaps keeps the body.
         if !matches!(frame, Some(Ok(_))) || this.inner.is_end_stream() {
             *this.permit = None;
         }

@@ -1,4 +1,4 @@
-//! What layers tell an observer.
+//! The events that an observer of a layer gets.
 
 use std::{
     fmt,
@@ -14,16 +14,22 @@ use tokio::time::Instant;
 
 use crate::{bucket::Learned, error::Refused, signal::Signal};
 
-/// Is told every decision of a layer.
+/// Gets an event for every decision of a layer.
 ///
 /// Given to a limiting layer or to [`RetryLayer`](crate::RetryLayer) with `observe`. Each [`Event`] is told
 /// once, by the thread that decided and after the layer's lock was released, so an observer may call the
 /// layer's [`Handle`](crate::Handle). One thread tells its events in the order in which it decided. Where
 /// several threads decide about one bucket, [`Event::sequence`] has the order.
 ///
-/// An observer runs within the call that decided, so it should be quick and must not block. If it panics,
-/// the panic reaches the caller of the layer, whose state is consistent. What a timer decides (a wait that is
-/// over, an absent waiter) has no caller: a panic at that reaches whoever calls the layer next.
+/// An observer runs within the call that decided: a `call`, a `poll` or a drop of a future or a body, a method
+/// of the handle, or tokio's timer. So it should be quick and must not block.
+///
+/// # Panics
+///
+/// If an observer panics, the other events are told all the same, the layer's state is consistent, and the panic
+/// reaches the caller of the layer. What a timer decides (a wait that is over, an absent waiter) has no caller: a
+/// panic at that reaches the next caller of the layer. While a thread unwinds from another panic, that one goes on
+/// and the observer's is dropped.
 ///
 /// ```
 /// use tower_throttle::{Endpoints, Event, EventKind, Observer, Quota, ThrottleLayer};
@@ -42,7 +48,7 @@ use crate::{bucket::Learned, error::Refused, signal::Signal};
 /// # let _ = layer;
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// One decision.
+    /// Gets one event.
     fn on_event(&self, event: &Event<'_>);
 }
 
@@ -56,17 +62,16 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Event<'a> {
-    /// The bucket that it is about, by the name that [`BucketSnapshot::name`](crate::BucketSnapshot::name)
-    /// gives it. Of a request it is the bucket of its endpoint. Empty for what the retrying layer tells,
-    /// which knows no buckets.
+    /// The bucket that the event is about, by its [`BucketSnapshot::name`](crate::BucketSnapshot::name). For a
+    /// request it is the bucket of its endpoint. Empty for events of a retrying layer, which knows no buckets.
     pub bucket: &'a str,
     /// The partition of the bucket, if there are partitions: as
     /// [`BucketSnapshot::partition`](crate::BucketSnapshot::partition) has it.
     pub partition: Option<u64>,
-    /// Counts the events of this bucket from 1, in the order in which they were decided. A bucket that was
-    /// forgotten begins anew. For what a retrying layer tells, it counts the layer's own events.
+    /// The number of this event among the bucket's, from 1, in the order in which they were decided. A bucket
+    /// that was forgotten begins anew. An event of a retrying layer is numbered among the layer's own.
     pub sequence: u64,
-    /// When it was decided, by tokio's clock.
+    /// When it was decided, by tokio's clock. An observer may get the event later.
     pub at: Instant,
     /// What was decided.
     pub kind: EventKind<'a>,
@@ -74,14 +79,17 @@ pub struct Event<'a> {
 
 /// What was decided.
 ///
-/// A request is told of as `Queued` (if it has to wait), `Admitted`, `Dispatched`, `Answered`, perhaps `Throttled`,
-/// and `Ended`. It can leave this way at three points. `Refused` is the last that is told of it. Between
-/// `Admitted` and `Dispatched`, `GivenBack` means that it waits again or was dropped. If it is dropped while it is
-/// queued, nothing more is told; if it is dropped before its answer, there is no `Answered`. What follows for
-/// its bucket (`Paused`, `Learned`, `Eased`) is told with the answer that it follows from. A retry is a request
+/// The events of a request are `Queued` (if it has to wait), `Admitted`, `Dispatched`, `Answered`, perhaps
+/// `Throttled`, and `Ended`. A request can leave this way at three points:
+///
+/// - `Refused` is its last event.
+/// - `GivenBack` comes between `Admitted` and `Dispatched`: the request waits again, or was dropped.
+/// - If its future is dropped, there is no event for a queued request, and no `Answered` before its answer.
+///
+/// What an answer does to its bucket (`Paused`, `Learned`, `Eased`) is told with the answer. A retry is a request
 /// of its own.
 ///
-/// There are more kinds to come: match the ones that you know.
+/// More kinds may be added: match the ones that you know.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum EventKind<'a> {
@@ -110,15 +118,15 @@ pub enum EventKind<'a> {
     Refused(&'a Refused),
     /// The server throttled a request, or its credits are used up: what the answer said, once it is understood.
     Throttled(&'a Signal),
-    /// Nothing is admitted for a time. Told again when a pause is made longer; not told when it is over by
-    /// itself. Of [`Handle::pause`](crate::Handle::pause) it is told once, under the name that was paused.
+    /// Nothing is admitted for a time. Told again when the pause becomes longer, and not when it is over by
+    /// itself. For a [`Handle::pause`](crate::Handle::pause) there is one event, under the name that was paused.
     Paused {
-        /// For how long, from now on.
+        /// How long the pause lasts from [`Event::at`] on.
         time: Duration,
         /// Why.
         cause: PauseCause,
     },
-    /// [`Handle::resume`](crate::Handle::resume) ended all pauses of a scope. Told once, under the name that was
+    /// [`Handle::resume`](crate::Handle::resume) ended all pauses of a scope: one event, under the name that was
     /// resumed.
     Resumed,
     /// Answers taught the bucket something. This is all that it has learned by now, and from what.
@@ -136,27 +144,28 @@ pub enum EventKind<'a> {
     /// A request failed and is to be sent again.
     ///
     /// It is not sent if its future is dropped before, if a limiting layer below refuses it, or if the inner
-    /// service fails to become ready. The retrying layer tells nothing more of it then.
+    /// service fails to become ready. Then the retrying layer has no further event for it.
     RetryScheduled {
         /// The number of the attempt that comes, from 2.
         attempt: u32,
-        /// After how long at the earliest. Above a limiting layer that holds the request back, how long that
-        /// layer is known to do so; zero if it waits for another request to end.
+        /// The time from [`Event::at`] until the retry at the earliest. Above a limiting layer that holds the
+        /// request back, the time for which that layer is known to do so; zero if it waits for another request
+        /// to end.
         delay: Duration,
     },
     /// A request that failed and could have been retried is handed up: attempts, time, budget or the server's
     /// delay forbade it, a limiting layer below would send it too early or refuse it, or its body cannot be
     /// sent again.
     ///
-    /// Which failures can be retried, and of which requests, says the table of [`retry`](crate::retry). Nothing
-    /// is told of any other failure: a status that is not on the list, a request that may not be repeated, the
+    /// The table of [`retry`](crate::retry) says which failures of which requests can be retried. There is no
+    /// event for any other failure: a status that is not on the list, a request that may not be repeated, the
     /// server's word against it, credits that are used up, a [`Refused`] of our own.
     GivenUp {
         /// How many attempts there were, from 1.
         attempts: u32,
     },
     /// The bucket of an idle key was forgotten: the last event of this bucket. If the key is used again, its new
-    /// bucket counts from 1.
+    /// bucket numbers its events from 1.
     Swept,
 }
 
@@ -168,7 +177,7 @@ pub enum PauseCause {
     Asked,
     /// The server throttled without naming a time, and this is a back-off.
     BackOff,
-    /// The server's quota headers said that nothing is left until then.
+    /// The server's quota headers said that nothing is left until the end of the pause.
     QuotaHeaders,
     /// [`Handle::pause`](crate::Handle::pause).
     Handle,
@@ -179,7 +188,7 @@ pub enum PauseCause {
 pub(crate) struct SharedObserver(Arc<Shared<dyn Observer>>);
 
 struct Shared<O: ?Sized> {
-    /// The events that a retrying layer has told. It has no bucket that could count them.
+    /// The number of events of retrying layers, which have no bucket to count them.
     told_of_retries: AtomicU64,
     observer: O,
 }

@@ -39,7 +39,7 @@
 //! needs a runtime when it is built.
 //!
 //! [`Handle`], from `layer.handle()`, shows what each bucket is doing, and changes quotas and pauses
-//! endpoints while requests wait. An [`Observer`], given to a layer with `observe`, is told of every decision as it
+//! endpoints while requests wait. An [`Observer`], given to a layer with `observe`, gets an event for every decision as it
 //! is made: see [`EventKind`]. What all services of a layer share is set before the first of them is made
 //! (`max_keys`, `learn`, `max_pause`, `observe`); later, `Handle` has setters for the first three.
 //!
@@ -102,13 +102,13 @@
 //!   sees no back-pressure from here: bound the queue with `max_waiting` or `max_wait`.
 //! - The inner service has to be `Clone`: a request that waits does so with a clone, so as not to sit on
 //!   what the readied instance has reserved. Below a client that is not, put tower's `BufferLayer`.
-//! - A client that retries or follows redirects by itself sends requests that nobody has counted. Switch
+//! - A client that retries or follows redirects by itself sends requests that no limit has counted. Switch
 //!   that off (for reqwest: `tower_throttle::reqwest::ReqwestService::build` does), or leave room for it.
 //! - Timeouts go above to include the wait, below to exclude it.
 //! - The error type is [`BoxError`]; an inner error passes through as it came. The response body is
 //!   [`Body`], which holds the permit and forwards everything else.
 //! - A response future that waits may be kept and not polled, in a `select!` loop or a `buffered` stream. It
-//!   delays those behind it once, by at most 10 ms; when it is polled again, it goes before all that came later.
+//!   delays the requests behind it once, by at most 10 ms; when it is polled again, it goes before all that came later.
 //! - A response body that is kept and not read holds its permit, and so does a future that has been dispatched
 //!   and is not polled. `join_all` over more calls than may be in flight at once, with their bodies read
 //!   afterwards, hangs: read each body in the future of its call.
@@ -119,7 +119,7 @@
 //!
 //! # Cancellation
 //!
-//! Everything here is safe to drop. A request that waits leaves its queue and costs nobody a slot. One
+//! Everything here is safe to drop. A request that waits leaves its queue and costs no slot. One
 //! that was admitted and has not been sent gives its places back to the next in line. One that has been
 //! sent has been sent: it stays counted in its windows, and its permit ends. Dropping the response body
 //! ends the permit, too. A panic of the inner service leaks nothing.

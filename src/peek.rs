@@ -50,7 +50,7 @@ impl Classifier {
     }
 }
 
-/// Marks an answer whose body has been peeked and meant nothing, so that nobody peeks it again.
+/// Marks an answer whose body has been peeked and meant nothing, so that no layer peeks it again.
 #[derive(Clone, Copy)]
 struct Peeked;
 

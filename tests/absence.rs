@@ -27,9 +27,6 @@ use tokio_test::{assert_pending, assert_ready_ok, task::Spawn};
 use tower::Service;
 use tower_throttle::{BoxError, Endpoints, Handle, Quota};
 
-const WINDOWS: [Face; 2] = [Face::Rps, Face::Throttle];
-const PERMITS: [Face; 2] = [Face::Concurrency, Face::Throttle];
-
 /// How long an offer is kept for a waiter that does not take it.
 const GRACE: u64 = 10;
 
@@ -46,13 +43,16 @@ fn queue(client: &mut Client, request: Req) -> Call {
     waiter
 }
 
-/// Waits for all of them, and fails if one is not answered within a day.
-async fn finish(sent: Vec<Sent>) {
-    for (i, sent) in sent.into_iter().enumerate() {
-        let ended = tokio::time::timeout(ms(86_400_000), sent).await;
-        let ended = ended.unwrap_or_else(|_| panic!("number {i} waits for ever"));
-        ended.unwrap().unwrap();
-    }
+/// One in flight until 100, and two behind it, which have been polled once each.
+async fn two_waiters(layer: &AnyLayer, paths: [&str; 2]) -> (Probe, Call, Call) {
+    let probe = Probe::new();
+    let mut client = layer.client(&probe);
+    let running = call(&mut client, request(0, "/a", 0));
+    let first = queue(&mut client, request(1, paths[0], 0));
+    let second = queue(&mut client, request(2, paths[1], 0));
+    at(&probe, 100).await;
+    drop(running);
+    (probe, first, second)
 }
 
 /// One in flight for 100 ms, one forgotten, three behind it. Gives the times of those three.
@@ -435,7 +435,6 @@ async fn a_waiter_that_is_polled_late_but_before_anybody_else_keeps_its_turn() {
     for face in FACES {
         for (first, second) in [("/a", "/a"), ("/a", "/b")] {
             for late in [1, 9, 11, 2000] {
-                let probe = Probe::new();
                 let layer = AnyLayer::new(
                     face,
                     Endpoints::new()
@@ -443,12 +442,7 @@ async fn a_waiter_that_is_polled_late_but_before_anybody_else_keeps_its_turn() {
                         .route("/b", Quota::unlimited())
                         .overall(per(1, 100).concurrency(1)),
                 );
-                let mut client = layer.client(&probe);
-                let running = call(&mut client, request(0, "/a", 0));
-                let mut first = queue(&mut client, request(1, first, 0));
-                let mut second = queue(&mut client, request(2, second, 0));
-                at(&probe, 100).await;
-                drop(running);
+                let (probe, mut first, mut second) = two_waiters(&layer, [first, second]).await;
                 at(&probe, 100 + late).await;
                 assert!(first.is_woken(), "{face:?} {late}");
                 let answer = assert_ready_ok!(first.poll());
@@ -472,17 +466,8 @@ async fn a_waiter_that_is_polled_late_but_before_anybody_else_keeps_its_turn() {
 #[tokio::test(start_paused = true)]
 async fn a_waiter_that_was_polled_before_the_ten_milliseconds_were_over_took_nothing() {
     for face in FACES {
-        let probe = Probe::new();
-        let layer = AnyLayer::new(
-            face,
-            Endpoints::new().route("/a", per(1, 100).concurrency(1)),
-        );
-        let mut client = layer.client(&probe);
-        let running = call(&mut client, request(0, "/a", 0));
-        let mut first = queue(&mut client, request(1, "/a", 0));
-        let mut second = queue(&mut client, request(2, "/a", 0));
-        at(&probe, 100).await;
-        drop(running);
+        let layer = layer_a(face, per(1, 100).concurrency(1));
+        let (probe, mut first, mut second) = two_waiters(&layer, ["/a", "/a"]).await;
         for late in 1..GRACE {
             at(&probe, 100 + late).await;
             assert_pending!(second.poll());
@@ -500,17 +485,8 @@ async fn a_waiter_that_was_polled_before_the_ten_milliseconds_were_over_took_not
 #[tokio::test(start_paused = true)]
 async fn the_one_behind_is_woken_when_the_ten_milliseconds_are_over() {
     for face in FACES {
-        let probe = Probe::new();
-        let layer = AnyLayer::new(
-            face,
-            Endpoints::new().route("/a", per(1, 100).concurrency(1)),
-        );
-        let mut client = layer.client(&probe);
-        let running = call(&mut client, request(0, "/a", 0));
-        let mut first = queue(&mut client, request(1, "/a", 0));
-        let mut second = queue(&mut client, request(2, "/a", 0));
-        at(&probe, 100).await;
-        drop(running);
+        let layer = layer_a(face, per(1, 100).concurrency(1));
+        let (probe, mut first, mut second) = two_waiters(&layer, ["/a", "/a"]).await;
         // Whoever wakes it before, it goes at 110.
         for time in 100..=110 {
             at(&probe, time).await;
@@ -1138,14 +1114,7 @@ struct Limit {
 
 impl Limit {
     fn quota(&self) -> Quota {
-        let quota = self
-            .windows
-            .iter()
-            .fold(Quota::unlimited(), |quota, &(n, p)| quota.and_per(n, ms(p)));
-        match self.concurrency {
-            Some(n) => quota.concurrency(n),
-            None => quota,
-        }
+        quota_of(&self.windows, self.concurrency)
     }
 
     fn under(&self, face: Face) -> Self {
@@ -1193,14 +1162,10 @@ impl Limit {
 }
 
 fn limit() -> impl Strategy<Value = Limit> {
-    (
-        vec((1u32..4, 1u64..200), 0..3),
-        proptest::option::weighted(0.6, 1usize..4),
-    )
-        .prop_map(|(windows, concurrency)| Limit {
-            windows,
-            concurrency,
-        })
+    few_limits().prop_map(|(windows, concurrency)| Limit {
+        windows,
+        concurrency,
+    })
 }
 
 const PATHS: [&str; 3] = ["/a", "/b", "/c"];
@@ -1216,17 +1181,14 @@ struct Config {
 
 impl Config {
     fn build(&self) -> Endpoints {
-        let mut endpoints = Endpoints::new();
-        for (path, limit) in PATHS.iter().zip(&self.endpoints) {
-            endpoints = endpoints.route(path, limit.quota());
-        }
-        if let Some(limit) = &self.group {
-            endpoints = endpoints.group("group", limit.quota(), [PATHS[0], PATHS[1]]);
-        }
-        if let Some(limit) = &self.overall {
-            endpoints = endpoints.overall(limit.quota());
-        }
-        endpoints
+        let (group, overall) = (&self.group, &self.overall);
+        let quotas = self.endpoints.iter().map(Limit::quota);
+        nested(
+            &PATHS,
+            quotas,
+            group.as_ref().map(Limit::quota),
+            overall.as_ref().map(Limit::quota),
+        )
     }
 
     /// What limits the requests of an endpoint, and which other endpoints it limits.
@@ -1245,11 +1207,7 @@ impl Config {
 
 fn config() -> impl Strategy<Value = Config> {
     (
-        prop_oneof![
-            1 => Just(Face::Rps),
-            1 => Just(Face::Concurrency),
-            3 => Just(Face::Throttle)
-        ],
+        any_face(),
         vec(limit(), PATHS.len()),
         proptest::option::of(limit()),
         proptest::option::of(limit()),
@@ -1489,19 +1447,8 @@ fn absences(asks: &[Ask], outcome: &Outcome, id: usize) -> u64 {
     sum
 }
 
-fn cases() -> ProptestConfig {
-    ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES")
-            .ok()
-            .and_then(|cases| cases.parse().ok())
-            .unwrap_or(128),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(cases(128))]
 
     /// L1, L3, L5, L13: whoever is left unpolled, dropped or forgotten, no limit is exceeded, everybody else
     /// is answered in order of entry, and room is unused for at most 10 ms per absence.

@@ -16,8 +16,6 @@ use tokio_test::{assert_pending, assert_ready, assert_ready_ok};
 use tower::{Service, ServiceExt, service_fn};
 use tower_throttle::{Body, BoxError, Endpoints, Handle, Quota};
 
-const PERMITS: [Face; 2] = [Face::Concurrency, Face::Throttle];
-
 fn one() -> Endpoints {
     Endpoints::new().route("/a", Quota::concurrent(1))
 }

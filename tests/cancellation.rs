@@ -6,11 +6,7 @@ use std::task::Poll;
 
 use support::*;
 use tokio_test::{assert_pending, assert_ready_ok};
-use tower_throttle::{Endpoints, Quota};
-
-fn layer(face: Face, quota: Quota) -> AnyLayer {
-    AnyLayer::new(face, Endpoints::new().route("/a", quota))
-}
+use tower_throttle::Quota;
 
 async fn rest(sent: Vec<Sent>) {
     for sent in sent {
@@ -28,7 +24,7 @@ async fn a_cancelled_waiter_of_any_position_costs_no_slot_of_a_window() {
         for position in 1..5 {
             for when in [0, 50, 99] {
                 let probe = Probe::new();
-                let layer = layer(face, per(1, 100));
+                let layer = layer_a(face, per(1, 100));
                 let client = layer.client(&probe);
                 let sent = burst(&client, 5, |id| Work::head(ms(0)).id(id).of("/a")).await;
                 at(&probe, when).await;
@@ -50,7 +46,7 @@ async fn a_cancelled_waiter_of_any_position_costs_no_permit() {
     for face in [Face::Concurrency, Face::Throttle] {
         for position in 1..5 {
             let probe = Probe::new();
-            let layer = layer(face, Quota::concurrent(1));
+            let layer = layer_a(face, Quota::concurrent(1));
             let client = layer.client(&probe);
             let sent = burst(&client, 5, |id| Work::head(ms(100)).id(id).of("/a")).await;
             at(&probe, 50).await;
@@ -76,7 +72,7 @@ async fn all_waiters_can_be_cancelled_in_any_order() {
             [3, 1, 2],
         ] {
             let probe = Probe::new();
-            let layer = layer(face, per(1, 100).concurrency(1));
+            let layer = layer_a(face, per(1, 100).concurrency(1));
             let client = layer.client(&probe);
             let sent = burst(&client, 4, |_| job("/a", ms(100))).await;
             for position in order {
@@ -96,7 +92,7 @@ async fn all_waiters_can_be_cancelled_in_any_order() {
 async fn the_only_waiter_cancelled_leaves_nothing_behind() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = layer(face, per(1, 100).concurrency(1));
+        let layer = layer_a(face, per(1, 100).concurrency(1));
         let client = layer.client(&probe);
         let sent = burst(&client, 2, |_| job("/a", ms(10))).await;
         sent[1].abort();
@@ -112,7 +108,7 @@ async fn the_only_waiter_cancelled_leaves_nothing_behind() {
 async fn cancelled_between_admission_and_dispatch_its_place_goes_to_the_next_at_once() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = layer(face, per(1, 100).concurrency(1));
+        let layer = layer_a(face, per(1, 100).concurrency(1));
         let client = layer.client(&probe);
         // `ready` three times, then the clone of the second takes 8 ms: not so long that it is absent.
         probe.log().readiness = [ms(0), ms(0), ms(0), ms(8)].into();
@@ -137,7 +133,7 @@ async fn cancelled_between_admission_and_dispatch_its_place_goes_to_the_next_at_
 async fn an_admitted_request_whose_service_is_not_ready_does_not_hold_up_later_ones() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = layer(face, per(2, 100).concurrency(2));
+        let layer = layer_a(face, per(2, 100).concurrency(2));
         let client = layer.client(&probe);
         let handle = layer.handle();
         handle.pause("/a", ms(100)).unwrap();
@@ -152,7 +148,7 @@ async fn an_admitted_request_whose_service_is_not_ready_does_not_hold_up_later_o
 #[tokio::test(start_paused = true)]
 async fn a_place_that_is_provisional_counts_and_is_stamped_when_it_is_used() {
     let probe = Probe::new();
-    let layer = layer(Face::Throttle, per(1, 100));
+    let layer = layer_a(Face::Throttle, per(1, 100));
     let client = layer.client(&probe);
     probe.log().readiness = [ms(0), ms(0), ms(0), ms(7), ms(0)].into();
     let sent = burst(&client, 3, |id| Work::head(ms(1)).id(id).of("/a")).await;
@@ -166,7 +162,7 @@ async fn a_place_that_is_provisional_counts_and_is_stamped_when_it_is_used() {
 async fn a_call_that_is_never_polled_does_not_queue() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = layer(face, per(1, 100).concurrency(1));
+        let layer = layer_a(face, per(1, 100).concurrency(1));
         let mut client = layer.client(&probe);
         let sent = burst(&client, 1, |_| job("/a", ms(100))).await;
         let idle = call(&mut client, get("/a"));
@@ -190,7 +186,7 @@ async fn a_call_that_is_never_polled_does_not_queue() {
 async fn an_admitted_call_dropped_before_its_first_poll_keeps_its_stamp_and_frees_its_permit() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = layer(face, per(1, 100).concurrency(1));
+        let layer = layer_a(face, per(1, 100).concurrency(1));
         let mut client = layer.client(&probe);
         drop(call(&mut client, job("/a", ms(500))));
         assert_eq!(probe.times(), [0], "{face:?}: admitted in `call`");
@@ -205,7 +201,7 @@ async fn an_admitted_call_dropped_before_its_first_poll_keeps_its_stamp_and_free
 async fn a_call_dropped_in_flight_keeps_its_stamp_and_frees_its_permit() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = layer(face, per(1, 100).concurrency(1));
+        let layer = layer_a(face, per(1, 100).concurrency(1));
         let client = layer.client(&probe);
         let sent = burst(&client, 2, |_| job("/a", ms(5000))).await;
         at(&probe, 50).await;
@@ -228,7 +224,7 @@ async fn a_call_dropped_in_flight_keeps_its_stamp_and_frees_its_permit() {
 async fn a_permit_wakes_the_first_waiter_only() {
     for face in [Face::Concurrency, Face::Throttle] {
         let probe = Probe::new();
-        let layer = layer(face, Quota::concurrent(1));
+        let layer = layer_a(face, Quota::concurrent(1));
         let mut client = layer.client(&probe);
         let first = call(&mut client, get("/a"));
         let mut waiters: Vec<_> = (0..4).map(|_| call(&mut client, get("/a"))).collect();
@@ -249,7 +245,7 @@ async fn a_permit_wakes_the_first_waiter_only() {
 async fn a_waiter_that_was_woken_and_dropped_hands_its_permit_on() {
     for face in [Face::Concurrency, Face::Throttle] {
         let probe = Probe::new();
-        let layer = layer(face, Quota::concurrent(1));
+        let layer = layer_a(face, Quota::concurrent(1));
         let mut client = layer.client(&probe);
         let first = call(&mut client, get("/a"));
         let mut second = call(&mut client, get("/a"));
@@ -277,7 +273,7 @@ async fn cancelling_a_waiter_wakes_nobody_who_cannot_go() {
     for face in [Face::Concurrency, Face::Throttle] {
         for position in 0..3 {
             let probe = Probe::new();
-            let layer = layer(face, Quota::concurrent(1));
+            let layer = layer_a(face, Quota::concurrent(1));
             let mut client = layer.client(&probe);
             let first = call(&mut client, job("/a", ms(1)));
             let mut waiters: Vec<_> = (0..3).map(|_| call(&mut client, get("/a"))).collect();
@@ -300,7 +296,7 @@ async fn cancelling_a_waiter_wakes_nobody_who_cannot_go() {
 async fn a_waiter_that_moves_to_another_task_is_woken_there() {
     for face in [Face::Concurrency, Face::Throttle] {
         let probe = Probe::new();
-        let layer = layer(face, Quota::concurrent(1));
+        let layer = layer_a(face, Quota::concurrent(1));
         let mut client = layer.client(&probe);
         let first = call(&mut client, get("/a"));
         let mut second = Box::pin({
@@ -325,7 +321,7 @@ async fn a_waiter_that_moves_to_another_task_is_woken_there() {
 async fn a_head_that_moves_to_another_task_is_woken_there_by_its_timer() {
     for face in [Face::Rps, Face::Throttle] {
         let probe = Probe::new();
-        let layer = layer(face, per(1, 100));
+        let layer = layer_a(face, per(1, 100));
         let mut client = layer.client(&probe);
         drop(call(&mut client, get("/a")));
         let mut second = Box::pin({
@@ -342,7 +338,7 @@ async fn a_head_that_moves_to_another_task_is_woken_there_by_its_timer() {
 #[tokio::test(start_paused = true)]
 async fn a_window_is_waited_for_in_about_two_polls() {
     let probe = Probe::new();
-    let layer = layer(Face::Rps, per(20, 1000));
+    let layer = layer_a(Face::Rps, per(20, 1000));
     let client = layer.client(&probe);
     let polls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let tasks: Vec<_> = (0..400)

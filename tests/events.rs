@@ -9,7 +9,6 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
-        mpsc,
     },
     task::Poll,
     time::Duration,
@@ -19,165 +18,17 @@ use futures_util::FutureExt as _;
 use http::{Response, StatusCode};
 use proptest::{collection::vec, prelude::*};
 use support::*;
-use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready_ok};
 use tower::Service;
 use tower_throttle::{
-    BoxError, ConcurrencyLayer, Deadline, Endpoints, Event, EventKind, Handle, Observer,
-    PauseCause, Quota, RefusedReason, RpsLayer, signal::SignalKind,
+    BoxError, Deadline, Endpoints, Event, EventKind, Handle, Observer, PauseCause, Quota,
+    RefusedReason, signal::SignalKind,
 };
-
-const WINDOWS: [Face; 2] = [Face::Rps, Face::Throttle];
-const PERMITS: [Face; 2] = [Face::Concurrency, Face::Throttle];
-
-/// A layer with an observer.
-fn observed(face: Face, endpoints: Endpoints, observer: impl Observer) -> AnyLayer {
-    match face {
-        Face::Rps => AnyLayer::Rps(RpsLayer::new(endpoints).observe(observer)),
-        Face::Concurrency => {
-            AnyLayer::Concurrency(ConcurrencyLayer::new(endpoints).observe(observer))
-        }
-        Face::Throttle => AnyLayer::Throttle(throttle(endpoints).observe(observer)),
-    }
-}
-
-/// What an event says, without its bucket and time. Times are in milliseconds.
-#[derive(Clone, Debug, PartialEq)]
-enum What {
-    Queued(usize),
-    Admitted(u64),
-    Dispatched,
-    Answered(Option<u16>),
-    Ended,
-    Refused(RefusedReason, Option<Duration>),
-    Throttled(SignalKind, Option<Duration>),
-    Paused(Duration, PauseCause),
-    Resumed,
-    /// As `Debug` has it.
-    Learned(String),
-    Eased(Option<String>),
-    GivenBack,
-    Absent,
-    Swept,
-}
 
 use What::{
     Absent, Admitted, Answered, Dispatched, Eased, Ended, GivenBack, Learned, Paused, Queued,
     Refused, Resumed, Swept, Throttled,
 };
-
-#[derive(Clone, Debug)]
-struct Told {
-    bucket: String,
-    partition: Option<u64>,
-    sequence: u64,
-    at: Instant,
-    what: What,
-    shown: String,
-}
-
-/// An observer that keeps all that it is told.
-#[derive(Clone, Debug)]
-struct Recorder {
-    start: Instant,
-    told: Arc<Mutex<Vec<Told>>>,
-}
-
-impl Observer for Recorder {
-    fn on_event(&self, event: &Event<'_>) {
-        let what = match &event.kind {
-            EventKind::Queued { waiting } => Queued(*waiting),
-            EventKind::Admitted { waited } => Admitted(whole(*waited)),
-            EventKind::Dispatched => Dispatched,
-            EventKind::Answered { status } => Answered(status.map(|status| status.as_u16())),
-            EventKind::Ended => Ended,
-            EventKind::Refused(refused) => Refused(refused.reason(), refused.retry_after()),
-            EventKind::Throttled(signal) => Throttled(signal.kind(), signal.retry_after()),
-            EventKind::Paused { time, cause } => Paused(*time, *cause),
-            EventKind::Resumed => Resumed,
-            EventKind::Learned(learned) => Learned(format!("{learned:?}")),
-            EventKind::Eased(learned) => Eased(learned.map(|learned| format!("{learned:?}"))),
-            EventKind::GivenBack => GivenBack,
-            EventKind::Absent => Absent,
-            EventKind::Swept => Swept,
-            other => panic!("a limiting layer does not tell {other:?}"),
-        };
-        self.told.lock().unwrap().push(Told {
-            bucket: event.bucket.to_owned(),
-            partition: event.partition,
-            sequence: event.sequence,
-            at: event.at,
-            what,
-            shown: format!("{event:?} {event:#?}"),
-        });
-    }
-}
-
-/// Milliseconds, of which there has to be a whole number.
-fn whole(time: Duration) -> u64 {
-    assert_eq!(
-        time.subsec_nanos() % 1_000_000,
-        0,
-        "not on a tick: {time:?}"
-    );
-    u64::try_from(time.as_millis()).unwrap()
-}
-
-impl Recorder {
-    fn new() -> Self {
-        Self {
-            start: Instant::now(),
-            told: Arc::default(),
-        }
-    }
-
-    fn all(&self) -> Vec<Told> {
-        self.told.lock().unwrap().clone()
-    }
-
-    /// What was told of a bucket, and when.
-    fn of(&self, bucket: &str) -> Vec<(u64, What)> {
-        let all = self.all().into_iter();
-        all.filter(|told| told.bucket == bucket)
-            .map(|told| (whole(told.at - self.start), told.what))
-            .collect()
-    }
-
-    /// What was told of a bucket that is of one of these kinds.
-    fn only(&self, bucket: &str, wanted: impl Fn(&What) -> bool) -> Vec<(u64, What)> {
-        let mut all = self.of(bucket);
-        all.retain(|(_, what)| wanted(what));
-        all
-    }
-
-    fn count(&self, bucket: &str, wanted: impl Fn(&What) -> bool) -> usize {
-        self.only(bucket, wanted).len()
-    }
-
-    /// Forgets what it was told before.
-    fn forget(&self) {
-        self.told.lock().unwrap().clear();
-    }
-
-    /// In a test of one thread: each bucket's sequence counts from 1 without gaps, and time does not go back.
-    fn check(&self) {
-        let mut next = BTreeMap::new();
-        let mut last = self.start;
-        for told in self.all() {
-            let next = next
-                .entry((told.bucket.clone(), told.partition))
-                .or_insert(1);
-            assert_eq!(told.sequence, *next, "{told:?}");
-            *next = if told.what == Swept { 1 } else { *next + 1 };
-            assert!(told.at >= last, "{told:?}");
-            last = told.at;
-        }
-    }
-}
-
-fn a(quota: Quota) -> Endpoints {
-    Endpoints::new().route("/a", quota)
-}
 
 /// What a request tells that is admitted at once, and answered and over at `end`.
 fn at_once(face: Face, now: u64, end: u64) -> Vec<(u64, What)> {
@@ -199,7 +50,7 @@ async fn a_request_that_is_admitted_at_once_tells_four_events_in_order() {
         for quota in [Quota::unlimited(), per(5, 100).concurrency(5)] {
             let recorder = Recorder::new();
             let probe = Probe::new();
-            let layer = observed(face, a(quota), recorder.clone());
+            let layer = observed(face, endpoint_a(quota), recorder.clone());
             let client = layer.client(&probe);
             send(client.clone(), job("/a", ms(50))).await.unwrap();
             assert_eq!(recorder.of("/a"), at_once(face, 0, 50), "{face:?}");
@@ -248,7 +99,7 @@ async fn a_request_has_ended_when_its_body_has_ended_failed_or_been_dropped() {
         ];
         for (body, dropped, end) in endings {
             let recorder = Recorder::new();
-            let layer = observed(face, a(Quota::concurrent(1)), recorder.clone());
+            let layer = observed(face, endpoint_a(Quota::concurrent(1)), recorder.clone());
             let client = layer.client(&Probe::new());
             let request = Work::head(ms(50)).body(body.iter().cloned()).of("/a");
             let sending = tokio::spawn(send(client, request));
@@ -272,7 +123,7 @@ async fn an_error_and_a_drop_in_flight_are_told() {
     for face in FACES {
         for error in [true, false] {
             let recorder = Recorder::new();
-            let layer = observed(face, a(Quota::concurrent(1)), recorder.clone());
+            let layer = observed(face, endpoint_a(Quota::concurrent(1)), recorder.clone());
             let client = layer.client(&Probe::new());
             let work = if error { 50 } else { 1000 };
             let request = Work::head(ms(work)).end(End::Error).of("/a");
@@ -298,7 +149,7 @@ async fn a_permit_that_is_released_at_the_head_ends_there() {
     for face in PERMITS {
         let recorder = Recorder::new();
         let quota = Quota::concurrent(1).release_at_head();
-        let layer = observed(face, a(quota), recorder.clone());
+        let layer = observed(face, endpoint_a(quota), recorder.clone());
         let client = layer.client(&Probe::new());
         let request = Work::head(ms(50)).body([Step::Wait(ms(100)), Step::Data("x")]);
         send(client, request.of("/a")).await.unwrap();
@@ -314,7 +165,7 @@ async fn a_request_that_waits_for_a_window_is_queued_and_then_admitted() {
     for face in WINDOWS {
         let recorder = Recorder::new();
         let probe = Probe::new();
-        let layer = observed(face, a(per(1, 100)), recorder.clone());
+        let layer = observed(face, endpoint_a(per(1, 100)), recorder.clone());
         let client = layer.client(&probe);
         let mut sent = burst(&client, 1, |_| get("/a")).await;
         at(&probe, 30).await;
@@ -339,7 +190,7 @@ async fn a_request_that_waits_for_a_window_is_queued_and_then_admitted() {
 async fn a_request_that_waits_for_a_permit_is_queued_and_then_admitted() {
     for face in PERMITS {
         let recorder = Recorder::new();
-        let layer = observed(face, a(Quota::concurrent(1)), recorder.clone());
+        let layer = observed(face, endpoint_a(Quota::concurrent(1)), recorder.clone());
         let client = layer.client(&Probe::new());
         for sent in burst(&client, 2, |_| job("/a", ms(100))).await {
             sent.await.unwrap().unwrap();
@@ -392,9 +243,9 @@ async fn a_request_that_is_refused_on_entry_tells_its_refusal() {
                 let recorder = Recorder::new();
                 let probe = Probe::new();
                 let endpoints = if wide {
-                    a(Quota::unlimited()).overall(per(1, 100))
+                    endpoint_a(Quota::unlimited()).overall(per(1, 100))
                 } else {
-                    a(per(1, 100))
+                    endpoint_a(per(1, 100))
                 };
                 let layer = observed(face, endpoints, recorder.clone());
                 let layer = match reason {
@@ -429,7 +280,8 @@ async fn a_request_that_is_refused_on_entry_tells_its_refusal() {
 async fn a_request_whose_time_is_over_was_queued_and_is_refused() {
     for face in PERMITS {
         let recorder = Recorder::new();
-        let layer = observed(face, a(Quota::concurrent(1)), recorder.clone()).max_wait(ms(50));
+        let layer =
+            observed(face, endpoint_a(Quota::concurrent(1)), recorder.clone()).max_wait(ms(50));
         let client = layer.client(&Probe::new());
         let mut sent = burst(&client, 2, |_| job("/a", ms(100))).await;
         let error = sent.pop().unwrap().await.unwrap().unwrap_err();
@@ -453,7 +305,11 @@ async fn a_request_whose_time_is_over_was_queued_and_is_refused() {
 async fn those_whom_a_pause_refuses_are_told_once_each() {
     for face in FACES {
         let recorder = Recorder::new();
-        let layer = observed(face, a(per(1, 100).concurrency(1)), recorder.clone());
+        let layer = observed(
+            face,
+            endpoint_a(per(1, 100).concurrency(1)),
+            recorder.clone(),
+        );
         let layer = layer.max_wait(ms(1000));
         let client = layer.client(&Probe::new());
         let sent = burst(&client, 4, |_| job("/a", ms(100))).await;
@@ -516,7 +372,11 @@ async fn an_answer_that_throttles_tells_its_signal_and_the_pause() {
     for face in FACES {
         for asked in [true, false] {
             let recorder = Recorder::new();
-            let layer = observed(face, a(per(10, 100).concurrency(10)), recorder.clone());
+            let layer = observed(
+                face,
+                endpoint_a(per(10, 100).concurrency(10)),
+                recorder.clone(),
+            );
             let headers = if asked { ASKS_FOR_2_S } else { NONE };
             let client = answering(&layer, [(429, headers)]);
             send(client, get("/a")).await.unwrap();
@@ -554,7 +414,11 @@ async fn an_answer_that_throttles_tells_its_signal_and_the_pause() {
 async fn quota_headers_that_pause_are_told() {
     for face in FACES {
         let recorder = Recorder::new();
-        let layer = observed(face, a(per(10, 100).concurrency(10)), recorder.clone());
+        let layer = observed(
+            face,
+            endpoint_a(per(10, 100).concurrency(10)),
+            recorder.clone(),
+        );
         let headers: Headers = &[
             ("x-ratelimit-limit", "100"),
             ("x-ratelimit-remaining", "0"),
@@ -615,7 +479,7 @@ async fn a_pause_and_its_end_by_hand_are_told_of_the_scope_that_was_named() {
 async fn a_pause_that_ends_by_itself_tells_no_more() {
     for face in FACES {
         let recorder = Recorder::new();
-        let layer = observed(face, a(Quota::unlimited()), recorder.clone());
+        let layer = observed(face, endpoint_a(Quota::unlimited()), recorder.clone());
         layer.handle().pause("/a", ms(100)).unwrap();
         send(layer.client(&Probe::new()), get("/a")).await.unwrap();
         assert_eq!(recorder.count("/a", |what| *what == Resumed), 0, "{face:?}");
@@ -634,7 +498,11 @@ async fn what_was_learned_and_given_back_is_told_as_the_snapshot_has_it() {
         (Face::Throttle, (429, NONE)),
     ] {
         let recorder = Recorder::new();
-        let layer = observed(face, a(per(100, 1000).concurrency(10)), recorder.clone());
+        let layer = observed(
+            face,
+            endpoint_a(per(100, 1000).concurrency(10)),
+            recorder.clone(),
+        );
         let handle = layer.handle();
         let learned = || {
             let snapshot = handle.snapshot();
@@ -671,7 +539,11 @@ async fn what_was_learned_and_given_back_is_told_as_the_snapshot_has_it() {
 async fn the_last_lesson_told_is_what_is_learned() {
     for face in FACES {
         let recorder = Recorder::new();
-        let layer = observed(face, a(per(100, 1000).concurrency(10)), recorder.clone());
+        let layer = observed(
+            face,
+            endpoint_a(per(100, 1000).concurrency(10)),
+            recorder.clone(),
+        );
         let handle = layer.handle();
         let client = answering(
             &layer,
@@ -709,7 +581,11 @@ async fn the_last_lesson_told_is_what_is_learned() {
 /// A paused bucket lets one request go at 10 ms, whose clone is ready at 18 ms.
 async fn slow_to_get_ready(face: Face, recorder: &Recorder) -> (AnyLayer, Probe, Sent) {
     let probe = Probe::new();
-    let layer = observed(face, a(per(2, 100).concurrency(2)), recorder.clone());
+    let layer = observed(
+        face,
+        endpoint_a(per(2, 100).concurrency(2)),
+        recorder.clone(),
+    );
     let client = layer.client(&probe);
     layer.handle().pause("/a", ms(10)).unwrap();
     probe.log().readiness = [ms(0), ms(8)].into();
@@ -773,9 +649,9 @@ async fn a_waiter_that_is_absent_is_told_once() {
             let probe = Probe::new();
             let quota = per(1, 100).concurrency(1);
             let endpoints = if scope == "/a" {
-                a(quota).route("/b", Quota::unlimited())
+                endpoint_a(quota).route("/b", Quota::unlimited())
             } else {
-                a(Quota::unlimited()).overall(quota)
+                endpoint_a(Quota::unlimited()).overall(quota)
             };
             let layer = observed(face, endpoints, recorder.clone());
             let mut client = layer.client(&probe);
@@ -815,7 +691,11 @@ async fn a_request_whose_service_does_not_get_ready_is_told_to_be_absent() {
     for face in FACES {
         let recorder = Recorder::new();
         let probe = Probe::new();
-        let layer = observed(face, a(per(1, 100).concurrency(1)), recorder.clone());
+        let layer = observed(
+            face,
+            endpoint_a(per(1, 100).concurrency(1)),
+            recorder.clone(),
+        );
         let client = layer.client(&probe);
         let sent = burst(&client, 3, |id| Work::head(ms(50)).id(id).of("/a")).await;
         probe.log().readiness = [ms(400)].into();
@@ -872,7 +752,7 @@ async fn a_key_that_is_swept_is_told_and_begins_anew() {
 async fn partitions_are_told_as_the_snapshot_has_them() {
     for face in WINDOWS {
         let recorder = Recorder::new();
-        let endpoints = a(per(9, 1000).concurrency(9)).partition_by_header("x-key");
+        let endpoints = endpoint_a(per(9, 1000).concurrency(9)).partition_by_header("x-key");
         let layer = observed(face, endpoints, recorder.clone());
         let client = layer.client(&Probe::new());
         for key in ["one", "two", "one", "one"] {
@@ -911,7 +791,7 @@ const SECRET: &str = "sk-very-secret-4711";
 async fn partition_values_are_shown_by_no_event() {
     for face in FACES {
         let recorder = Recorder::new();
-        let endpoints = a(per(1, 100).concurrency(1))
+        let endpoints = endpoint_a(per(1, 100).concurrency(1))
             .overall(per(5, 100).concurrency(5))
             .each_other_path(per(1, 100).concurrency(1))
             .partition_by_header("x-key")
@@ -964,20 +844,6 @@ async fn partition_values_are_shown_by_no_event() {
         for told in all {
             assert!(!told.shown.contains("4711"), "{face:?}: {}", told.shown);
         }
-    }
-}
-
-/// Runs `test` in a thread with a paused runtime, and fails if it does not end.
-fn without_deadlock(name: &str, test: impl Future<Output = ()> + Send + 'static) {
-    let (done, finished) = mpsc::channel();
-    let thread = std::thread::spawn(move || {
-        paused(test);
-        _ = done.send(());
-    });
-    match finished.recv_timeout(Duration::from_secs(20)) {
-        Ok(()) => thread.join().unwrap(),
-        Err(mpsc::RecvTimeoutError::Disconnected) => panic!("{name}: {:?}", thread.join().err()),
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{name}: deadlock"),
     }
 }
 
@@ -1106,7 +972,7 @@ fn an_observer_may_pause_a_bucket() {
     for face in FACES {
         without_deadlock("the observer", async move {
             let late = Late::new();
-            let layer = observed(face, a(Quota::unlimited()), late.clone());
+            let layer = observed(face, endpoint_a(Quota::unlimited()), late.clone());
             let handle = layer.handle();
             let pauses = Arc::new(Mutex::new(Vec::new()));
             let seen = Arc::clone(&pauses);
@@ -1210,7 +1076,7 @@ fn an_observer_that_panics_at_any_event_breaks_nothing() {
 async fn the_panic_of_an_observer_reaches_the_caller_that_decided() {
     for face in FACES {
         let late = Late::new();
-        let layer = observed(face, a(per(1, 100).concurrency(1)), late.clone());
+        let layer = observed(face, endpoint_a(per(1, 100).concurrency(1)), late.clone());
         let handle = layer.handle();
         let mut client = layer.client(&Probe::new());
         let panic_at = |wanted: fn(&EventKind<'_>) -> bool| {
@@ -1345,19 +1211,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 }
 
 fn quota() -> impl Strategy<Value = Quota> {
-    (
-        vec((1u32..4, 1u64..200), 0..3),
-        proptest::option::weighted(0.6, 1usize..4),
-    )
-        .prop_map(|(windows, concurrency)| {
-            let quota = windows
-                .iter()
-                .fold(Quota::unlimited(), |quota, &(n, p)| quota.and_per(n, ms(p)));
-            match concurrency {
-                Some(n) => quota.concurrency(n),
-                None => quota,
-            }
-        })
+    few_limits().prop_map(|(windows, concurrency)| quota_of(&windows, concurrency))
 }
 
 /// What became of a request, as its caller saw it.
@@ -1463,14 +1317,7 @@ async fn run(layer: impl FnOnce(Recorder) -> AnyLayer, asks: &[Ask]) -> Outcome 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES")
-            .ok()
-            .and_then(|cases| cases.parse().ok())
-            .unwrap_or(128),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(128))]
 
     /// L19: what was told adds up to what happened.
     #[test]
@@ -1556,7 +1403,11 @@ proptest! {
 async fn nothing_is_told_where_nothing_is_decided() {
     for face in FACES {
         let recorder = Recorder::new();
-        let layer = observed(face, a(per(1, 100).concurrency(1)), recorder.clone());
+        let layer = observed(
+            face,
+            endpoint_a(per(1, 100).concurrency(1)),
+            recorder.clone(),
+        );
         let (mut client, handle) = (layer.client(&Probe::new()), layer.handle());
         let running = call(&mut client, job("/a", ms(1000)));
         let mut waiter = call(&mut client, get("/a"));

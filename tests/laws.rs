@@ -28,17 +28,12 @@ struct Limit {
 
 impl Limit {
     fn quota(&self) -> Quota {
-        let mut quota = Quota::unlimited();
-        for &(n, period) in &self.windows {
-            quota = quota.and_per(n, ms(period));
-        }
-        if let Some(n) = self.concurrency {
-            quota = quota.concurrency(n);
-        }
+        let quota = quota_of(&self.windows, self.concurrency);
         if self.margin > 0 {
-            quota = quota.margin(ms(self.margin));
+            quota.margin(ms(self.margin))
+        } else {
+            quota
         }
-        quota
     }
 
     fn longest_window(&self) -> u64 {
@@ -88,16 +83,14 @@ struct Config {
 
 impl Config {
     fn build(&self) -> Endpoints {
-        let mut endpoints = Endpoints::new();
-        for (path, limit) in PATHS.iter().zip(&self.endpoints) {
-            endpoints = endpoints.route(path, limit.quota());
-        }
-        if let Some(limit) = &self.group {
-            endpoints = endpoints.group("group", limit.quota(), [PATHS[0], PATHS[1]]);
-        }
-        if let Some(limit) = &self.overall {
-            endpoints = endpoints.overall(limit.quota());
-        }
+        let (group, overall) = (&self.group, &self.overall);
+        let quotas = self.endpoints.iter().map(Limit::quota);
+        let mut endpoints = nested(
+            &PATHS,
+            quotas,
+            group.as_ref().map(Limit::quota),
+            overall.as_ref().map(Limit::quota),
+        );
         if self.partitions {
             endpoints = endpoints.partition_by_header("x-key");
         }
@@ -145,11 +138,7 @@ impl Config {
 
 fn config() -> impl Strategy<Value = Config> {
     (
-        prop_oneof![
-            1 => Just(Face::Rps),
-            1 => Just(Face::Concurrency),
-            3 => Just(Face::Throttle)
-        ],
+        any_face(),
         vec(limit(), ENDPOINTS),
         proptest::option::of(limit()),
         proptest::option::of(limit()),
@@ -851,17 +840,6 @@ impl<'a> Record<'a> {
 /// The first tick of the timer that is not before `at`.
 fn tick(at: Duration) -> Duration {
     ms(u64::try_from(at.as_nanos().div_ceil(1_000_000)).unwrap())
-}
-
-fn cases(n: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES")
-            .ok()
-            .and_then(|cases| cases.parse().ok())
-            .unwrap_or(n),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
 }
 
 proptest! {

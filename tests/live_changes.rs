@@ -6,13 +6,6 @@ use support::*;
 use tokio_test::assert_pending;
 use tower_throttle::{EndpointName, Endpoints, Quota};
 
-const WINDOWS: [Face; 2] = [Face::Rps, Face::Throttle];
-const PERMITS: [Face; 2] = [Face::Concurrency, Face::Throttle];
-
-fn endpoints(quota: Quota) -> Endpoints {
-    Endpoints::new().route("/a", quota)
-}
-
 async fn done(sent: Vec<Sent>) {
     for sent in sent {
         sent.await.unwrap().unwrap();
@@ -22,7 +15,7 @@ async fn done(sent: Vec<Sent>) {
 #[tokio::test(start_paused = true)]
 async fn more_permits_wake_exactly_those_they_admit() {
     for face in PERMITS {
-        let layer = AnyLayer::new(face, endpoints(Quota::concurrent(1)));
+        let layer = AnyLayer::new(face, endpoint_a(Quota::concurrent(1)));
         let mut client = layer.client(&Probe::new());
         let first = call(&mut client, job("/a", ms(10)));
         let mut waiters: Vec<_> = (0..5)
@@ -52,7 +45,7 @@ async fn more_permits_wake_exactly_those_they_admit() {
 #[tokio::test(start_paused = true)]
 async fn a_change_that_admits_nobody_wakes_nobody() {
     for face in PERMITS {
-        let layer = AnyLayer::new(face, endpoints(Quota::concurrent(2)));
+        let layer = AnyLayer::new(face, endpoint_a(Quota::concurrent(2)));
         let mut client = layer.client(&Probe::new());
         let running: Vec<_> = (0..2)
             .map(|_| call(&mut client, job("/a", ms(10))))
@@ -76,7 +69,7 @@ async fn a_change_that_admits_nobody_wakes_nobody() {
 #[tokio::test(start_paused = true)]
 async fn resuming_wakes_exactly_those_it_admits() {
     for face in PERMITS {
-        let layer = AnyLayer::new(face, endpoints(Quota::concurrent(2)));
+        let layer = AnyLayer::new(face, endpoint_a(Quota::concurrent(2)));
         let mut client = layer.client(&Probe::new());
         layer.handle().pause("/a", ms(1000)).unwrap();
         let mut waiters: Vec<_> = (0..4)
@@ -98,7 +91,7 @@ async fn resuming_wakes_exactly_those_it_admits() {
 async fn fewer_permits_leave_those_in_flight_alone() {
     for face in PERMITS {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(Quota::concurrent(3)));
+        let layer = AnyLayer::new(face, endpoint_a(Quota::concurrent(3)));
         let client = layer.client(&probe);
         let sent = burst(&client, 6, |id| job("/a", ms(100 * (id as u64 + 1)))).await;
         at(&probe, 50).await;
@@ -126,7 +119,7 @@ async fn fewer_permits_leave_those_in_flight_alone() {
 async fn a_wider_window_takes_effect_at_once() {
     for face in WINDOWS {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(per(1, 1000)));
+        let layer = AnyLayer::new(face, endpoint_a(per(1, 1000)));
         let client = layer.client(&probe);
         let sent = burst(&client, 6, |_| get("/a")).await;
         at(&probe, 100).await;
@@ -141,7 +134,7 @@ async fn what_was_sent_under_one_quota_counts_under_the_next() {
     for face in WINDOWS {
         // 5 in 100 ms, then 2 a second: the last two of the five are what counts.
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(per(5, 100)));
+        let layer = AnyLayer::new(face, endpoint_a(per(5, 100)));
         let client = layer.client(&probe);
         let mut sent = burst(&client, 3, |_| get("/a")).await;
         at(&probe, 40).await;
@@ -162,7 +155,7 @@ async fn what_was_sent_under_one_quota_counts_under_the_next() {
 async fn a_window_holds_through_a_quota_that_is_taken_back() {
     for face in WINDOWS {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(per(3, 1000)));
+        let layer = AnyLayer::new(face, endpoint_a(per(3, 1000)));
         let client = layer.client(&probe);
         let mut sent = burst(&client, 3, |_| get("/a")).await;
         at(&probe, 10).await;
@@ -179,7 +172,7 @@ async fn a_longer_window_never_admits_more_than_it_allows_whatever_is_forgotten(
     for face in WINDOWS {
         // A bucket of 2 per 10 ms remembers two stamps; four were sent within the new window.
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(per(2, 10)));
+        let layer = AnyLayer::new(face, endpoint_a(per(2, 10)));
         let client = layer.client(&probe);
         let mut sent = burst(&client, 4, |_| get("/a")).await;
         at(&probe, 20).await;
@@ -203,7 +196,7 @@ async fn a_longer_window_never_admits_more_than_it_allows_whatever_is_forgotten(
 async fn pauses_only_grow_until_somebody_resumes() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(Quota::unlimited()));
+        let layer = AnyLayer::new(face, endpoint_a(Quota::unlimited()));
         let (client, handle) = (layer.client(&probe), layer.handle());
         let paused_for = || handle.snapshot().bucket("/a").unwrap().paused_for();
         assert_eq!(paused_for(), None);
@@ -235,7 +228,7 @@ async fn pauses_only_grow_until_somebody_resumes() {
 async fn a_pause_touches_nothing_in_flight_and_no_other_endpoint() {
     for face in FACES {
         let probe = Probe::new();
-        let config = endpoints(Quota::unlimited()).route("/b", Quota::unlimited());
+        let config = endpoint_a(Quota::unlimited()).route("/b", Quota::unlimited());
         let layer = AnyLayer::new(face, config);
         let client = layer.client(&probe);
         let mut sent = burst(&client, 1, |_| job("/a", ms(100))).await;
@@ -253,7 +246,7 @@ async fn groups_names_and_everything_can_be_paused() {
     for face in FACES {
         for scope in ["group", "flash", "overall"] {
             let probe = Probe::new();
-            let config = endpoints(Quota::unlimited())
+            let config = endpoint_a(Quota::unlimited())
                 .group("group", Quota::unlimited(), ["/a"])
                 .named("flash", Quota::unlimited());
             let layer = AnyLayer::new(face, config);
@@ -291,7 +284,7 @@ async fn groups_names_and_everything_can_be_paused() {
 async fn those_who_waited_for_a_pause_go_at_the_buckets_pace() {
     for face in WINDOWS {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(per(2, 100)));
+        let layer = AnyLayer::new(face, endpoint_a(per(2, 100)));
         let client = layer.client(&probe);
         layer.handle().pause("/a", ms(50)).unwrap();
         done(burst(&client, 6, |_| get("/a")).await).await;
@@ -303,7 +296,7 @@ async fn those_who_waited_for_a_pause_go_at_the_buckets_pace() {
 async fn changes_apply_to_all_partitions_and_to_those_not_seen_yet() {
     for face in FACES {
         let probe = Probe::new();
-        let config = endpoints(Quota::unlimited()).partition_by_header("x-key");
+        let config = endpoint_a(Quota::unlimited()).partition_by_header("x-key");
         let layer = AnyLayer::new(face, config);
         let (client, handle) = (layer.client(&probe), layer.handle());
         let with = |key: &'static str| {
@@ -360,7 +353,7 @@ async fn changes_apply_to_other_paths_seen_or_not() {
 async fn unmatched_requests_can_be_paused_and_limited() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(Quota::unlimited()));
+        let layer = AnyLayer::new(face, endpoint_a(Quota::unlimited()));
         let (client, handle) = (layer.client(&probe), layer.handle());
         handle.pause(Endpoints::UNMATCHED, ms(100)).unwrap();
         let mut sent = burst(&client, 1, |_| get("/other")).await;
@@ -374,7 +367,7 @@ async fn unmatched_requests_can_be_paused_and_limited() {
 #[test]
 fn an_unknown_endpoint_is_an_error_that_names_it() {
     for face in FACES {
-        let config = endpoints(Quota::unlimited()).named("flash", Quota::unlimited());
+        let config = endpoint_a(Quota::unlimited()).named("flash", Quota::unlimited());
         let handle = AnyLayer::new(face, config).handle();
         for name in ["/b", "GET /a", "flsh", "", "not a template {", "Overall"] {
             for result in [
@@ -466,7 +459,7 @@ async fn the_snapshot_shows_quotas_counts_and_names() {
 async fn absurd_durations_neither_panic_nor_overflow() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(Quota::per(1, std::time::Duration::MAX)));
+        let layer = AnyLayer::new(face, endpoint_a(Quota::per(1, std::time::Duration::MAX)));
         let (client, handle) = (layer.client(&probe), layer.handle());
         done(burst(&client, 1, |_| get("/a")).await).await;
         handle.pause("/a", std::time::Duration::MAX).unwrap();
@@ -507,7 +500,7 @@ async fn absurd_durations_neither_panic_nor_overflow() {
 async fn a_margin_widens_the_window() {
     for face in WINDOWS {
         let probe = Probe::new();
-        let client = AnyLayer::new(face, endpoints(per(2, 100).margin(ms(30)))).client(&probe);
+        let client = AnyLayer::new(face, endpoint_a(per(2, 100).margin(ms(30)))).client(&probe);
         done(burst(&client, 5, |_| get("/a")).await).await;
         assert_eq!(probe.times(), [0, 0, 130, 130, 260], "{face:?}");
     }
@@ -518,7 +511,7 @@ async fn a_long_silence_changes_nothing() {
     // Whatever an engine remembers of the time must not be older than the question.
     for face in FACES {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(Quota::per_second(100).concurrency(1)));
+        let layer = AnyLayer::new(face, endpoint_a(Quota::per_second(100).concurrency(1)));
         let (client, handle) = (layer.client(&probe), layer.handle());
         done(burst(&client, 1, |_| get("/a")).await).await;
         at(&probe, 10_000).await;
@@ -537,7 +530,7 @@ async fn a_long_silence_changes_nothing() {
     }
     for face in PERMITS {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(Quota::concurrent(1))).max_wait(ms(100));
+        let layer = AnyLayer::new(face, endpoint_a(Quota::concurrent(1))).max_wait(ms(100));
         let client = layer.client(&probe);
         done(burst(&client, 1, |_| get("/a")).await).await;
         at(&probe, 10_000).await;

@@ -6,38 +6,11 @@ use std::{fmt, time::Duration};
 
 use support::*;
 use tokio::time::Instant;
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 use tower_throttle::{BoxError, Deadline, EndpointName, Endpoints, Quota, Refused, RefusedReason};
-
-/// What came of a request: when, and the refusal's reason and `retry_after`.
-#[derive(Debug, PartialEq)]
-enum Came {
-    Sent(u64),
-    Refused(u64, RefusedReason, Option<Duration>),
-}
 
 use Came::{Refused as No, Sent as Yes};
 use RefusedReason::{DeadlineWouldPass, QueueFull, WaitedTooLong, WouldWaitTooLong};
-
-type Task = tokio::task::JoinHandle<Came>;
-
-/// Enters a request now. `Yes` says when its work was done.
-async fn enter(client: &Client, probe: &Probe, request: Req) -> Task {
-    let (mut client, start) = (client.clone(), probe.start());
-    let task = tokio::spawn(async move {
-        let answer = client.ready().await.unwrap().call(request).await;
-        let now = u64::try_from((Instant::now() - start).as_millis()).unwrap();
-        match answer {
-            Ok(_) => Yes(now),
-            Err(error) => {
-                let refused = refused(&error);
-                No(now, refused.reason(), refused.retry_after())
-            }
-        }
-    });
-    settle().await;
-    task
-}
 
 async fn enter_all(
     client: &Client,
@@ -52,21 +25,10 @@ async fn enter_all(
     tasks
 }
 
-async fn came(tasks: Vec<Task>) -> Vec<Came> {
-    let mut came = Vec::new();
-    for task in tasks {
-        came.push(task.await.unwrap());
-    }
-    came
-}
-
 fn until(mut request: Req, at: Instant) -> Req {
     request.extensions_mut().insert(Deadline(at));
     request
 }
-
-const WINDOWS: [Face; 2] = [Face::Rps, Face::Throttle];
-const PERMITS: [Face; 2] = [Face::Concurrency, Face::Throttle];
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_refuses_the_next_and_says_when_its_turn_would_have_come() {

@@ -8,50 +8,10 @@ use std::time::Duration;
 
 use proptest::{collection::vec, prelude::*};
 use support::*;
-use tokio::time::Instant;
-use tower::{Service, ServiceExt};
 use tower_throttle::{Deadline, Endpoints, Quota, RefusedReason};
-
-/// What came of a request: when its work was done, or when it was refused, with reason and `retry_after`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Came {
-    Sent(u64),
-    Refused(u64, RefusedReason, Option<Duration>),
-}
 
 use Came::{Refused as No, Sent as Yes};
 use RefusedReason::{DeadlineWouldPass, WaitedTooLong, WouldWaitTooLong};
-
-type Task = tokio::task::JoinHandle<Came>;
-
-const PERMITS: [Face; 2] = [Face::Concurrency, Face::Throttle];
-
-/// Enters a request now.
-async fn enter(client: &Client, probe: &Probe, request: Req) -> Task {
-    let (mut client, start) = (client.clone(), probe.start());
-    let task = tokio::spawn(async move {
-        let answer = client.ready().await.unwrap().call(request).await;
-        let now = u64::try_from((Instant::now() - start).as_millis()).unwrap();
-        match answer {
-            Ok(_) => Yes(now),
-            Err(error) => {
-                let refused = refused(&error);
-                No(now, refused.reason(), refused.retry_after())
-            }
-        }
-    });
-    settle().await;
-    task
-}
-
-async fn came(tasks: Vec<Task>) -> Vec<Came> {
-    let mut came = Vec::new();
-    for task in tasks {
-        let ended = tokio::time::timeout(Duration::from_secs(86_400), task).await;
-        came.push(ended.expect("it waits for ever").unwrap());
-    }
-    came
-}
 
 /// What happens: at so many milliseconds, to which path, and the work in milliseconds.
 type Ask = (u64, &'static str, u64);
@@ -497,17 +457,6 @@ fn slot(windows: &[(u32, u64)], sent: &[u64], now: u64) -> u64 {
         turn += 1;
     }
     turn
-}
-
-fn cases(default: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES")
-            .ok()
-            .and_then(|cases| cases.parse().ok())
-            .unwrap_or(default),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
 }
 
 proptest! {

@@ -20,9 +20,6 @@ use tokio::{runtime::Runtime, time::Instant};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
 use tower_throttle::{BoxError, Deadline, Endpoints, Quota, RefusedReason, ThrottleLayer};
 
-const WINDOWS: [Face; 2] = [Face::Rps, Face::Throttle];
-const PERMITS: [Face; 2] = [Face::Concurrency, Face::Throttle];
-
 /// What a busy machine may add to a time.
 const SLACK: Duration = ms(700);
 
@@ -37,10 +34,6 @@ fn without_timer() -> Runtime {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
-}
-
-fn layer(face: Face, quota: Quota) -> AnyLayer {
-    AnyLayer::new(face, Endpoints::new().route("/a", quota))
 }
 
 /// Sends, and fails where that takes longer than five seconds of real time.
@@ -103,7 +96,7 @@ fn a_layer_in_a_static_serves_runtimes_one_after_the_other() {
 fn runtimes_that_are_alive_and_idle_hold_up_no_other() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = layer(face, per(1, 50).concurrency(1));
+        let layer = layer_a(face, per(1, 50).concurrency(1));
         let client = layer.client(&probe);
         let mut idle = Vec::new();
         for _ in 0..3 {
@@ -129,7 +122,7 @@ fn runtimes_that_are_alive_and_idle_hold_up_no_other() {
 fn a_waiter_that_is_left_behind_in_an_idle_runtime_holds_up_no_other() {
     for face in WINDOWS {
         let probe = Probe::new();
-        let layer = layer(face, per(1, 200));
+        let layer = layer_a(face, per(1, 200));
         let client = layer.client(&probe);
         let (idle, other) = (runtime(), runtime());
         time_to_send(&idle, &client);
@@ -147,7 +140,7 @@ fn a_waiter_that_is_left_behind_in_an_idle_runtime_holds_up_no_other() {
     }
     for face in PERMITS {
         let probe = Probe::new();
-        let layer = layer(face, Quota::concurrent(1));
+        let layer = layer_a(face, Quota::concurrent(1));
         let mut client = layer.client(&probe);
         let (idle, other) = (runtime(), runtime());
         let running = call(&mut client, get("/a"));
@@ -170,7 +163,7 @@ fn a_waiter_that_is_left_behind_in_an_idle_runtime_holds_up_no_other() {
 fn a_runtime_that_blocks_with_its_waiter_at_the_head_holds_up_no_other() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = layer(face, per(1, 200).concurrency(1));
+        let layer = layer_a(face, per(1, 200).concurrency(1));
         let client = layer.client(&probe);
         let (queued, is_queued) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
@@ -206,7 +199,7 @@ fn a_runtime_that_ends_with_its_waiter_at_the_head_lets_the_next_one_go_in_time(
         // The first runtime ends before the place is free, or when it has been offered.
         for late in [false, true] {
             let probe = Probe::new();
-            let layer = layer(face, per(1, 200).concurrency(1));
+            let layer = layer_a(face, per(1, 200).concurrency(1));
             let mut client = layer.client(&probe);
             let (first, second) = (runtime(), runtime());
             let running = call(&mut client, get("/a"));
@@ -245,7 +238,7 @@ fn a_runtime_that_ends_with_its_waiter_at_the_head_lets_the_next_one_go_in_time(
 fn a_running_runtime_hears_of_its_turn_when_another_one_ends() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = layer(face, per(1, 300).concurrency(1));
+        let layer = layer_a(face, per(1, 300).concurrency(1));
         let mut client = layer.client(&probe);
         let running = call(&mut client, get("/a"));
         let first = runtime();
@@ -270,7 +263,7 @@ fn a_running_runtime_hears_of_its_turn_when_another_one_ends() {
 fn a_waiter_that_outlives_its_runtime_goes_in_another() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = layer(face, per(1, 200).concurrency(1));
+        let layer = layer_a(face, per(1, 200).concurrency(1));
         let mut client = layer.client(&probe);
         let running = call(&mut client, get("/a"));
         let first = runtime();
@@ -301,7 +294,7 @@ fn a_waiter_that_outlives_its_runtime_goes_in_another() {
 fn many_runtimes_at_once_share_a_window() {
     for face in WINDOWS {
         let probe = Probe::new();
-        let layer = layer(face, per(10, 50).concurrency(10));
+        let layer = layer_a(face, per(10, 50).concurrency(10));
         let client = layer.client(&probe);
         let threads: Vec<_> = (0..4)
             .map(|_| {
@@ -358,7 +351,7 @@ fn a_request_that_need_not_wait_needs_no_runtime_and_no_timer() {
     for face in FACES {
         for limited in [false, true] {
             let probe = Probe::new();
-            let mut layer = layer(face, per(3, 1000).concurrency(3));
+            let mut layer = layer_a(face, per(3, 1000).concurrency(3));
             if limited {
                 layer = layer.max_wait(ms(100)).max_waiting(3);
             }
@@ -379,7 +372,7 @@ fn closed() -> Vec<(String, AnyLayer, Client)> {
     let mut closed = Vec::new();
     let hour = 3_600_000;
     for face in WINDOWS {
-        let layer = layer(face, per(1, hour));
+        let layer = layer_a(face, per(1, hour));
         let client = layer.client(&Probe::new());
         park_until(send(client.clone(), get("/a"))).unwrap();
         closed.push((format!("{face:?}, a window"), layer, client));
@@ -389,7 +382,7 @@ fn closed() -> Vec<(String, AnyLayer, Client)> {
         closed.push((format!("{face:?}, the window of all"), layer, client));
     }
     for face in FACES {
-        let layer = layer(face, Quota::unlimited());
+        let layer = layer_a(face, Quota::unlimited());
         let client = layer.client(&Probe::new());
         layer.handle().pause("/a", ms(hour)).unwrap();
         closed.push((format!("{face:?}, a pause"), layer, client));
@@ -438,7 +431,7 @@ fn a_task_of_a_runtime_without_timer_gets_the_error() {
 fn a_limited_wait_for_a_permit_needs_a_timer() {
     for face in PERMITS {
         for deadline in [false, true] {
-            let layer = layer(face, Quota::concurrent(1));
+            let layer = layer_a(face, Quota::concurrent(1));
             let layer = if deadline {
                 layer
             } else {
@@ -468,7 +461,7 @@ fn a_limited_wait_for_a_permit_needs_a_timer() {
 fn a_wait_for_a_permit_needs_no_runtime() {
     for face in PERMITS {
         let probe = Probe::new();
-        let layer = layer(face, Quota::concurrent(1));
+        let layer = layer_a(face, Quota::concurrent(1));
         let mut client = layer.client(&probe);
         let running = call(&mut client, get("/a"));
         let threads: Vec<_> = (0..3)
@@ -496,7 +489,7 @@ fn a_wait_for_a_permit_needs_no_runtime() {
 fn without_a_timer_one_that_is_polled_takes_the_place_of_one_that_is_absent() {
     for face in PERMITS {
         let probe = Probe::new();
-        let layer = layer(face, Quota::concurrent(1));
+        let layer = layer_a(face, Quota::concurrent(1));
         let mut client = layer.client(&probe);
         let running = call(&mut client, get("/a"));
         let mut absent = call(&mut client, Work::head(ms(0)).id(1).of("/a"));
@@ -516,7 +509,7 @@ fn without_a_timer_one_that_is_polled_takes_the_place_of_one_that_is_absent() {
 #[test]
 fn a_pause_that_begins_while_one_waits_without_a_timer_is_an_error_for_it() {
     for face in PERMITS {
-        let layer = layer(face, Quota::concurrent(1));
+        let layer = layer_a(face, Quota::concurrent(1));
         let mut client = layer.client(&Probe::new());
         let running = call(&mut client, get("/a"));
         let mut waiter = call(&mut client, get("/a"));
@@ -552,7 +545,7 @@ fn after_a_paused_test_windows_stay_closed_for_their_own_length() {
             let layer = if wide {
                 AnyLayer::new(face, Endpoints::new().overall(per(1, 200)))
             } else {
-                layer(face, per(1, 200))
+                layer_a(face, per(1, 200))
             };
             let client = layer.client(&probe);
             paused_for_an_hour(&client, || {});
@@ -577,7 +570,7 @@ fn after_a_paused_test_windows_stay_closed_for_their_own_length() {
 fn after_a_paused_test_max_wait_fires() {
     for face in PERMITS {
         let probe = Probe::new();
-        let layer = layer(face, Quota::concurrent(1)).max_wait(ms(100));
+        let layer = layer_a(face, Quota::concurrent(1)).max_wait(ms(100));
         let mut client = layer.client(&probe);
         paused_for_an_hour(&client, || {});
         runtime().block_on(async {
@@ -597,7 +590,7 @@ fn after_a_paused_test_max_wait_fires() {
 #[test]
 fn after_a_paused_test_a_refusal_names_the_wait_of_now() {
     for face in WINDOWS {
-        let layer = layer(face, per(1, 10_000)).max_wait(ms(100));
+        let layer = layer_a(face, per(1, 10_000)).max_wait(ms(100));
         let client = layer.client(&Probe::new());
         paused_for_an_hour(&client, || {});
         runtime().block_on(async {
@@ -615,7 +608,7 @@ fn after_a_paused_test_a_refusal_names_the_wait_of_now() {
 #[test]
 fn after_a_paused_test_deadlines_are_those_of_now() {
     for face in PERMITS {
-        let layer = layer(face, Quota::concurrent(1));
+        let layer = layer_a(face, Quota::concurrent(1));
         let mut client = layer.client(&Probe::new());
         paused_for_an_hour(&client, || {});
         runtime().block_on(async {
@@ -636,7 +629,7 @@ fn after_a_paused_test_deadlines_are_those_of_now() {
         assert_idle(&layer.handle());
     }
     for face in WINDOWS {
-        let layer = layer(face, per(1, 200));
+        let layer = layer_a(face, per(1, 200));
         let client = layer.client(&Probe::new());
         paused_for_an_hour(&client, || {});
         runtime().block_on(async {
@@ -653,7 +646,7 @@ fn after_a_paused_test_deadlines_are_those_of_now() {
 fn after_a_paused_test_pauses_last_for_their_own_length() {
     for face in FACES {
         for scope in ["/a", Endpoints::OVERALL] {
-            let layer = layer(face, Quota::unlimited());
+            let layer = layer_a(face, Quota::unlimited());
             let handle = layer.handle();
             let client = layer.client(&Probe::new());
             paused_for_an_hour(&client, || handle.pause(scope, ms(200)).unwrap());
@@ -665,7 +658,7 @@ fn after_a_paused_test_pauses_last_for_their_own_length() {
         }
     }
     for face in FACES {
-        let layer = layer(face, Quota::unlimited());
+        let layer = layer_a(face, Quota::unlimited());
         let handle = layer.handle();
         let client = layer.client(&Probe::new());
         paused(async { handle.pause("/a", ms(200)).unwrap() });
@@ -679,7 +672,7 @@ fn after_a_paused_test_pauses_last_for_their_own_length() {
 #[test]
 fn after_a_paused_test_a_snapshot_tells_what_is_left_of_a_pause() {
     for face in FACES {
-        let layer = layer(face, Quota::unlimited());
+        let layer = layer_a(face, Quota::unlimited());
         let handle = layer.handle();
         let client = layer.client(&Probe::new());
         paused_for_an_hour(&client, || handle.pause("/a", ms(60_000)).unwrap());
@@ -694,7 +687,7 @@ fn after_a_paused_test_a_snapshot_tells_what_is_left_of_a_pause() {
 #[test]
 fn paused_tests_and_others_take_turns() {
     for face in WINDOWS {
-        let layer = layer(face, per(1, 100));
+        let layer = layer_a(face, per(1, 100));
         let client = layer.client(&Probe::new());
         for round in 0..3 {
             let start = paused(async {
@@ -715,7 +708,7 @@ fn paused_tests_and_others_take_turns() {
 #[test]
 fn hours_that_pass_in_another_runtime_hold_up_nobody() {
     for face in WINDOWS {
-        let layer = layer(face, per(1, 50));
+        let layer = layer_a(face, per(1, 50));
         let client = layer.client(&Probe::new());
         let theirs = client.clone();
         let (done, is_done) = mpsc::channel();

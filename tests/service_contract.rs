@@ -6,7 +6,6 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
-        mpsc,
     },
     task::{Context, Poll, Wake, Waker},
     time::Duration,
@@ -15,17 +14,13 @@ use std::{
 use support::*;
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
 use tower::{Layer, Service, ServiceExt};
-use tower_throttle::{Endpoints, Handle, Quota};
-
-fn endpoints(quota: Quota) -> Endpoints {
-    Endpoints::new().route("/a", quota)
-}
+use tower_throttle::{Handle, Quota};
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_request_holds_no_reservation_of_the_inner_service() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(per(1, 100).concurrency(1)));
+        let layer = AnyLayer::new(face, endpoint_a(per(1, 100).concurrency(1)));
         let mut client = layer.client(&probe);
         let mut first = call(&mut client, job("/a", ms(100)));
         assert_pending!(first.poll());
@@ -52,7 +47,7 @@ async fn a_waiting_request_holds_no_reservation_of_the_inner_service() {
 async fn only_admitted_requests_reserve_and_one_each() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(per(2, 100).concurrency(2)));
+        let layer = AnyLayer::new(face, endpoint_a(per(2, 100).concurrency(2)));
         let client = layer.client(&probe);
         layer.handle().pause("/a", ms(100)).unwrap();
         let sent = burst(&client, 6, |_| job("/a", ms(10))).await;
@@ -70,7 +65,7 @@ async fn only_admitted_requests_reserve_and_one_each() {
 async fn a_request_dropped_while_its_service_gets_ready_leaves_no_reservation() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(per(2, 100).concurrency(2)));
+        let layer = AnyLayer::new(face, endpoint_a(per(2, 100).concurrency(2)));
         let client = layer.client(&probe);
         layer.handle().pause("/a", ms(10)).unwrap();
         probe.log().readiness = [ms(0), ms(50)].into();
@@ -89,7 +84,7 @@ async fn a_request_dropped_while_its_service_gets_ready_leaves_no_reservation() 
 async fn being_polled_ready_again_and_again_reserves_once() {
     for face in FACES {
         let probe = Probe::new();
-        let mut client = AnyLayer::new(face, endpoints(Quota::concurrent(1))).client(&probe);
+        let mut client = AnyLayer::new(face, endpoint_a(Quota::concurrent(1))).client(&probe);
         for _ in 0..3 {
             ready_now(&mut client);
         }
@@ -104,7 +99,7 @@ async fn being_polled_ready_again_and_again_reserves_once() {
 async fn not_being_ready_passes_through_and_wakes() {
     for face in FACES {
         let probe = Probe::new();
-        let mut client = AnyLayer::new(face, endpoints(Quota::concurrent(1))).client(&probe);
+        let mut client = AnyLayer::new(face, endpoint_a(Quota::concurrent(1))).client(&probe);
         probe.log().readiness = [ms(70)].into();
         let start = tokio::time::Instant::now();
         client.ready().await.unwrap();
@@ -116,7 +111,7 @@ async fn not_being_ready_passes_through_and_wakes() {
 async fn an_error_of_readiness_passes_through_as_it_came() {
     for face in FACES {
         let probe = Probe::new();
-        let mut client = AnyLayer::new(face, endpoints(Quota::concurrent(1))).client(&probe);
+        let mut client = AnyLayer::new(face, endpoint_a(Quota::concurrent(1))).client(&probe);
         probe.log().readiness_errors = ["closed"].into();
         let error = client.ready().await.map(drop).unwrap_err();
         assert_eq!(error.downcast_ref(), Some(&InnerError("closed")));
@@ -127,7 +122,7 @@ async fn an_error_of_readiness_passes_through_as_it_came() {
 async fn an_error_of_readiness_after_the_wait_comes_as_it_is_and_gives_the_place_back() {
     for face in FACES {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(per(1, 100).concurrency(1)));
+        let layer = AnyLayer::new(face, endpoint_a(per(1, 100).concurrency(1)));
         let client = layer.client(&probe);
         let sent = burst(&client, 3, |id| Work::head(ms(100)).id(id).of("/a")).await;
         at(&probe, 50).await;
@@ -153,7 +148,7 @@ async fn an_error_of_readiness_after_the_wait_comes_as_it_is_and_gives_the_place
 async fn errors_of_the_inner_service_come_as_they_are_and_release_before_the_future_is_dropped() {
     for face in [Face::Concurrency, Face::Throttle] {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(Quota::concurrent(1)));
+        let layer = AnyLayer::new(face, endpoint_a(Quota::concurrent(1)));
         let mut client = layer.client(&probe);
         let mut first = call(&mut client, Work::head(ms(0)).end(End::Error).of("/a"));
         let mut second = call(&mut client, get("/a"));
@@ -175,7 +170,7 @@ async fn a_panic_in_the_inner_call_or_its_future_returns_everything() {
             // Admitted in `call`, and admitted later.
             for paused in [false, true] {
                 let probe = Probe::new();
-                let layer = AnyLayer::new(face, endpoints(Quota::concurrent(1)));
+                let layer = AnyLayer::new(face, endpoint_a(Quota::concurrent(1)));
                 let client = layer.client(&probe);
                 if paused {
                     layer.handle().pause("/a", ms(10)).unwrap();
@@ -208,7 +203,7 @@ async fn a_panic_in_the_inner_call_or_its_future_returns_everything() {
 async fn a_panic_in_the_inner_call_was_a_dispatch() {
     for face in [Face::Rps, Face::Throttle] {
         let probe = Probe::new();
-        let client = AnyLayer::new(face, endpoints(per(1, 100))).client(&probe);
+        let client = AnyLayer::new(face, endpoint_a(per(1, 100))).client(&probe);
         let sent = burst(&client, 2, |id| {
             let end = if id == 0 {
                 End::PanicInCall
@@ -228,7 +223,7 @@ async fn a_panic_in_the_inner_call_was_a_dispatch() {
 #[test]
 fn nothing_needs_a_runtime_before_a_request_waits() {
     for face in FACES {
-        let layer = AnyLayer::new(face, endpoints(Quota::per_second(1).concurrency(1)))
+        let layer = AnyLayer::new(face, endpoint_a(Quota::per_second(1).concurrency(1)))
             .max_wait(ms(100))
             .max_waiting(3);
         let handle = layer.handle();
@@ -252,12 +247,8 @@ fn nothing_needs_a_runtime_before_a_request_waits() {
 #[test]
 fn a_call_that_will_wait_can_be_made_outside_a_runtime() {
     for face in FACES {
-        let layer = AnyLayer::new(face, endpoints(per(1, 50).concurrency(1)));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap();
+        let layer = AnyLayer::new(face, endpoint_a(per(1, 50).concurrency(1)));
+        let runtime = paused_runtime();
         let probe = runtime.block_on(async { Probe::new() });
         let mut client = layer.client(&probe);
         // Outside the runtime there is no paused clock, so a pause says that both wait.
@@ -276,7 +267,7 @@ fn a_call_that_will_wait_can_be_made_outside_a_runtime() {
 async fn layers_share_state_over_all_their_services_and_two_layers_share_none() {
     for face in FACES {
         let probe = Probe::new();
-        let config = endpoints(per(1, 100).concurrency(1));
+        let config = endpoint_a(per(1, 100).concurrency(1));
         let layer = AnyLayer::new(face, config.clone());
         let clients = [
             layer.client(&probe),
@@ -299,27 +290,13 @@ async fn layers_share_state_over_all_their_services_and_two_layers_share_none() 
 #[tokio::test(start_paused = true)]
 async fn a_finished_future_panics_or_pends_but_admits_nobody_twice() {
     let probe = Probe::new();
-    let layer = AnyLayer::new(Face::Throttle, endpoints(Quota::concurrent(1)));
+    let layer = AnyLayer::new(Face::Throttle, endpoint_a(Quota::concurrent(1)));
     let mut client = layer.client(&probe);
     let mut one = call(&mut client, get("/a"));
     assert_ready_ok!(one.poll());
     _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one.poll()));
     assert_eq!(probe.log().calls.len(), 1);
     assert_idle(&layer.handle());
-}
-
-/// Runs `test` in a thread with a paused runtime, and fails if it does not end.
-fn without_deadlock(name: &str, test: impl Future<Output = ()> + Send + 'static) {
-    let (done, finished) = mpsc::channel();
-    let thread = std::thread::spawn(move || {
-        paused(test);
-        _ = done.send(());
-    });
-    match finished.recv_timeout(Duration::from_secs(20)) {
-        Ok(()) => thread.join().unwrap(),
-        Err(mpsc::RecvTimeoutError::Disconnected) => panic!("{name}: {:?}", thread.join().err()),
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{name}: deadlock"),
-    }
 }
 
 /// A handle that comes into being after the closures that use it.
@@ -339,7 +316,7 @@ fn the_users_closures_may_use_the_handle() {
         without_deadlock("closures", async move {
             let late = Late::default();
             let (one, two) = (late.clone(), late.clone());
-            let endpoints = endpoints(per(1, 100).concurrency(1))
+            let endpoints = endpoint_a(per(1, 100).concurrency(1))
                 .named("n", Quota::concurrent(1))
                 .partition_by(move |_| {
                     peek(&one);
@@ -383,7 +360,7 @@ fn wakers_may_use_the_handle_and_drop_calls() {
     for face in [Face::Concurrency, Face::Throttle] {
         without_deadlock("wakers", async move {
             let probe = Probe::new();
-            let layer = AnyLayer::new(face, endpoints(Quota::concurrent(1)));
+            let layer = AnyLayer::new(face, endpoint_a(Quota::concurrent(1)));
             let handle = layer.handle();
             let mut client = layer.client(&probe);
             let first = call(&mut client, job("/a", ms(10)));
@@ -454,7 +431,7 @@ fn the_inner_service_may_use_the_handle_whenever_it_is_touched() {
         without_deadlock("inner", async move {
             let late = Late::default();
             let probe = Probe::new();
-            let layer = AnyLayer::new(face, endpoints(per(1, 100).concurrency(1)));
+            let layer = AnyLayer::new(face, endpoint_a(per(1, 100).concurrency(1)));
             *late.lock().unwrap() = Some(layer.handle());
             let client = layer.over(Peeking(probe.clone(), late));
             let sent = burst(&client, 4, |_| job("/a", ms(10))).await;
@@ -494,7 +471,7 @@ async fn a_call_from_within_the_inner_call_is_a_request_like_any_other() {
     }
     for face in FACES {
         let probe = Probe::new();
-        let layer = AnyLayer::new(face, endpoints(Quota::concurrent(1)));
+        let layer = AnyLayer::new(face, endpoint_a(Quota::concurrent(1)));
         let slot = Arc::new(Mutex::new(None));
         let client = layer.over(Nested(probe.clone(), slot.clone()));
         *slot.lock().unwrap() = Some(client.clone());
@@ -508,7 +485,7 @@ async fn a_call_from_within_the_inner_call_is_a_request_like_any_other() {
 #[tokio::test(start_paused = true)]
 async fn the_services_give_access_to_what_is_inside() {
     let probe = Probe::new();
-    let mut service = throttle(endpoints(Quota::concurrent(1))).layer(probe.clone());
+    let mut service = throttle(endpoint_a(Quota::concurrent(1))).layer(probe.clone());
     assert_eq!(service.get_ref().log().calls.len(), 0);
     _ = service.get_mut();
     let inner: Probe = service.into_inner();

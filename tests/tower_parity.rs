@@ -122,9 +122,6 @@ fn worlds(faces: [Face; 2], quota: &Quota, test: impl Fn(&mut Rig)) {
     }
 }
 
-const PERMITS: [Face; 2] = [Face::Concurrency, Face::Throttle];
-const WINDOWS: [Face; 2] = [Face::Rps, Face::Throttle];
-
 #[tokio::test(start_paused = true)]
 async fn as_many_as_the_limit_pass_and_the_next_one_when_a_response_is_consumed() {
     worlds(PERMITS, &Quota::concurrent(2), |rig| {

@@ -29,21 +29,22 @@ pub(crate) struct Acquire {
 enum State {
     /// Not polled yet. The leaf is pinned.
     New(NodeId),
-    /// In the engine's hands.
+    /// The engine keeps it as a waiter.
     Waiting(WaiterId),
     /// It has its places, and goes out.
     Taken(Claim),
-    /// The engine knows nothing of it any more.
+    /// The engine has forgotten it.
     Done,
 }
 
-/// What a request finds that is about to be dispatched.
+/// What happens to a request whose inner service is ready.
 pub(crate) enum Turn {
-    /// What follows is the inner service's `call`, and then [`Dispatch::done`].
+    /// It goes out: the caller calls the inner service, and then [`Dispatch::done`].
     Dispatch(Dispatch),
     /// A pause has begun since its turn came. It waits again, and its inner service must hold nothing.
     CalledBack,
-    /// Its inner service was not ready in time, and others went. It waits again, and stays ready.
+    /// Its inner service was not ready in time, and another request took its places. It waits again, and the
+    /// inner service stays ready.
     Lost,
 }
 
@@ -53,7 +54,7 @@ impl Acquire {
         Self { shared, state }
     }
 
-    /// Ready once it is the request's turn: its inner service can be made ready.
+    /// Ready when the request's turn has come: the caller now makes the inner service ready.
     ///
     /// # Errors
     ///
@@ -165,8 +166,8 @@ impl Shared {
         let max_wait = self.limits.max_wait.map(|wait| now.after(wait.into()));
         Entry {
             leaf,
-            // A retry has waited in this queue before, and has gone through it: it comes back to its
-            // place, not as one more.
+            // A retry has waited in this queue before. It comes back to its place, and does not make the queue
+            // longer.
             max_waiting: self.limits.max_waiting.filter(|_| arrival.is_none()),
             arrival: arrival.unwrap_or_else(Arrival::next),
             limit: WaitLimit::new(max_wait, deadline),

@@ -43,7 +43,7 @@ impl Clock {
     pub(crate) fn catch_up(&self, latest: Tick) -> Tick {
         let now = self.now();
         if now < latest {
-            // Relaxed: who reads it is ordered by the lock, or finds out that it is behind.
+            // Relaxed: the lock orders a reader, or the reader finds out that its time is behind.
             let behind = latest.0 - now.0;
             self.set_back.fetch_add(behind, Ordering::Relaxed);
         }

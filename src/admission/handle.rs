@@ -11,6 +11,13 @@ use crate::{bucket::Learning, endpoints::UnknownEndpoint, quota::Quota};
 /// Endpoints are named by their template (in any spelling of the same shape), by the name of a group
 /// or of a named endpoint, or as `overall`.
 ///
+/// No method waits for a request. Each change is made when its method returns, and there is nothing to cancel.
+///
+/// # Panics
+///
+/// Only an [`Observer`](crate::Observer) can make a method panic: its panic goes on to the caller. A change has
+/// been made then, but [`sweep`](Self::sweep) stops where it is.
+///
 /// ```
 /// use std::time::Duration;
 /// use tower_throttle::{ConcurrencyLayer, Endpoints, Quota};
@@ -50,7 +57,7 @@ impl Handle {
     /// Gives an endpoint another quota, in place of all of the one it has.
     ///
     /// Takes effect at once for all requests that come from now on, in all partitions and for keys not seen yet.
-    /// Those who wait are admitted or refused by it a few at a time, and others go on meanwhile.
+    /// The requests that wait are admitted or refused by it a few at a time, and others go on meanwhile.
     /// What has been dispatched already still counts: a window that is longer than the one before
     /// takes the requests it cannot see for as recent as they can have been. A bucket that had no
     /// window at all knows what it has sent in the last minute, as far as its layer learns
@@ -86,7 +93,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Ends the pauses of an endpoint, in all partitions, whoever asked for them.
+    /// Ends the pauses of an endpoint, in all partitions: those by [`pause`](Self::pause), and those that answers
+    /// asked for.
     ///
     /// # Errors
     ///
@@ -100,8 +108,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Lets all new keys share one bucket once `n` are in use, as `max_keys` of the layer does. Keys that
-    /// are in use keep their buckets.
+    /// Lets all new keys of an endpoint share one bucket once `n` keys are in use, as `max_keys` of the layer does.
+    /// Keys that are in use keep their buckets.
     pub fn set_max_keys(&self, n: usize) {
         self.engine.set_max_keys(n);
     }
@@ -112,8 +120,8 @@ impl Handle {
         self.engine.set_learning(learning);
     }
 
-    /// Lets no answer pause a bucket for longer than `time` from now on, as `max_pause` of the layer does.
-    /// Pauses that have begun stay as they are.
+    /// Lets no answer pause a bucket for longer than `time` from now on, and up to 250 ms of jitter, as `max_pause`
+    /// of the layer does. Pauses that have begun stay as they are.
     pub fn set_max_pause(&self, time: Duration) {
         self.engine.set_max_pause(time);
     }
@@ -121,9 +129,8 @@ impl Handle {
     /// Forgets all keys that are idle, and gives their memory back.
     ///
     /// Later calls do so anyway, a few keys each. This goes over all keys, a few at a time, and requests go on
-    /// meanwhile. A key is idle when nobody waits for it, nothing is
-    /// in flight, it is not paused, no window still counts a request of it, and no
-    /// [lesson](crate::Learning) about it is kept.
+    /// meanwhile. A key is idle when no request waits for it, nothing is in flight, it is not paused, no window
+    /// still counts a request of it, and no [lesson](crate::Learning) about it is kept.
     pub fn sweep(&self) {
         // A node keeps its parent, so parents go one round after their children.
         loop {

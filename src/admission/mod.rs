@@ -1,8 +1,8 @@
-//! The engine: who may go, in which order, at which instant.
+//! The engine: which request may go, in which order, at which instant.
 //!
 //! One [`Engine`](engine::Engine) belongs to one layer and is shared by all of its services. It decides under
 //! one lock (DESIGN.md says what was measured), and admits a request in all of its scopes in one step,
-//! or not at all: nobody holds a place in one scope while waiting for another.
+//! or not at all: no request holds a place in one scope while it waits for another.
 //!
 //! - [`core`]: everything behind the lock, and pure.
 //! - [`engine`]: the lock, the clock, wakers, the observer; [`timer`] wakes it.

@@ -72,7 +72,8 @@ impl Snapshot {
     /// a group or of a named endpoint, as `overall`, or by the host and path of a bucket that a path
     /// has to itself.
     ///
-    /// With partitions an endpoint has a bucket for each value seen; this is one of them.
+    /// With partitions an endpoint has a bucket for each value seen; this is one of them. `None` if nothing has
+    /// this name, or if the endpoint has no bucket yet.
     pub fn bucket(&self, endpoint: &str) -> Option<&BucketSnapshot> {
         let named = self.buckets().find(|bucket| bucket.name() == endpoint);
         named.or_else(|| {
@@ -112,8 +113,8 @@ impl BucketSnapshot {
         &self.name
     }
 
-    /// Which partition it belongs to, if there are partitions: a hash of the value that tells values
-    /// apart within this process, and from which the value cannot be found.
+    /// The partition that the bucket belongs to; `None` without partitions, and for the total across them. It is
+    /// a hash of the value that tells values apart within this process, and from which the value cannot be found.
     pub fn partition(&self) -> Option<u64> {
         self.partition
     }
@@ -140,28 +141,30 @@ impl BucketSnapshot {
     }
 
     /// How many requests may be in flight, as this layer enforces it: as configured, and narrowed by
-    /// what was learned.
+    /// what was learned. `None` if there is no limit.
     pub fn concurrency(&self) -> Option<usize> {
         self.concurrency
     }
 
-    /// For how long nothing will be admitted, if the bucket is paused: by
-    /// [`Handle::pause`](crate::Handle::pause), or because an answer asked for it.
+    /// The time until nothing pauses the bucket any more; `None` if it is not paused. A pause comes from
+    /// [`Handle::pause`](crate::Handle::pause) or from an answer.
     pub fn paused_for(&self) -> Option<Duration> {
         self.paused_for
     }
 
-    /// How many requests were admitted since the bucket was made.
+    /// How many requests were admitted since the bucket was made, retries included. One that was admitted and
+    /// not dispatched is taken off again.
     pub fn admitted(&self) -> u64 {
         self.admitted
     }
 
-    /// How many requests this layer has [`Refused`](crate::Refused).
+    /// How many requests for this bucket, or for one below it, the layer has [`Refused`](crate::Refused) since the
+    /// bucket was made.
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// How many answers said that the server was asked for too much: those with a
+    /// How many answers since the bucket was made said that the server was asked for too much: those with a
     /// [`Signal`](crate::signal::Signal), except those about credits.
     pub fn throttled(&self) -> u64 {
         self.throttled

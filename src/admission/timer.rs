@@ -20,20 +20,20 @@ use tokio::{
 use super::clock::Clock;
 use crate::bucket::Tick;
 
-/// Wakes the engine when something is due: heads whose gates open, waits that are limited, offers that
-/// nobody takes.
+/// Wakes the engine when something is due: a head's gate opens, a wait reaches its limit, an offer was not
+/// taken.
 ///
 /// A `Sleep` that is polled with the engine as its waker fires without any task being polled. It lives in
 /// one runtime, and stands still with it. So there is one for each runtime in which a request of this layer
 /// has waited while others did, and all of them are set to the same time.
 pub(super) struct Timer {
-    /// When something is due. Written under the engine's lock; whoever has changed it calls
+    /// When something is due. Written under the engine's lock; the thread that changed it calls
     /// [`set`](Self::set) afterwards.
     due: AtomicU64,
     runtimes: Mutex<Vec<Driver>>,
     /// How many of those there are, for a look without their lock.
     count: AtomicUsize,
-    /// The timer has fired while somebody was about to set it, who has to see to that.
+    /// The timer has fired while a thread was setting it; that thread then does what is due.
     rang: AtomicBool,
 }
 
@@ -60,7 +60,7 @@ pub(super) enum Armed {
     Ok,
     /// The time has come already: by the clock of this runtime, if it may be another one.
     Due(Option<runtime::Handle>),
-    /// No runtime is known that could wake anybody.
+    /// No runtime is known that could wake a request.
     Nowhere,
 }
 
@@ -107,8 +107,8 @@ impl Timer {
         Joined::New
     }
 
-    /// Nobody waits any more: no runtime is kept. To be called under the engine's lock; what is returned
-    /// is to be dropped without it.
+    /// No request waits any more: no runtime is kept. To be called under the engine's lock; the caller drops
+    /// what is returned after it has released the lock.
     pub(super) fn leave(&self) -> Vec<Driver> {
         if self.count.load(Ordering::Relaxed) == 0 {
             return Vec::new();
@@ -122,8 +122,8 @@ impl Timer {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// The timer has fired. `false` if somebody is setting it, who has been told. That can be this thread,
-    /// further up: tokio wakes at once whoever sets a timer to a time that has passed.
+    /// The timer has fired. `false` if a thread is setting it: that thread then finds out by `rang`. It can be
+    /// this thread, further up: tokio wakes at once if a timer is set to a time that has passed.
     pub(super) fn rings(&self) -> bool {
         self.rang.store(true, Ordering::SeqCst);
         match self.runtimes.try_lock() {
@@ -135,7 +135,7 @@ impl Timer {
     /// Sets the timer to what was planned last.
     pub(super) fn set(&self, clock: &Clock, waker: &Waker) -> Armed {
         let armed = self.set_all(clock, waker);
-        // After the lock was released: who comes to `rings` from then on gets it.
+        // After the lock was released: from then on `rings` can take it.
         if self.rang.swap(false, Ordering::SeqCst) && !matches!(armed, Armed::Due(_)) {
             return Armed::Due(None);
         }

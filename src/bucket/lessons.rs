@@ -11,7 +11,7 @@ pub(crate) struct Lessons {
     pub(crate) rate: Option<(u32, Span, bool)>,
     /// In thousandths of the period.
     pub(crate) margin: Option<u32>,
-    /// The distance between requests that quota headers suggest.
+    /// The time between two requests that quota headers suggest.
     pub(crate) pace: Option<Span>,
 }
 
@@ -44,8 +44,9 @@ impl Lessons {
 /// What a server's answers have taught about one bucket, and what is enforced for that.
 ///
 /// Each part is `None` where nothing was learned, or where it has been given back or has ended.
-/// [`Learning`](crate::Learning) says what is learned from what. Quota headers leave no lesson here:
-/// they pause ([`paused_for`](crate::BucketSnapshot::paused_for)), or slow down until their reset.
+/// [`Learning`](crate::Learning) says what is learned from what. Quota headers that say that little is left
+/// set the [`pace`](Self::pace). Headers that say that nothing is left pause the bucket instead
+/// ([`paused_for`](crate::BucketSnapshot::paused_for)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learned {
     lessons: Lessons,
@@ -57,8 +58,8 @@ pub struct Learned {
 pub enum LearnedFrom {
     /// The server named the limit, in a refusal or in the headers of a success.
     Named,
-    /// From which requests were refused and which were not: no limit was named, or fewer than that were
-    /// accepted.
+    /// The numbers of refused and accepted requests: the server named no limit, or accepted fewer than it
+    /// named.
     Refusals,
 }
 
@@ -67,26 +68,26 @@ impl Learned {
         (lessons != Lessons::default()).then_some(Self { lessons })
     }
 
-    /// How many requests the server seems to take at once; at least 1.
+    /// How many requests the server seems to take at once, and where that comes from; at least 1.
     pub fn concurrency(&self) -> Option<(usize, LearnedFrom)> {
         let (limit, named) = self.lessons.concurrency?;
         Some((limit, LearnedFrom::new(named)))
     }
 
-    /// How many requests the server seems to take, at least 1, in any interval of which length. A
-    /// [`margin`](Self::margin) comes on top of the length.
+    /// A number of requests and a period: how many the server seems to take in any interval of that length,
+    /// at least 1, and where that comes from. A [`margin`](Self::margin) comes on top of the period.
     pub fn rate(&self) -> Option<(u32, Duration, LearnedFrom)> {
         let (n, period, named) = self.lessons.rate?;
         Some((n, Duration::from_nanos(period.0), LearnedFrom::new(named)))
     }
 
-    /// By which part of its period each window is widened, in thousandths: 10 to 250.
+    /// The part of its period by which each window is widened, in thousandths: 10 to 250.
     pub fn margin(&self) -> Option<u32> {
         self.lessons.margin
     }
 
-    /// The distance between requests at which what is left lasts, from the quota headers of successes.
-    /// It ends with the window that they are about.
+    /// The time between two requests that makes what is left last until the server's reset, from the quota
+    /// headers of successes. It ends at that reset.
     pub fn pace(&self) -> Option<Duration> {
         self.lessons.pace.map(|span| Duration::from_nanos(span.0))
     }

@@ -175,7 +175,7 @@ impl Bucket {
             .learned
             .as_ref()
             .map_or(0, |learned| learned.depth().min(MOST_RECENT));
-        // Those who may have to learn a window from nothing need to know what they have sent.
+        // A bucket that may have to learn a window from nothing needs to know what it has sent.
         let recent = if rules.windows().is_empty() {
             now.before(RECENT)
         } else {
@@ -213,8 +213,8 @@ impl Bucket {
     /// When the request that `rank` others precede can go out at the earliest, if none can before
     /// `start`, which is not before `now`.
     ///
-    /// Exact for one window. Of several each counts by itself, though one delays what the others count: a
-    /// lower bound. Permits count as free: nobody knows when work ends.
+    /// Exact for one window. Several windows count each by itself, though each delays what the others count:
+    /// the slot is then a lower bound. Permits count as free: the end of work is not known ahead.
     pub(crate) fn slot(&self, rules: &Rules, rank: usize, now: Tick, start: Tick) -> Tick {
         let start = self.paused_until.max(start);
         self.windows(rules, now)
@@ -240,7 +240,7 @@ impl Bucket {
         let period = learned
             .period()
             .unwrap_or_else(|| learned::period(refusal, rules));
-        // Whoever has a place and has not gone out is called back by the pause, and is no part of it.
+        // The pause calls back a request that has a place and was not sent: it is not part of the wave.
         let placed = self.log.count_after(now.before(period));
         let sent = Sent {
             serial,
@@ -250,8 +250,8 @@ impl Bucket {
         };
         let until = learned.refused(refusal, sent, rules, self.paused_until, now);
         self.paused_until = self.paused_until.max(until);
-        // Whatever was or was not learned: a refusal that left the gate open would be answered by
-        // sending the same again at once.
+        // Whatever was learned: after a refusal that left the gate open, the same request would be sent
+        // again at once.
         let others = self.in_flight.saturating_sub(u32::from(face.permits));
         if let Some(learned) = &self.learned {
             if self.narrowed_gate(learned, others, rules, now) == Gate::Open {
@@ -309,7 +309,7 @@ impl Bucket {
             .map_or_else(Lessons::default, |learned| learned.lessons(now))
     }
 
-    /// The same with what has ended by itself and has yet to be forgotten.
+    /// The same, with lessons that have ended by themselves and are not yet forgotten.
     pub(crate) fn kept_lessons(&self, now: Tick) -> Lessons {
         let learned = self.learned.as_deref();
         learned.map_or_else(Lessons::default, |learned| learned.lessons(now))

@@ -64,7 +64,7 @@ impl Rules {
             .filter(|_| face.windows)
             .map(|window| Rule::new(window.n, window.period.into(), margin))
             .collect();
-        // Nobody learns what they do not enforce, or cannot see for want of a log or of permits.
+        // A layer learns nothing that it does not enforce, or cannot see for want of a log or of permits.
         let learning = Learning {
             concurrency: learning.concurrency && learns && face.permits,
             margin: learning.margin && learns && face.windows,

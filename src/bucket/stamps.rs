@@ -6,7 +6,7 @@ use crate::steps;
 /// Ticks in ascending order: the oldest leaves, and new ones join behind the latest.
 ///
 /// The first few are kept in place: most keys of a large table are used a few times and forgotten, and
-/// whoever looks at them has no further to go. Very many are kept in chunks: a queue moves all of its ticks
+/// a look at them fetches no other memory. Very many are kept in chunks: a queue moves all of its ticks
 /// when it grows, and the engine's lock is held meanwhile.
 #[derive(Debug)]
 pub(super) enum Stamps {
@@ -86,9 +86,9 @@ impl Stamps {
         }
     }
 
-    /// Drops ticks from the front while `goes` holds, which is told how many there are and the oldest, but
-    /// no more than a bounded number. Then adds `tick`, raised to the last one so that the order holds. It is
-    /// not [`Tick::NONE`].
+    /// Drops ticks from the front while `goes` holds, up to [`LEAVE_AT_ONCE`]. `goes` gets the number of ticks
+    /// and the oldest one. Then appends `tick`, raised to the last one so that the order holds. `tick` must not
+    /// be [`Tick::NONE`].
     #[inline]
     pub(super) fn push(&mut self, tick: Tick, mut goes: impl FnMut(usize, Tick) -> bool) {
         steps::count(1);
@@ -253,13 +253,13 @@ impl Chunks {
         }
     }
 
-    /// How many there are in front of the first for which `is_before` does not hold.
+    /// The number of ticks in front of the first for which `is_before` does not hold.
     fn partition_point(&self, is_before: impl Fn(&Tick) -> bool) -> usize {
         let whole = |chunk: &Vec<Tick>| chunk.last().is_some_and(&is_before);
         let whole = self.chunks.partition_point(whole);
         let part = self.chunks.get(whole);
         let part = part.map_or(0, |chunk| chunk.partition_point(&is_before));
-        // Those that have left are before all others, but `is_before` need not hold for them.
+        // Ticks that have left are before all others, but `is_before` need not hold for them.
         (whole * CHUNK + part)
             .saturating_sub(self.left)
             .min(self.len())
@@ -334,6 +334,47 @@ mod tests {
         assert!(ticks.chunks.len() <= 2);
     }
 
+    /// Adds a tick to both, from which ticks leave while `goes` holds, and `staying` are left.
+    #[track_caller]
+    fn push(
+        stamps: &mut Stamps,
+        queue: &mut VecDeque<Tick>,
+        now: u64,
+        mut goes: impl FnMut(usize) -> bool,
+        staying: usize,
+    ) {
+        stamps.push(Tick(now), |len, first| {
+            assert_eq!((len, Some(&first)), (queue.len(), queue.front()));
+            let goes = goes(len);
+            if goes {
+                queue.pop_front();
+            }
+            goes
+        });
+        assert_eq!(queue.len(), staying);
+        queue.push_back(Tick(now));
+    }
+
+    /// Compares all looks, at these ranks and times.
+    #[track_caller]
+    fn check(
+        stamps: &Stamps,
+        queue: &VecDeque<Tick>,
+        ranks: impl IntoIterator<Item = usize>,
+        times: impl IntoIterator<Item = u64>,
+    ) {
+        assert_eq!(stamps.len(), queue.len());
+        assert_eq!(stamps.last(), queue.back().copied());
+        for n in ranks {
+            let there = queue.iter().rev().nth(n - 1).copied();
+            assert_eq!(stamps.nth_last(n), there);
+        }
+        for time in times {
+            let after = queue.iter().filter(|&&tick| tick > Tick(time)).count();
+            assert_eq!(stamps.count_after(Tick(time)), after);
+        }
+    }
+
     proptest! {
         #[test]
         fn they_are_a_queue_whether_few_or_many(
@@ -346,27 +387,13 @@ mod tests {
                 // As many as `op` leave before one joins, or as there are.
                 let mut leaving = op;
                 let staying = queue.len().saturating_sub(usize::try_from(op).unwrap());
-                stamps.push(Tick(now), |len, first| {
-                    assert_eq!((len, Some(&first)), (queue.len(), queue.front()));
+                let goes = |_: usize| {
                     let goes = leaving > 0;
-                    if goes {
-                        leaving -= 1;
-                        queue.pop_front();
-                    }
+                    leaving -= u64::from(goes);
                     goes
-                });
-                prop_assert_eq!(queue.len(), staying);
-                queue.push_back(Tick(now));
-                prop_assert_eq!(stamps.len(), queue.len());
-                prop_assert_eq!(stamps.last(), queue.back().copied());
-                for n in 1..queue.len() + 2 {
-                    let there = queue.iter().rev().nth(n - 1).copied();
-                    prop_assert_eq!(stamps.nth_last(n), there);
-                }
-                for time in 0..=now {
-                    let after = queue.iter().filter(|&&tick| tick > Tick(time)).count();
-                    prop_assert_eq!(stamps.count_after(Tick(time)), after);
-                }
+                };
+                push(&mut stamps, &mut queue, now, goes, staying);
+                check(&stamps, &queue, 1..queue.len() + 2, 0..=now);
             }
         }
     }
@@ -385,28 +412,10 @@ mod tests {
                     now += pace;
                     let surplus = (queue.len() + 1).saturating_sub(depth);
                     let staying = queue.len() - surplus.min(LEAVE_AT_ONCE);
-                    stamps.push(Tick(now), |len, first| {
-                        assert_eq!(Some(first), queue.front().copied());
-                        assert_eq!(len, queue.len());
-                        let goes = len >= depth;
-                        if goes {
-                            queue.pop_front();
-                        }
-                        goes
-                    });
-                    prop_assert_eq!(queue.len(), staying);
-                    queue.push_back(Tick(now));
+                    push(&mut stamps, &mut queue, now, |len| len >= depth, staying);
                 }
-                prop_assert_eq!(stamps.len(), queue.len());
-                prop_assert_eq!(stamps.last(), queue.back().copied());
-                for n in (1..queue.len() + 2).step_by(37).chain([queue.len().max(1)]) {
-                    let there = queue.iter().rev().nth(n - 1).copied();
-                    prop_assert_eq!(stamps.nth_last(n), there);
-                }
-                for time in (0..=now).step_by(97).chain([now]) {
-                    let after = queue.iter().filter(|&&tick| tick > Tick(time)).count();
-                    prop_assert_eq!(stamps.count_after(Tick(time)), after);
-                }
+                let ranks = (1..queue.len() + 2).step_by(37).chain([queue.len().max(1)]);
+                check(&stamps, &queue, ranks, (0..=now).step_by(97).chain([now]));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What the ElevenLabs API allows, by plan, and endpoints made from it.
 //!
 //! ElevenLabs publishes no requests per second: a workspace may have so many requests *in flight*, and
-//! whoever has more gets a 429. Two tables say how many, and they differ; both are here, with their dates.
+//! one with more gets a 429. Two tables say how many, and they differ; both are here, with their dates.
 //!
 //! | plan | [`Plan::preset`]: limit, recommended | [`Plan::concurrency`]: Multilingual, Flash |
 //! |---|---|---|

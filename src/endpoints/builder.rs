@@ -407,7 +407,7 @@ impl Endpoints {
         &self.config
     }
 
-    /// To change it. Nobody else has it as a rule, and then nothing is copied.
+    /// To change it. It is copied only if a clone shares it.
     fn config(&mut self) -> &mut Config {
         Arc::make_mut(&mut self.config)
     }

@@ -161,7 +161,7 @@ pub struct UnknownEndpoint(Box<Unknown>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Unknown {
     endpoint: Box<str>,
-    /// Shared with whoever looked: as many errors as there are requests must not copy all names each.
+    /// Shared with the routes: there may be an error for each request, and each would copy all names.
     known: Arc<[Box<str>]>,
     by_request: bool,
 }

@@ -13,8 +13,8 @@ use super::head::RequestHead;
 /// Where the partition's value comes from.
 ///
 /// The value is a secret as a rule (an API key), so it exists here for the length of one function
-/// only, and leaves it as a hash. The hash is keyed with random numbers: without them, whoever sees
-/// it could find out a weak value by trying.
+/// only, and leaves it as a hash. The hash is keyed with random numbers: without them, a reader of
+/// the hash could find out a weak value by trying.
 #[derive(Clone)]
 pub(super) enum PartitionRule {
     Header(HeaderName),

@@ -54,8 +54,8 @@ impl SpecKind {
         matches!(self, Self::EachOther | Self::Unmatched)
     }
 
-    /// Whether buckets of this kind learn: those whose limit a server can mean when it refuses a request.
-    /// What is overall is an agreement among ourselves.
+    /// Whether buckets of this kind learn: a server that refuses a request means the limit of an endpoint or a
+    /// group. The overall quota is an agreement among ourselves.
     pub(crate) fn learns(self) -> bool {
         !matches!(self, Self::Overall | Self::AcrossPartitions)
     }

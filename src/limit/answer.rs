@@ -11,9 +11,8 @@ use crate::{
 };
 
 impl Shared {
-    /// Hears of every answer that may be a refusal once, when it is known what it means: a refusal has a
-    /// [`Signal`] among its extensions now. The engine learns, and the body takes what is left of the
-    /// permit.
+    /// Reports an answer that may have been a refusal, once its meaning is known: a refusal has a [`Signal`]
+    /// among its extensions by now. The engine learns from it, and the body takes what is left of the permit.
     pub(super) fn answered<B>(mut response: Response<Body<B>>, permit: Permit) -> Response<Body<B>>
     where
         B: http_body::Body,
@@ -27,7 +26,7 @@ impl Shared {
         response.map(|body| body.and_hold(permit))
     }
 
-    /// Hears of every other answer.
+    /// Reports every other answer.
     #[inline]
     pub(super) fn accepted<B>(response: &Response<B>, permit: &Permit) {
         // A server that has failed says nothing about its limits. One that says that the
@@ -46,8 +45,8 @@ impl Shared {
         let below = response.extensions().get::<RetryHint>().copied();
         let asked = signal.retry_after().and(below);
         if let Some(RetryHint::NotBefore(below)) = asked {
-            // Pauses of one delay have a jitter each. What is let through here while the layer
-            // below still pauses would hold a permit there.
+            // Each layer draws its own jitter for the same delay. A request that goes through here while the
+            // layer below still pauses would hold a permit meanwhile.
             let delay = below.saturating_duration_since(now);
             if !delay.is_zero() {
                 permit.asked_to_wait(delay);
@@ -62,7 +61,7 @@ impl Shared {
                 }
                 hint => hint,
             };
-            // In a stack, whoever keeps the retry longest is right.
+            // In a stack, the layer that holds the retry longest decides.
             let hint = below.map_or(hint, |below| hint.stricter(below));
             response.extensions_mut().insert(hint);
         }

@@ -30,7 +30,7 @@ macro_rules! builder {
             /// Off by default. Where windows and pauses tell when its turn comes, it is refused at
             /// once, or as soon as a pause, a new quota or a permit that it gets shows that its turn comes too
             /// late; where it waits for other requests to end, when the time has passed. With several windows
-            /// each is taken by itself, so that nobody is refused who would have gone in time. 0 means:
+            /// each is taken by itself, so that no request is refused that would have gone in time. 0 means:
             /// admit now or refuse. Applies to the services that this value of the layer makes. The
             /// refusal is a [`Refused`](crate::Refused) from the response future. Each attempt may wait
             /// as long; an answer after which the bucket stays closed for longer is not retried.
@@ -59,7 +59,7 @@ macro_rules! builder {
             /// Learns these lessons from answers, and no others.
             ///
             /// All of them by default: each can only narrow what was configured, and is given back
-            /// while all goes well. Pauses are none of them, and stay. Applies to the layer's state,
+            /// while all goes well. Pauses are no lessons, and stay. Applies to the layer's state,
             /// and so to all its clones.
             ///
             /// # Panics
@@ -105,12 +105,12 @@ macro_rules! builder {
                 self
             }
 
-            /// Tells `observer` every decision.
+            /// Gives `observer` an event for every decision.
             ///
-            /// Nobody by default, and then it costs next to nothing. See [`EventKind`](crate::EventKind) for what
-            /// is told. Applies to the layer's state, and so to all its
-            /// clones. A [`ThrottleLayer`](crate::ThrottleLayer) tells it of its retries, too, unless they
-            /// have an observer of their own.
+            /// By default there is no observer, and no event is made. [`EventKind`](crate::EventKind) lists the
+            /// events; [`Observer`](crate::Observer) says what becomes of its panics. Applies to the layer's state,
+            /// and so to all its clones. With a [`ThrottleLayer`](crate::ThrottleLayer) it also gets the events of
+            /// the retries, unless they have an observer of their own.
             ///
             /// # Panics
             ///
@@ -127,6 +127,9 @@ macro_rules! builder {
             }
 
             /// Watches and changes the layer while it runs.
+            ///
+            /// From then on `max_keys`, `learn`, `max_pause` and `observe` of the layer panic; the handle has
+            /// setters for the first three.
             pub fn handle(&self) -> Handle {
                 crate::admission::Handle::new(std::sync::Arc::clone(&self.shared.engine))
             }
@@ -176,6 +179,17 @@ face! {
     /// n dispatches, wherever it begins. Requests beyond wait, in order, until the first timer tick
     /// (1 ms) at which there is room.
     ///
+    /// # Errors
+    ///
+    /// The service's error is a [`BoxError`](crate::BoxError). An error of the inner service comes as it is. The
+    /// layer's own are a [`Refused`](crate::Refused); an [`UnknownEndpoint`](crate::UnknownEndpoint), if the request
+    /// chooses a name that does not exist; and an error without a public type, if it has to wait for a time and no
+    /// runtime has timers.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping a response future that waits takes no place in the window; a dispatched request keeps its place. See [Cancellation](crate#cancellation).
+    ///
     /// ```
     /// use tower::{ServiceBuilder, service_fn};
     /// use tower_throttle::{BoxError, Endpoints, Quota, RpsLayer};
@@ -199,6 +213,17 @@ face! {
     /// Enforces the concurrency of the endpoints' [`Quota`](crate::Quota)s, and none of their
     /// windows. A permit is held from dispatch until the response *body* has ended, failed or been
     /// dropped: as long as the server works on the answer. Requests beyond wait, in order.
+    ///
+    /// # Errors
+    ///
+    /// The service's error is a [`BoxError`](crate::BoxError). An error of the inner service comes as it is. The
+    /// layer's own are a [`Refused`](crate::Refused); an [`UnknownEndpoint`](crate::UnknownEndpoint), if the request
+    /// chooses a name that does not exist; and an error without a public type, if it has to wait for a time and no
+    /// runtime has timers.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping a response future or a response body ends its permit. See [Cancellation](crate#cancellation).
     ///
     /// ```
     /// use tower::{ServiceBuilder, service_fn};

@@ -3,19 +3,20 @@
 //! [`RpsLayer`], [`ConcurrencyLayer`] and [`ThrottleLayer`] are one engine with windows, permits or
 //! both switched on.
 //!
-//! 1. A request is admitted when every scope that it belongs to has room, and nobody older waits there.
+//! 1. A request is admitted when every scope that it belongs to has room, and no older request waits there.
 //!    Otherwise its future waits.
 //! 2. What is counted in the windows is the inner service's `call`. A permit lasts until the response
 //!    body has ended, failed or been dropped.
-//! 3. An answer that is a refusal pauses its bucket, for everybody who waits there, and may teach it
+//! 3. An answer that is a refusal pauses its bucket, for all requests that wait there, and may teach it
 //!    ([`Learning`](crate::Learning)). To know what it means, up to 4 KiB of its body are read, for at
-//!    most 250 ms, before it is handed up; they are replayed to whoever reads the body. A delay that is
+//!    most 250 ms, before it is handed up; they are replayed to the body's reader. A delay that is
 //!    named in the head pauses before that.
 //! 4. A request that has been admitted and not been dispatched when a pause begins returns to its place in the
 //!    queue.
-//! 5. Nobody waits for a future that is not polled. A request that is offered its turn has 10 ms to take it.
-//!    After that, others may take it over; the request keeps its age, and goes before all that came later as
-//!    soon as it is polled again. So does an admitted request whose inner service is not ready in time.
+//! 5. A future that is not polled delays the others by at most 10 ms. A request that is offered its turn has
+//!    10 ms to take it. After that, others may take it over; the request keeps its age, and goes before all
+//!    that came later as soon as it is polled again. The same goes for an admitted request whose inner service
+//!    is not ready in time.
 //!
 //! # Order
 //!
@@ -26,7 +27,7 @@
 //!
 //! A request that waits in `Rps` holds its permit of the `Concurrency` above it. Four requests to an
 //! endpoint of one per minute so starve every other endpoint of an overall limit of four.
-//! [`ThrottleLayer`] decides over both at once, and nobody holds one while waiting for the other.
+//! [`ThrottleLayer`] decides over both at once, and no request holds one while it waits for the other.
 //!
 //! # Cancellation
 //!
@@ -47,8 +48,8 @@
 //!
 //! A response future may be kept and not polled while it waits: it delays others once, by at most 10 ms. One that
 //! has been dispatched holds its permit, and so does a response body that is kept and not read. `join_all` over
-//! more calls than may be in flight at once, with their bodies read afterwards, never ends: those that were
-//! answered hold the permits that the others wait for. Read each body in the future of its call.
+//! more calls than may be in flight at once, with their bodies read afterwards, never ends: the answered
+//! calls hold the permits that the others wait for. Read each body in the future of its call.
 //!
 //! A request that waits for a time needs a tokio runtime with timers, any of which may drive it, and fails with an
 //! error where there is none. Waiting for another request to end needs no runtime.

@@ -28,7 +28,7 @@ use crate::{
 ///
 /// What [`RetryLayer`] over [`ConcurrencyLayer`](crate::ConcurrencyLayer) over
 /// [`RpsLayer`](crate::RpsLayer) do, without that stack's one fault: there, a request that waits for
-/// its window holds a permit meanwhile. Here nobody holds anything while waiting, and a request that
+/// its window holds a permit meanwhile. Here no request holds anything while it waits, and a request that
 /// the server throttled waits where all requests do, in its old place.
 ///
 /// [`retry`](Self::retry) and [`without_retry`](Self::without_retry) change what is sent again,
@@ -51,12 +51,18 @@ use crate::{
 ///
 /// # Limits on waiting
 ///
-/// [`max_waiting`](Self::max_waiting) is for those who enter: a retry returns to its place in a full queue
+/// [`max_waiting`](Self::max_waiting) is for new requests: a retry returns to its place in a full queue
 /// as well. [`max_wait`](Self::max_wait) applies to each attempt. A [`Deadline`](crate::Deadline) holds
 /// for all attempts together, and so does the retry layer's [`max_total`](RetryLayer::max_total). If the
 /// endpoint is known to open too late for one of these three, or the server asks for more than
 /// [`max_pause`](Self::max_pause), no retry is begun, and the answer goes up. A retry that turns out
 /// later to come too late for `max_wait` or the deadline ends as [`Refused`](crate::Refused).
+///
+/// # Errors
+///
+/// The service's error is a [`BoxError`]. An error of the inner service comes as it is. The layer's own are a
+/// [`Refused`](crate::Refused); an [`UnknownEndpoint`](crate::UnknownEndpoint), if the request chooses a name that
+/// does not exist; and an error without a public type, if it has to wait for a time and no runtime has timers.
 ///
 /// # Cancellation
 ///

@@ -128,12 +128,15 @@ impl Judge {
 
     /// Changes what a pool allows, as [`Judge::set_limit`] does for an endpoint. From then on, what the
     /// hook of [`JudgeBuilder::pool_by`] says about this pool's limit makes no difference.
+    ///
+    /// [`JudgeBuilder::pool_by`]: super::JudgeBuilder::pool_by
     pub fn set_pool_limit(&self, name: &str, limit: Limit) {
         let change = |state: &mut State, now| state.books.set_pool_limit(now, name, limit);
         self.shared.change(change);
     }
 
-    /// Lets every request that is sent from now on arrive so much later: see [`JudgeBuilder::latency`].
+    /// Lets every request that is sent from now on arrive so much later: see
+    /// [`JudgeBuilder::latency`](super::JudgeBuilder::latency).
     ///
     /// # Panics
     ///
@@ -146,6 +149,8 @@ impl Judge {
 
     /// Changes the range of what [`JudgeBuilder::jitter`] adds to the latency, for requests that are sent
     /// from now on.
+    ///
+    /// [`JudgeBuilder::jitter`]: super::JudgeBuilder::jitter
     ///
     /// # Panics
     ///

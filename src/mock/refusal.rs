@@ -35,7 +35,7 @@ impl Refusal {
         self.by
     }
 
-    /// How long it takes from now until all windows have room, if nobody else takes it; zero if they
+    /// How long it takes from now until all windows have room, if no other request takes it; zero if they
     /// have it.
     pub fn room_in(&self) -> Duration {
         self.room_in

@@ -59,7 +59,7 @@ pub(crate) struct State {
     pub(super) draws: Vec<EndpointDraws>,
     pub(super) latency: Duration,
     pub(crate) faults: Schedule,
-    /// Where those who wait for a slot hear that they have got it.
+    /// The channels that tell waiting requests that they have got a slot.
     pub(super) turns: HashMap<TicketId, oneshot::Sender<Slot>>,
 }
 

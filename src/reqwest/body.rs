@@ -42,7 +42,7 @@ fn take<T: 'static>(body: &mut (dyn Any + Send)) -> Option<T> {
 
 /// A body that is `Sync`, as reqwest wants them. Those of axum and tonic are not.
 ///
-/// Polling takes no lock, as whoever polls has the only reference.
+/// Polling takes no lock: the caller has the only reference.
 struct Shared<B>(Mutex<Pin<Box<B>>>);
 
 impl<B: Body> Body for Shared<B> {

@@ -132,7 +132,7 @@ pin_project! {
     #[derive(Debug)]
     enum State<F> {
         Called { #[pin] future: F },
-        /// Its URL is none that `http` takes.
+        /// `http` does not accept its URL.
         Invalid { error: Option<reqwest::Error> },
     }
 }

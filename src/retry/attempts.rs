@@ -38,7 +38,7 @@ impl Attempt {
 
 /// A request extension: doing what the request asks for twice is as good as doing it once.
 ///
-/// So it may be sent again where nobody knows what became of it. It is taken for granted of `GET`,
+/// So it may be sent again if what became of it is unknown. It is taken for granted of `GET`,
 /// `HEAD`, `OPTIONS`, `TRACE`, `PUT` and `DELETE` (RFC 9110, section 9.2.2), and of requests with an
 /// `Idempotency-Key`.
 ///

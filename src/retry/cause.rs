@@ -13,7 +13,7 @@ pub(super) enum Cause {
     Answer(StatusCode),
     /// There was no connection on which to send the request.
     Unsent,
-    /// The connection ended; nobody knows what became of the request.
+    /// The connection ended; what became of the request is unknown.
     Lost,
     /// No retry will help.
     Hopeless,

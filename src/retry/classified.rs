@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use crate::{body::Body, peek::Peek, signal::Classifier};
 
-/// A service whose answers are classified, if nobody below has done it.
+/// Classifies the answers of a service, unless a layer below has done so.
 #[derive(Clone, Debug)]
 pub(super) struct Classified<S> {
     pub(super) inner: S,

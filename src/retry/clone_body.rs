@@ -72,7 +72,7 @@ impl Bodies {
         replay.map_or(Plan::Once, Plan::Replay)
     }
 
-    /// `None` if nobody has said that a copy of this body is as good as the body. That it is `Clone`
+    /// `None` if it is not known that a copy of this body is as good as the body. That it is `Clone`
     /// proves nothing: the clones may share one stream.
     pub(super) fn copy<B: 'static>(&self, body: &B) -> Option<B> {
         match self.way() {

@@ -122,7 +122,7 @@ impl<S, B> Resend<S, B> {
     /// Whether and when to send the request again. `None` if another attempt would be wrong, or of no use.
     fn decide(&mut self, failure: &Failure, rules: &Rules, now: Instant) -> Option<Verdict> {
         if self.replay.is_none() && rules.observer.is_none() {
-            // Nobody asks what kind of failure it was.
+            // No caller asks what kind of failure it was.
             return None;
         }
         let facts = self.head.facts(now);

@@ -20,6 +20,9 @@ use crate::{
 /// The layer is its own builder. Settings apply to the services that this value of the layer makes;
 /// the budget belongs to the layer and its clones.
 ///
+/// Dropping the response future drops the attempt that is under way, and no other comes: see
+/// [Cancellation](crate::retry#cancellation).
+///
 /// ```
 /// use std::time::Duration;
 /// use tower::{ServiceBuilder, service_fn};
@@ -177,22 +180,24 @@ impl RetryLayer {
         self.with(|rules| rules.classifier = Classifier::new(classify))
     }
 
-    /// Tells `observer` of each retry that is decided ([`EventKind::RetryScheduled`](crate::EventKind::RetryScheduled)), and of each request
-    /// that could have been retried and is handed up ([`EventKind::GivenUp`](crate::EventKind::GivenUp)). Successes tell nothing.
+    /// Gives `observer` an event for each retry that is decided
+    /// ([`EventKind::RetryScheduled`](crate::EventKind::RetryScheduled)), and for each request that could have been
+    /// retried and is handed up ([`EventKind::GivenUp`](crate::EventKind::GivenUp)). There is none for a success.
     ///
-    /// The events have no bucket and no partition. Their [`sequence`](crate::Event::sequence) counts from 1
-    /// all that this observer is told by this layer, its clones and their services.
+    /// The events have no bucket and no partition. Their [`sequence`](crate::Event::sequence) counts from 1, over
+    /// this layer, its clones and their services. An observer that was set before is replaced.
     ///
-    /// Within a [`ThrottleLayer`](crate::ThrottleLayer) that has an observer itself, this one is told of the
-    /// retries, and that one of all else. If this layer has none, that one is told of both.
+    /// Within a [`ThrottleLayer`](crate::ThrottleLayer) that has an observer itself, this one gets the events of
+    /// the retries, and that one all others. If this layer has no observer, that one gets both.
     ///
-    /// A request whose body cannot be sent again costs a copy of its head where there is an observer.
+    /// With an observer, a request whose body cannot be sent again costs a copy of its head, too. If the observer
+    /// panics, the panic comes out of the poll of the response future; no permit is held then.
     pub fn observe(self, observer: impl Observer) -> Self {
         let observer = SharedObserver::new(observer);
         self.with(|rules| rules.observer = Some(observer))
     }
 
-    /// Retries of the layer to which `inner` belongs. `observer` is that layer's, and is told of retries
+    /// Retries of the layer to which `inner` belongs. `observer` is that layer's, and gets the events of retries
     /// unless this layer has an observer of its own.
     pub(crate) fn joint<S>(&self, inner: S, observer: Option<SharedObserver>) -> RetryService<S> {
         let mut rules = Arc::clone(&self.rules);

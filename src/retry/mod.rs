@@ -67,8 +67,8 @@
 //! Whatever is not waited for is handed up at once, as it came. An answer that took more than one
 //! attempt carries [`Attempts`]; a retry carries [`Attempt`] downwards.
 //!
-//! An [observer](RetryLayer::observe) is told of each retry when it is decided, and of each failure that could
-//! have been retried and is handed up.
+//! An [observer](RetryLayer::observe) gets an event for each retry when it is decided, and for each failure that
+//! could have been retried and is handed up.
 //!
 //! # Order
 //!
@@ -76,7 +76,7 @@
 //! nothing is held while it waits. Inside, a retry would hold its permit through the back-off, and
 //! would go out without a place in the window.
 //!
-//! Clients that retry by themselves do it below the limits, where nobody counts: switch that off
+//! Clients that retry by themselves do it below the limits, where nothing counts: switch that off
 //! (reqwest: `ReqwestService::build`; hyper-util's client: `retry_canceled_requests(false)`, though what it
 //! sends again has never left).
 //!

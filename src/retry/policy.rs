@@ -216,7 +216,7 @@ impl Policy {
         let wanted = failure.should_retry == Some(true);
         let (status, overloaded) = match failure.cause {
             Cause::Refusal(SignalKind::QuotaExhausted, _) | Cause::Hopeless => return None,
-            // Whoever sent too many requests was refused, not served (RFC 6585, section 4).
+            // A request of too many was refused, not served (RFC 6585, section 4).
             Cause::Refusal(SignalKind::Rate | SignalKind::Concurrency, _) => return Some(false),
             Cause::Unsent => return Some(true),
             Cause::Lost => return repeatable.then_some(true),

@@ -20,7 +20,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Tells what was decided, if anyone wants to know.
+    /// Tells the observer, if there is one, what was decided.
     pub(super) fn tell_observer(&self, (at, kind): (Instant, EventKind<'_>)) {
         if let Some(observer) = &self.observer {
             observer.tell_of_retry(at, kind);

@@ -117,7 +117,7 @@ where
         let rules = Arc::clone(&self.rules);
         let replay = match rules.bodies.plan(request.body_mut()) {
             Plan::Replay(replay) => Some(replay),
-            // What an observer is told of its failure depends on the head.
+            // The event of its failure depends on the head.
             Plan::Once if rules.observer.is_some() => None,
             Plan::Once => return RetryFuture::calling(self.inner.call(request), None, rules),
             Plan::Collect(collect) => {

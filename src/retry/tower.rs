@@ -39,7 +39,7 @@ use crate::signal::Signal;
 /// - Bodies of answers are not peeked: where no limiting layer of ours is below, an answer means what
 ///   its head says.
 /// - Bodies of requests are not collected.
-/// - An observer is told nothing of requests whose bodies cannot be sent again: tower does not ask about them.
+/// - There is no event for a request whose body cannot be sent again: tower does not ask about it.
 #[derive(Debug)]
 pub struct RetryPolicy {
     rules: Arc<Rules>,

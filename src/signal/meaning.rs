@@ -28,7 +28,7 @@ pub enum SignalKind {
     Rate,
     /// Too many requests at once: wait for one of them to end.
     Concurrency,
-    /// The server is busy, whoever asks: back off.
+    /// The server is busy for all clients: back off.
     Overload,
     /// What was paid for is used up: no retry helps.
     QuotaExhausted,

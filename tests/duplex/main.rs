@@ -410,19 +410,8 @@ async fn run(case: &Case) {
     assert_eq!(witness.left(), (0, 0));
 }
 
-fn cases(n: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases: std::env::var("PROPTEST_CASES")
-            .ok()
-            .and_then(|cases| cases.parse().ok())
-            .unwrap_or(n),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(cases(50))]
+    #![proptest_config(support::cases(50))]
 
     #[test]
     fn where_the_server_breaks_off_the_judge_has_nothing_to_object(

@@ -1,5 +1,5 @@
 //! What the tests share: layers by face, and an inner service that keeps records.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, unused_imports)]
 
 use std::{
     collections::VecDeque,
@@ -20,6 +20,16 @@ use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
 use tower_throttle::{
     Body, BoxError, ConcurrencyLayer, Endpoints, Handle, Quota, Refused, RpsLayer, ThrottleLayer,
 };
+
+mod came;
+mod deadlock;
+mod limits;
+mod recorder;
+
+pub use came::{Came, Task, came, enter};
+pub use deadlock::without_deadlock;
+pub use limits::{any_face, cases, few_limits, nested, quota_of};
+pub use recorder::{Recorder, Told, What, observed};
 
 pub type Req = Request<&'static str>;
 pub type Answer = Response<Body<Scripted>>;
@@ -45,6 +55,11 @@ pub fn job(path: &str, time: Duration) -> Req {
     request
 }
 
+/// `/a` with this quota.
+pub fn endpoint_a(quota: Quota) -> Endpoints {
+    Endpoints::new().route("/a", quota)
+}
+
 /// A quota of `n` in `millis`.
 pub const fn per(n: u32, millis: u64) -> Quota {
     Quota::per(n, ms(millis))
@@ -58,6 +73,10 @@ pub enum Face {
 }
 
 pub const FACES: [Face; 3] = [Face::Rps, Face::Concurrency, Face::Throttle];
+/// The faces that enforce windows.
+pub const WINDOWS: [Face; 2] = [Face::Rps, Face::Throttle];
+/// The faces that enforce concurrency.
+pub const PERMITS: [Face; 2] = [Face::Concurrency, Face::Throttle];
 
 /// A layer whose face is chosen while the test runs.
 #[derive(Clone, Debug)]
@@ -65,6 +84,11 @@ pub enum AnyLayer {
     Rps(RpsLayer),
     Concurrency(ConcurrencyLayer),
     Throttle(ThrottleLayer),
+}
+
+/// A layer whose `/a` has this quota.
+pub fn layer_a(face: Face, quota: Quota) -> AnyLayer {
+    AnyLayer::new(face, endpoint_a(quota))
 }
 
 macro_rules! each {
@@ -292,14 +316,18 @@ impl Probe {
     }
 
     pub fn millis(&self, at: Instant) -> u64 {
-        let since = at - self.start;
-        assert_eq!(
-            since.subsec_nanos() % 1_000_000,
-            0,
-            "not on a tick: {since:?}"
-        );
-        u64::try_from(since.as_millis()).unwrap()
+        whole(at - self.start)
     }
+}
+
+/// Milliseconds, of which there has to be a whole number.
+pub fn whole(time: Duration) -> u64 {
+    assert_eq!(
+        time.subsec_nanos() % 1_000_000,
+        0,
+        "not on a tick: {time:?}"
+    );
+    u64::try_from(time.as_millis()).unwrap()
 }
 
 impl Clone for Probe {
@@ -571,6 +599,15 @@ pub async fn settle() {
     }
 }
 
+/// Waits for all of them, and fails if one is not answered within a day.
+pub async fn finish(sent: Vec<Sent>) {
+    for (i, sent) in sent.into_iter().enumerate() {
+        let ended = tokio::time::timeout(ms(86_400_000), sent).await;
+        let ended = ended.unwrap_or_else(|_| panic!("number {i} waits for ever"));
+        ended.unwrap().unwrap();
+    }
+}
+
 /// Sleeps until `millis` after the probe was made.
 pub async fn at(probe: &Probe, millis: u64) {
     tokio::time::sleep_until(probe.start() + ms(millis)).await;
@@ -601,14 +638,17 @@ pub fn assert_idle(handle: &Handle) {
     }
 }
 
-/// A paused runtime of its own, for the cases of property tests.
-pub fn paused<F: Future>(future: F) -> F::Output {
+pub fn paused_runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
         .build()
         .unwrap()
-        .block_on(future)
+}
+
+/// Runs in a paused runtime of its own, for the cases of property tests.
+pub fn paused<F: Future>(future: F) -> F::Output {
+    paused_runtime().block_on(future)
 }
 
 /// A call of a service that is always ready.

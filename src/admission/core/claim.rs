@@ -6,9 +6,9 @@ pub(in crate::admission) struct Claim {
     pub(in crate::admission) leaf: NodeId,
     pub(in crate::admission) places: u8,
     pub(in crate::admission) permits: u8,
-    /// Those of the permits that end with the response head.
+    /// The permits that end with the response head, a subset of `permits`.
     pub(in crate::admission) at_head: u8,
-    /// Whether an observer is to hear of it.
+    /// Whether there is an observer: it gets an event for what becomes of the request.
     pub(in crate::admission) observed: bool,
     /// Numbers the requests of an engine in the order of their admission.
     pub(super) serial: u64,

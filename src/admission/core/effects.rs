@@ -1,4 +1,4 @@
-//! What follows from a decision: whom to wake, and what to tell.
+//! What follows from a decision: the waiters to wake, and the events to tell.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::{
 /// What one hold of the lock leaves to be done, and how much more it may do.
 #[derive(Debug)]
 pub(in crate::admission) struct Effects {
-    /// Whose futures have news.
+    /// The waiters whose futures have news.
     pub(in crate::admission) wake: Vec<WaiterId>,
-    /// What the observer is to hear, in this order.
+    /// The events for the observer, in this order.
     pub(in crate::admission) told: Vec<Told>,
-    /// What is to be freed.
+    /// Memory to be freed after the lock was released.
     pub(in crate::admission) garbage: Garbage,
     /// How many more waiters or nodes may be served before the lock is released.
     pub(super) budget: usize,
@@ -45,7 +45,7 @@ impl Effects {
         self.wake.push(id);
     }
 
-    /// Takes one from the budget; `false` if there is none left.
+    /// Takes one from the budget; `false` if the budget is spent.
     pub(super) fn spend(&mut self) -> bool {
         let left = self.budget > 0;
         self.budget -= usize::from(left);

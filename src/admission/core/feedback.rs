@@ -17,9 +17,9 @@ use crate::{
     signal::{QuotaReport, Signal, SignalKind, SignalScope},
 };
 
-/// Of a known limit, this part left is little: a quarter.
+/// If a limit is known, a quarter of it or less is little.
 const LITTLE: u64 = 4;
-/// Of an unknown limit, this many left are few.
+/// If the limit is unknown, this many or fewer are little.
 const FEW: u64 = 10;
 
 /// When a throttled request can be sent again.
@@ -129,7 +129,7 @@ impl Core {
         });
     }
 
-    /// The answer to a request was none of the kind.
+    /// The answer to a request was no throttling one.
     pub(in crate::admission) fn accepted(
         &mut self,
         claim: Claim,
@@ -155,7 +155,7 @@ impl Core {
         }
     }
 
-    /// Lets a bucket learn, and whoever waits for it hear of the consequences.
+    /// Applies a lesson to a bucket, tells the observer, and brings the bucket's queue up to date.
     fn teach(
         &mut self,
         id: NodeId,
@@ -208,8 +208,8 @@ impl Core {
         }
     }
 
-    /// When the next request of a bucket can go, and the one after all who wait: if neither is later than
-    /// before, no other is.
+    /// The slot of a bucket's next request, and of the one behind all waiters. If neither becomes later, no
+    /// slot between them does.
     fn slots_at(&self, id: NodeId, now: Tick) -> (Tick, Tick) {
         let node = self.tree.node(id);
         let scope = self.tree.scope(node.spec);
@@ -247,7 +247,7 @@ fn report(quota: &QuotaReport) -> Report {
     }
 }
 
-/// A limit beyond 2³² is none.
+/// The largest `u32` stands for all larger limits.
 fn saturated(n: impl TryInto<u32>) -> u32 {
     n.try_into().unwrap_or(u32::MAX)
 }

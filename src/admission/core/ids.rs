@@ -44,7 +44,7 @@ impl WaiterId {
     }
 }
 
-/// Who stands in a queue: at a leaf a request, above it a child node for the request at its head.
+/// An entry of a queue: at a leaf a request, above it a child node for the request at its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Contender {
     Waiter(WaiterId),

@@ -88,7 +88,7 @@ impl Index {
         found
     }
 
-    /// The node is now another one. Returns whether it was there.
+    /// Replaces a node's index in its entry. Returns whether the entry was there.
     pub(super) fn replace(&mut self, hash: u32, node: NodeId, by: NodeId) -> bool {
         let is_it = |id| id == node;
         for table in [&mut self.slots, &mut self.old] {
@@ -126,7 +126,7 @@ impl Index {
 
     /// A table that is no longer needed, to be dropped after the lock is released: freeing it takes long.
     ///
-    /// If nobody takes it before the next one comes, it is freed then.
+    /// A table that is not taken is freed when the next one comes.
     pub(super) fn take_garbage(&mut self) -> Option<Box<[u64]>> {
         self.garbage.take()
     }
@@ -185,7 +185,7 @@ impl Index {
 ///
 /// An entry is half of the hash beside the node: most that are not the one looked for are told apart
 /// without a look at the node, and the table can grow without hashing a key again. It is one number, so
-/// that a new table is memory which the allocator hands out as zeros and nobody has to fill.
+/// that a new table is memory which the allocator hands out as zeros and no code has to fill.
 #[derive(Debug, Default)]
 struct Slots(Box<[u64]>);
 

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::admission) struct Keys {
     pub(super) nodes: Arena<Node>,
-    /// How many buckets have learned something: only they need to hear of successes.
+    /// The number of buckets that have learned something: only these need reports of successes.
     pub(in crate::admission) learned: usize,
     partitioned: bool,
     /// The nodes at smaller indices are those of the scopes that have only one; they stay.
@@ -228,8 +228,8 @@ impl Keys {
         }
         let entries = &mut self.entries;
         let step = self.nodes.compact_step(|node, from, to| {
-            // What others know by its index has to stay where it is; compacting ends there. So has what
-            // is paused: who ends a pause goes from one index to the next.
+            // A node that others know by its index has to stay, and compacting ends there. So does a paused
+            // node: the work that ends a pause goes from one index to the next.
             let paused = node.bucket.paused_until() > now;
             let movable = !node.is_pinned() && node.bucket.is_idle() && !paused;
             if movable {

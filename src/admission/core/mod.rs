@@ -4,11 +4,12 @@
 //!
 //! - [`tree`]: may it go? Scopes, their buckets, and what a request takes of them. [`keys`] has the
 //!   buckets that come and go; [`index`] finds them, and [`arena`] keeps them.
-//! - [`queue`]: who goes? A request's way through its queue. [`contest`] has the heads, from the leaves
-//!   to the root, [`absence`] those who do not take their turn, [`slots`] when a turn comes.
+//! - [`queue`]: which one goes? A request's way through its queue. [`contest`] has the heads, from the
+//!   leaves to the root, [`absence`] the waiters that do not take their turn, [`slots`] when a turn comes.
 //! - [`feedback`]: what answers teach, and to which bucket.
-//! - [`effects`]: what follows: whom to wake, what to tell.
-//! - [`state`]: all of it in one object; [`timers`] and [`work`]: what is due later, and what is left for the next hold of the lock.
+//! - [`effects`]: what follows: the waiters to wake, the events to tell.
+//! - [`state`]: all of it in one object; [`timers`] and [`work`]: what is due later, and what is left for the
+//!   next hold of the lock.
 
 mod absence;
 mod arena;

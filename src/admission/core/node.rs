@@ -11,7 +11,7 @@ use crate::{
     endpoints::SpecId,
 };
 
-/// One bucket of one scope, and who waits for it.
+/// One bucket of one scope, and the requests that wait for it.
 ///
 /// Nodes form trees that mirror the scopes: an endpoint's node is a leaf, its parent is its group's
 /// or the overall one, and so on. A request enters at a leaf and needs every node up to the root.
@@ -40,11 +40,11 @@ pub(in crate::admission) struct Counters {
     pub(in crate::admission) admitted: u64,
     pub(in crate::admission) refused: u64,
     pub(in crate::admission) throttled: u64,
-    /// How many events an observer was told of this bucket.
+    /// The number of events of this bucket that an observer got.
     pub(super) told: u64,
 }
 
-/// The order in which those who wait at a node are served.
+/// The order in which a node serves the requests that wait at it.
 #[derive(Debug, Default)]
 pub(super) struct WaitQueue {
     /// How many requests wait here or below, absent ones included.
@@ -57,7 +57,7 @@ pub(super) struct WaitQueue {
     /// At a leaf: requests that have been offered their places, and have yet to be polled. They go out in
     /// the order of the queue, and before anyone who comes later.
     pub(super) leaving: Ranked<QueueKey>,
-    /// Those of them who did not come in time: nobody waits for them.
+    /// Offered requests that did not come in time: the others no longer wait for them.
     pub(super) late: Ranked<QueueKey>,
     /// Above the leaves: the children at which somebody waits.
     pub(super) children: BTreeSet<NodeId>,

@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 use super::ids::{NodeId, WaiterId};
 use crate::{bucket::Tick, steps};
 
-/// Offers that were not taken in time, at each node of which they hold something: anybody who is polled and
-/// needs it may take them over.
+/// Offers that were not taken in time, listed at each node of which they hold a place or a permit. A waiter
+/// that needs it and is polled may take such an offer over.
 #[derive(Debug, Default)]
 pub(super) struct Overdue {
     offers: BTreeSet<(NodeId, Tick, WaiterId)>,

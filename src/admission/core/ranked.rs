@@ -13,7 +13,7 @@ use super::arena::{Arena, SlotId, Step};
 #[derive(Debug)]
 pub(super) struct Ranked<K> {
     root: Option<SlotId>,
-    /// The link of the smallest key: who asks for that one asks often.
+    /// The link of the smallest key, which is looked up most.
     first: Option<SlotId>,
     keys: PhantomData<K>,
 }

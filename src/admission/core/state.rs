@@ -39,12 +39,12 @@ impl Core {
         }
     }
 
-    /// When something becomes due that nobody has to do anything for.
+    /// When the next thing becomes due by itself.
     pub(in crate::admission) fn next_due(&self) -> Tick {
         self.timers.next()
     }
 
-    /// Whether anybody waits, or has been admitted after a wait and not been dispatched.
+    /// Whether a request waits, or was admitted after a wait and is not yet dispatched.
     pub(in crate::admission) fn has_waiters(&self) -> bool {
         self.waiters.len() > 0
     }

@@ -55,14 +55,14 @@ impl Work {
 
 /// One piece of work, of any size: a hold does as much of it as its budget allows, and puts the rest back.
 ///
-/// Nodes are named by where they were. One that has been forgotten since had nobody waiting any more, and
-/// to settle another one in its place does no harm.
+/// Nodes are named by their index. If a node was forgotten since, no request waited there, and it does no harm
+/// to settle another node at the same index.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Task {
-    /// Admits who can go from here on.
+    /// Offers places to the waiters that can go, from this node up.
     Settle(NodeId),
-    /// Looks through who waits at a node or below, for those whose turn has become later than they are
-    /// prepared to wait. `after` says how far that has got.
+    /// Refuses each waiter at a node or below whose turn has become too late for it. `after` says how far that
+    /// has got.
     Recheck { node: NodeId, after: Progress },
     /// Brings the buckets of a scope up to date with a change of the scope.
     Scope {

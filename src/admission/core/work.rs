@@ -27,7 +27,7 @@ impl Core {
         }
     }
 
-    /// Nothing can wake anybody at a time: whoever waits for the next one is woken to find out.
+    /// No timer can wake a request any more: the waiter that is due next is woken now, and finds out.
     pub(in crate::admission) fn wake_next_due(&mut self, fx: &mut Effects) {
         if let Some(id) = self.timers.first_limit() {
             fx.wake(id);
@@ -42,7 +42,7 @@ impl Core {
         }
     }
 
-    /// Something was given back or stamped at a leaf. `contested` says whether anybody waits there or above.
+    /// Something was given back or stamped at a leaf. `contested` says whether a request waits there or above.
     pub(in crate::admission) fn settle_after(
         &mut self,
         leaf: NodeId,

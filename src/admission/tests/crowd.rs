@@ -44,7 +44,7 @@ pub(super) fn within(mut request: Request, time: Duration) -> Request {
     request
 }
 
-/// Those who wait are polled when they are woken, in that order, by [`serve`](Self::serve).
+/// [`serve`](Self::serve) polls the waiters that were woken, in the order of their wakes.
 pub(super) struct Crowd {
     pub(super) shared: Arc<Shared>,
     pub(super) handle: Handle,
@@ -53,7 +53,7 @@ pub(super) struct Crowd {
     /// How many have gone out.
     pub(super) gone: usize,
     pub(super) refused: usize,
-    /// Those whose answers have not ended, if they are kept.
+    /// The permits of answers that have not ended, if they are kept.
     pub(super) permits: Vec<Permit>,
     pub(super) keeps_permits: bool,
 }
@@ -146,7 +146,7 @@ impl Crowd {
         }
     }
 
-    /// Polls whoever has been woken, until nobody is.
+    /// Polls the requests that were woken, until there are no more.
     pub(super) fn serve(&mut self) {
         while let Some(of) = self.next_woken() {
             self.poll(of);
@@ -162,7 +162,7 @@ impl Crowd {
         self.woken.lock().unwrap().pop_front()
     }
 
-    /// Whoever has been woken is never polled for it.
+    /// The requests that were woken are not polled for it.
     pub(super) fn forget_woken(&self) {
         self.woken.lock().unwrap().clear();
     }
@@ -171,7 +171,7 @@ impl Crowd {
         self.waiting[of] = None;
     }
 
-    /// Time passes, and whoever is woken meanwhile is polled at that instant.
+    /// Time passes, and a request that is woken meanwhile is polled at that instant.
     pub(super) async fn pass(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {

@@ -1,4 +1,4 @@
-//! L13: nobody waits for a future that is not polled.
+//! L13: no request waits for a future that is not polled.
 
 use std::time::Duration;
 

@@ -75,7 +75,7 @@ impl Narrowing {
         match refusal.kind {
             RefusalKind::Concurrency(limit) => self.too_many_at_once(limit, sent, rules),
             RefusalKind::Rate => self.too_fast(refusal, sent, rules),
-            // Where nothing else would pace those who come back, they come back slowly.
+            // Without windows nothing else would pace the requests that come back: a learned rate does.
             RefusalKind::Overload if rules.windows().is_empty() => {
                 self.too_fast(refusal, sent, rules);
             }

@@ -54,13 +54,13 @@ pub(crate) struct Sent {
     pub(crate) newest: u64,
     /// How many were dispatched within the learned (or the default) period.
     pub(crate) in_period: u32,
-    /// How many are in flight, the one that was answered included; `None` if nobody counts.
+    /// How many are in flight, the one that was answered included; `None` without permits.
     pub(crate) in_flight: Option<u32>,
 }
 
 impl Refusal {
-    /// Whether those who enforce this can do anything about it. Too many at once is for those who count
-    /// how many there are, unless the server asks for a pause.
+    /// Whether a layer that enforces this can do anything about the refusal. "Too many at once" concerns a layer
+    /// with permits, unless the server asks for a pause.
     pub(crate) fn concerns(&self, face: Enforced) -> bool {
         let counted = matches!(self.kind, RefusalKind::Concurrency(_));
         face.permits || !counted || self.retry_after.is_some()
