@@ -116,6 +116,15 @@ impl<B: http_body::Body> Body<B> {
         Poll::Ready(peeked.frames.back().filter(|_| more))
     }
 
+    /// What was peeked and nobody has read.
+    pub(crate) fn peeked(&self) -> impl Iterator<Item = &Frame<B::Data>> {
+        let peeked = match &self.inner {
+            Inner::Untouched { .. } => None,
+            Inner::Peeked { peeked } => Some(&peeked.frames),
+        };
+        peeked.into_iter().flatten()
+    }
+
     /// The same body, ready for [`poll_peek`](Self::poll_peek). Allocates.
     pub(crate) fn peekable(self) -> Self {
         let Self { inner, permit } = self;

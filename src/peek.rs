@@ -7,13 +7,14 @@ use std::{
     fmt,
     io::IoSlice,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Buf;
 use http::Response;
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use tokio::time::Sleep;
 
 use crate::{
@@ -27,6 +28,9 @@ pub(crate) const MAX_PEEKED_BYTES: usize = 4 * 1024;
 
 /// How long the rest of a beginning is waited for. Refusals are short, and come with their head.
 pub(crate) const MAX_PEEK_TIME: Duration = Duration::from_millis(250);
+
+/// How much longer it is waited for before a retry: what it says may be that no retry helps.
+const MAX_LATE_TIME: Duration = Duration::from_millis(750);
 
 impl Classifier {
     /// Tells what an answer means, if that can be told now; otherwise its body has to be peeked. There is
@@ -54,6 +58,31 @@ impl Classifier {
 #[derive(Clone, Copy)]
 struct Peeked;
 
+/// Marks an answer whose meaning was decided before all was there of its body that would have been
+/// looked at. Layers that have acted on it can hear of the rest.
+#[derive(Clone)]
+pub(crate) struct Unfinished {
+    classifier: Classifier,
+    listeners: Vec<Arc<dyn Listen>>,
+}
+
+/// Who has acted on an answer whose body had yet to come.
+pub(crate) trait Listen: Send + Sync {
+    /// The body says more, or something else, than what was there of it.
+    fn hear(&self, signal: &Signal);
+}
+
+impl Unfinished {
+    pub(crate) fn add(&mut self, listener: Arc<dyn Listen>) {
+        self.listeners.push(listener);
+    }
+}
+
+/// Whether the meaning of an answer was decided before its body had said all that could matter.
+pub(crate) fn is_unfinished<B>(response: &Response<B>) -> bool {
+    response.extensions().get::<Unfinished>().is_some()
+}
+
 /// An answer whose body is being peeked.
 ///
 /// Boxed, as few answers are, and the futures that may hold one are many.
@@ -68,6 +97,7 @@ struct Peeking<B: http_body::Body> {
     size: usize,
     /// Runs from the first time that the body had nothing.
     timer: Option<Pin<Box<Sleep>>>,
+    patience: Duration,
 }
 
 impl<B: http_body::Body> Peek<B> {
@@ -77,7 +107,39 @@ impl<B: http_body::Body> Peek<B> {
             text: Vec::new(),
             size: 0,
             timer: None,
+            patience: MAX_PEEK_TIME,
         }))
+    }
+
+    /// Goes on with an answer that was handed up [unfinished](is_unfinished).
+    pub(crate) fn resume(response: Response<Body<B>>) -> Self {
+        let mut peek = Self::new(response.map(Body::peekable));
+        peek.0.patience = MAX_LATE_TIME;
+        let response = peek.0.response.as_ref();
+        for frame in response.into_iter().flat_map(|of| of.body().peeked()) {
+            peek.0.size = peek.0.size.saturating_add(count(frame));
+            if let Some(data) = frame.data_ref() {
+                append(&mut peek.0.text, data);
+            }
+        }
+        peek
+    }
+
+    /// Ready when the rest has been read, with what the answer means now. Whoever has acted on what it
+    /// meant before hears of it.
+    pub(crate) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Response<Body<B>>> {
+        let (mut response, _) = ready!(self.poll_text(cx));
+        let Some(told) = response.extensions_mut().remove::<Unfinished>() else {
+            return Poll::Ready(response);
+        };
+        let before = response.extensions_mut().remove::<Signal>();
+        let signal = self.classify(&mut response, &told.classifier);
+        if let Some(signal) = signal.filter(|of| before.as_ref() != Some(of)) {
+            for listener in told.listeners {
+                listener.hear(&signal);
+            }
+        }
+        Poll::Ready(response)
     }
 
     /// The head of the answer.
@@ -91,38 +153,65 @@ impl<B: http_body::Body> Peek<B> {
         cx: &mut Context<'_>,
         classifier: &Classifier,
     ) -> Poll<Response<Body<B>>> {
+        let (mut response, is_unfinished) = ready!(self.poll_text(cx));
+        self.classify(&mut response, classifier);
+        if is_unfinished {
+            response.extensions_mut().insert(Unfinished {
+                classifier: classifier.clone(),
+                listeners: Vec::new(),
+            });
+        }
+        Poll::Ready(response)
+    }
+
+    /// Ready when enough has been read, or when that has taken too long.
+    fn poll_text(&mut self, cx: &mut Context<'_>) -> Poll<(Response<Body<B>>, bool)> {
         let Peeking {
             response: slot,
             text,
             size,
             timer,
+            patience,
         } = &mut *self.0;
         let mut response = slot.take().expect("polled after it was ready");
         while *size < MAX_PEEKED_BYTES && !response.body().get_ref().is_end_stream() {
             let Poll::Ready(frame) = response.body_mut().poll_peek(cx) else {
-                let timer =
-                    timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(MAX_PEEK_TIME)));
+                let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(*patience)));
                 if timer.as_mut().poll(cx).is_pending() {
                     *slot = Some(response);
                     return Poll::Pending;
                 }
-                break;
+                return Poll::Ready((response, true));
             };
             let Some(frame) = frame else { break };
+            *size = size.saturating_add(count(frame));
             let data = frame.data_ref();
-            // A frame counts for a byte at least, so that empty ones come to an end, too.
-            *size = size.saturating_add(data.map_or(0, Buf::remaining).max(1));
             if data.is_some_and(|data| !append(text, data)) {
                 break;
             }
         }
-        let answer = Answer::arriving(response.status(), response.headers()).with_body(text);
-        match classifier.get().classify(&answer) {
+        Poll::Ready((response, false))
+    }
+
+    /// Leaves with an answer what it means.
+    fn classify(
+        &self,
+        response: &mut Response<Body<B>>,
+        classifier: &Classifier,
+    ) -> Option<Signal> {
+        let answer = Answer::arriving(response.status(), response.headers());
+        let signal = classifier.get().classify(&answer.with_body(&self.0.text));
+        match signal.clone() {
             Some(signal) => response.extensions_mut().insert(signal).is_some(),
             None => response.extensions_mut().insert(Peeked).is_some(),
         };
-        Poll::Ready(response)
+        signal
     }
+}
+
+/// What a frame counts for against the cap: a byte at least, so that empty ones come to an end, too.
+fn count<D: Buf>(frame: &Frame<D>) -> usize {
+    frame.data_ref().map_or(0, Buf::remaining).max(1)
 }
 
 /// Copies data without consuming it, up to the cap; `false` if what follows would not join up.

@@ -6,7 +6,7 @@ use std::{
     marker::PhantomPinned,
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -22,7 +22,8 @@ use proptest::prelude::*;
 use tokio::time::{Instant, Sleep};
 use tower::{Layer, Service, ServiceExt};
 use tower_throttle::{
-    Body, BoxError, ConcurrencyLayer, Endpoints, Quota, RetryLayer, RpsLayer,
+    Backoff, Body, BoxError, ConcurrencyLayer, Endpoints, Handle, Quota, RetryLayer, RpsLayer,
+    ThrottleLayer,
     signal::{Answer, Profile, Signal, SignalKind},
 };
 
@@ -395,6 +396,172 @@ async fn the_permit_is_held_while_peeking_and_until_the_body_has_ended() {
     assert!(call.poll().is_pending());
     drop(call);
     assert_eq!(in_flight(), 0);
+}
+
+/// Answers with the next of its answers, and counts them.
+#[derive(Clone)]
+struct InTurn {
+    answers: Arc<Mutex<VecDeque<Response<Script>>>>,
+    sent: Arc<AtomicUsize>,
+}
+
+impl InTurn {
+    fn new(answers: impl IntoIterator<Item = (u16, Script)>) -> Self {
+        let answers = answers.into_iter().map(|(status, body)| {
+            let response = Response::builder().status(status);
+            response.body(body).unwrap()
+        });
+        Self {
+            answers: Arc::new(Mutex::new(answers.collect())),
+            sent: Arc::default(),
+        }
+    }
+
+    fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
+    }
+}
+
+impl Service<Request<()>> for InTurn {
+    type Response = Response<Script>;
+    type Error = BoxError;
+    type Future = Ready<Result<Response<Script>, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let mut answers = self.answers.lock().unwrap();
+        let ok = || Response::new(Script::new([]));
+        ready(Ok(answers.pop_front().unwrap_or_else(ok)))
+    }
+}
+
+fn after(milliseconds: u64, text: &'static str) -> Script {
+    let wait = Step::Wait(Duration::from_millis(milliseconds));
+    Script::new([data("{"), wait, data(text)])
+}
+
+const USED_UP: &str = r#""error":{"code":"insufficient_quota"}}"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_learns_from_a_body_that_comes_late_that_no_retry_helps() {
+    for late in [0, 100, 249, 251, 300, 600, 999] {
+        let server = InTurn::new([(429, after(late, USED_UP))]);
+        let endpoints = Endpoints::new().route("GET /a", Quota::concurrent(4));
+        let throttled = ThrottleLayer::new(endpoints.clone()).layer(server.clone());
+        let response = throttled.oneshot(Request::get("/a").body(()).unwrap());
+        let started = Instant::now();
+        let response = response.await.unwrap();
+        assert_eq!(kind(&response), Some(SignalKind::QuotaExhausted), "{late}");
+        assert_eq!(server.sent(), 1, "{late}");
+        assert_eq!(started.elapsed(), Duration::from_millis(late));
+        let text = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(text, format!("{{{USED_UP}"));
+
+        // The same in a stack by hand, and without any limits.
+        let server = InTurn::new([(429, after(late, USED_UP)), (429, after(late, USED_UP))]);
+        let request = || Request::get("/a").body(()).unwrap();
+        let inner = RpsLayer::new(endpoints.clone()).layer(server.clone());
+        let limited = ConcurrencyLayer::new(endpoints).layer(inner);
+        let stack = RetryLayer::new().layer(limited);
+        let response = stack.oneshot(request()).await.unwrap();
+        assert_eq!(kind(&response), Some(SignalKind::QuotaExhausted), "{late}");
+        assert_eq!(server.sent(), 1, "{late}");
+        let alone = RetryLayer::new().layer(server.clone());
+        let response = alone.oneshot(request()).await.unwrap();
+        assert_eq!(kind(&response), Some(SignalKind::QuotaExhausted), "{late}");
+        assert_eq!(server.sent(), 2, "{late}");
+    }
+}
+
+/// The first answer names a delay, too late; nothing is sent before that is over.
+async fn check_late_delay<S, R>(service: S, server: &InTurn, handle: &Handle)
+where
+    S: Service<Request<()>, Response = Response<R>, Error = BoxError> + Clone,
+{
+    let started = Instant::now();
+    let request = || Request::get("/a").body(()).unwrap();
+    let first = async {
+        let response = service.clone().oneshot(request()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        started.elapsed()
+    };
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(server.sent(), 1);
+        let paused = handle.snapshot().bucket("GET /a").unwrap().paused_for();
+        let paused = paused.expect("the bucket has heard of the delay");
+        assert!(paused >= Duration::from_millis(29_900), "{paused:?}");
+        let response = service.clone().oneshot(request()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        started.elapsed()
+    };
+    let (first, other) = tokio::join!(first, other);
+    let due = Duration::from_millis(30_400);
+    assert!(first >= due && other >= due, "{first:?} {other:?}");
+    assert_eq!(server.sent(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_in_a_body_that_comes_late_pauses_the_bucket() {
+    let late = || InTurn::new([(429, after(400, r#""retry_after":30}"#))]);
+    let endpoints = Endpoints::new().route("GET /a", Quota::concurrent(4));
+
+    let server = late();
+    let layer = ThrottleLayer::new(endpoints.clone());
+    let handle = layer.handle();
+    check_late_delay(layer.layer(server.clone()), &server, &handle).await;
+
+    let server = late();
+    let layer = ConcurrencyLayer::new(endpoints);
+    let handle = layer.handle();
+    let service = RetryLayer::new().layer(layer.layer(server.clone()));
+    check_late_delay(service, &server, &handle).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_ends_delays_a_retry_by_no_more_than_a_second() {
+    let forever = Duration::from_secs(100_000);
+    let stalls = || Script::new([data("{"), Step::Wait(forever)]);
+    let server = InTurn::new([(429, stalls())]);
+    let layer = RetryLayer::new().backoff(Backoff::full(
+        Duration::from_millis(10),
+        Duration::from_millis(10),
+    ));
+    let started = Instant::now();
+    let request = Request::get("/a").body(()).unwrap();
+    let response = layer.layer(server.clone()).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let took = started.elapsed();
+    assert!(took <= Duration::from_millis(1_020), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_comes_late_keeps_its_key_for_as_long_as_its_answer_is_there() {
+    let endpoints = Endpoints::new().each_other_path(Quota::per_second(1));
+    let layer = RpsLayer::new(endpoints);
+    let handle = layer.handle();
+    let stalls = Script::new([Step::Wait(Duration::from_secs(1))]);
+    let service = layer.layer(Once::new(503, stalls));
+    let request = Request::get("/a").body(()).unwrap();
+    let response = service.oneshot(request).await.unwrap();
+    let rest = Duration::from_secs(3_600);
+    tokio::time::sleep(rest).await;
+    handle.sweep();
+    let keys = || {
+        handle
+            .snapshot()
+            .buckets()
+            .filter(|of| of.name() == "/a")
+            .count()
+    };
+    assert_eq!(keys(), 1);
+    drop(response);
+    handle.sweep();
+    assert_eq!(keys(), 0);
 }
 
 #[derive(Clone, Debug)]

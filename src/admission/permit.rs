@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     bucket::Tick,
-    signal::{QuotaReport, Signal},
+    peek::Listen,
+    signal::{QuotaReport, Signal, SignalKind},
 };
 
 /// A request whose inner service is being called.
@@ -111,10 +112,14 @@ impl Permit {
 
     /// The head of the answer names a delay, and its body is still to be looked at.
     pub(crate) fn asked_to_wait(&self, delay: Duration) {
-        let random = fastrand::f64();
-        self.shared.engine.with(|core, now, fx| {
-            core.asked_to_wait(self.claim, delay, random, now, fx);
-        });
+        self.shared.engine.asked_to_wait(self.claim, delay);
+    }
+
+    /// Hears what the body of the answer says, should that come later than it is waited for.
+    pub(crate) fn listener(&self) -> Arc<dyn Listen> {
+        let (shared, claim) = (Arc::clone(&self.shared), self.claim);
+        shared.engine.with(|core, _, _| core.pin(claim.leaf));
+        Arc::new(Listener { shared, claim })
     }
 
     /// All permits end with the response head.
@@ -153,7 +158,34 @@ impl fmt::Debug for Permit {
     }
 }
 
+/// Keeps the leaf of a request whose body has yet to say what it means.
+struct Listener {
+    shared: Arc<Shared>,
+    claim: Claim,
+}
+
+impl Listen for Listener {
+    /// The head has been acted on: what is new is a delay.
+    fn hear(&self, signal: &Signal) {
+        let is_limit = signal.kind() != SignalKind::QuotaExhausted;
+        if let Some(delay) = signal.retry_after().filter(|_| is_limit) {
+            self.shared.engine.asked_to_wait(self.claim, delay);
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        (self.shared.engine).with(|core, _, _| core.unpin(self.claim.leaf));
+    }
+}
+
 impl Engine {
+    fn asked_to_wait(&self, claim: Claim, delay: Duration) {
+        let random = fastrand::f64();
+        self.with(|core, now, fx| core.asked_to_wait(claim, delay, random, now, fx));
+    }
+
     fn stamp(&self, claim: Claim) {
         let now = self.clock.now();
         let mut locked = self.lock();

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::{
     admission::{Permit, RetryHint, Shared},
     body::Body,
-    peek::Peek,
+    peek::{Peek, Unfinished},
     signal::Signal,
 };
 
@@ -17,6 +17,9 @@ impl Shared {
     where
         B: http_body::Body,
     {
+        if let Some(unfinished) = response.extensions_mut().get_mut::<Unfinished>() {
+            unfinished.add(permit.listener());
+        }
         let shared = permit.shared();
         if response.extensions().get::<Signal>().is_some() {
             shared.throttled(&mut response, &permit);

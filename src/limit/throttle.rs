@@ -222,7 +222,7 @@ pin_project! {
         },
         Retried {
             #[pin]
-            future: RetryFuture<Limit<S>, B, ResponseFuture<S, Request<B>, F, P>>,
+            future: RetryFuture<Limit<S>, B, ResponseFuture<S, Request<B>, F, P>, P>,
         },
     }
 }

@@ -20,7 +20,10 @@ use super::{
     replay::Replay,
     rules::Rules,
 };
-use crate::{body::Body, peek::Peek};
+use crate::{
+    body::Body,
+    peek::{Peek, is_unfinished},
+};
 
 pin_project! {
     /// The response of [`Retry`](crate::Retry).
@@ -30,12 +33,12 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, B, F, P> {
         #[pin]
-        retry: RetryFuture<Classified<S>, B, Classifying<F, P>>,
+        retry: RetryFuture<Classified<S>, B, Classifying<F, P>, P>,
     }
 }
 
 impl<S, B, F, P> ResponseFuture<S, B, F, P> {
-    pub(super) fn new(retry: RetryFuture<Classified<S>, B, Classifying<F, P>>) -> Self {
+    pub(super) fn new(retry: RetryFuture<Classified<S>, B, Classifying<F, P>, P>) -> Self {
         Self { retry }
     }
 }
@@ -62,9 +65,9 @@ impl<S, B, F, P> fmt::Debug for ResponseFuture<S, B, F, P> {
 
 pin_project! {
     /// One request and its attempts.
-    pub(crate) struct RetryFuture<S, B, F> {
+    pub(crate) struct RetryFuture<S, B, F, P> {
         #[pin]
-        state: State<B, F>,
+        state: State<B, F, P>,
         // `None` if the request can be sent only once. Boxed, as it is large, and a request that waits in
         // a layer without retries would have to keep the space for it.
         resend: Option<Box<Resend<S, B>>>,
@@ -75,11 +78,13 @@ pin_project! {
 pin_project! {
     /// By what is awaited.
     #[project = StateProj]
-    enum State<B, F> {
+    enum State<B, F, P> {
         /// The request's body.
         Collecting { collecting: Collecting<B> },
         /// The answer.
         Calling { #[pin] future: F },
+        /// The rest of what the answer says.
+        Listening { peek: P },
         /// The time for a retry. The timer is made by the first poll.
         BackingOff { until: Instant, timer: Option<Pin<Box<Sleep>>> },
         /// The inner service's readiness; this is what will be sent.
@@ -119,6 +124,15 @@ impl<S, B> Resend<S, B> {
         self.service.call(request)
     }
 
+    /// Whether an answer is one after which the request is sent again, if it may be.
+    #[cold]
+    fn would_retry<ResB>(&self, response: &Response<ResB>, rules: &Rules) -> bool {
+        let now = Instant::now();
+        let failure = Failure::of_answer(response, now);
+        let repeatable = self.head.facts(now).repeatable;
+        self.replay.is_some() && rules.policy.is_retried(&failure, repeatable).is_some()
+    }
+
     /// Whether and when to send the request again. `None` if another attempt would be wrong, or of no use.
     fn decide(&mut self, failure: &Failure, rules: &Rules, now: Instant) -> Option<Verdict> {
         if self.replay.is_none() && rules.observer.is_none() {
@@ -154,7 +168,7 @@ impl<S, B> Resend<S, B> {
     }
 }
 
-impl<S, B, F> RetryFuture<S, B, F> {
+impl<S, B, F, P> RetryFuture<S, B, F, P> {
     #[inline]
     pub(super) fn calling(future: F, resend: Option<Box<Resend<S, B>>>, rules: Arc<Rules>) -> Self {
         Self {
@@ -177,58 +191,44 @@ impl<S, B, F> RetryFuture<S, B, F> {
     }
 }
 
-impl<S, B, A> Future for RetryFuture<S, B, S::Future>
+impl<S, B, ResB> Future for RetryFuture<S, B, S::Future, Peek<ResB>>
 where
-    S: Service<Request<B>, Response = Response<A>>,
+    S: Service<Request<B>, Response = Response<Body<ResB>>>,
     S::Error: Into<BoxError>,
     B: 'static,
+    ResB: http_body::Body,
 {
-    type Output = Result<Response<A>, BoxError>;
+    type Output = Result<Response<Body<ResB>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            match this.state.as_mut().project() {
+            let mut result = match this.state.as_mut().project() {
                 StateProj::Calling { future } => {
-                    let mut result = ready!(future.poll(cx)).map_err(Into::into);
-                    let verdict = match (judge(&result, this.rules), &mut *this.resend) {
-                        (Some((failure, now)), Some(resend)) => {
-                            resend.decide(&failure, this.rules, now)
+                    let result = ready!(future.poll(cx)).map_err(Into::into);
+                    let resend = this.resend.as_deref();
+                    match result {
+                        // What has yet to come may say that no retry helps, or when one does.
+                        Ok(response)
+                            if is_unfinished(&response)
+                                && resend
+                                    .is_some_and(|of| of.would_retry(&response, this.rules)) =>
+                        {
+                            let peek = Peek::resume(response);
+                            this.state.set(State::Listening { peek });
+                            continue;
                         }
-                        _ => None,
-                    };
-                    let (event, wakeup) = match verdict {
-                        Some(Verdict {
-                            wakeup: Some(wakeup),
-                            event,
-                        }) => (event, wakeup),
-                        handed_up => {
-                            this.state.set(State::Done);
-                            if let (Ok(response), Some(resend)) = (&mut result, this.resend) {
-                                resend.progress.tell(response.extensions_mut());
-                            }
-                            if let Some(Verdict { event, .. }) = handed_up {
-                                this.rules.tell_observer(event);
-                            }
-                            return Poll::Ready(result);
-                        }
-                    };
-                    // The inner future and the answer end here, before the wait: with them the permit
-                    // that the next attempt may need.
-                    this.state.set(match wakeup {
-                        Wakeup::Now => readying(this.resend, this.rules),
-                        Wakeup::At(until) => State::BackingOff { until, timer: None },
-                    });
-                    drop(result);
-                    // An observer may panic, or look at the limits through a handle: nothing is held now.
-                    this.rules.tell_observer(event);
+                        result => result,
+                    }
                 }
+                StateProj::Listening { peek } => Ok(ready!(peek.poll_rest(cx))),
                 StateProj::BackingOff { until, timer } => {
                     let timer =
                         timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*until)));
                     ready!(timer.as_mut().poll(cx));
                     let next = readying(this.resend, this.rules);
                     this.state.set(next);
+                    continue;
                 }
                 StateProj::Collecting { collecting } => {
                     let (body, replay) = ready!(collecting.poll(cx));
@@ -238,6 +238,7 @@ where
                     this.state.set(State::Readying {
                         request: Some(request),
                     });
+                    continue;
                 }
                 StateProj::Readying { request } => {
                     let resend = this.resend.as_mut().expect(CAN_RESEND);
@@ -249,16 +250,46 @@ where
                     let request = request.take().expect("a request that is to be sent");
                     let future = resend.call(request);
                     this.state.set(State::Calling { future });
+                    continue;
                 }
                 StateProj::Done => panic!("polled after it was ready"),
-            }
+            };
+            let verdict = match (judge(&result, this.rules), &mut *this.resend) {
+                (Some((failure, now)), Some(resend)) => resend.decide(&failure, this.rules, now),
+                _ => None,
+            };
+            let (event, wakeup) = match verdict {
+                Some(Verdict {
+                    wakeup: Some(wakeup),
+                    event,
+                }) => (event, wakeup),
+                handed_up => {
+                    this.state.set(State::Done);
+                    if let (Ok(response), Some(resend)) = (&mut result, this.resend) {
+                        resend.progress.tell(response.extensions_mut());
+                    }
+                    if let Some(Verdict { event, .. }) = handed_up {
+                        this.rules.tell_observer(event);
+                    }
+                    return Poll::Ready(result);
+                }
+            };
+            // The inner future and the answer end here, before the wait: with them the permit that the
+            // next attempt may need.
+            this.state.set(match wakeup {
+                Wakeup::Now => readying(this.resend, this.rules),
+                Wakeup::At(until) => State::BackingOff { until, timer: None },
+            });
+            drop(result);
+            // An observer may panic, or look at the limits through a handle: nothing is held now.
+            this.rules.tell_observer(event);
         }
     }
 }
 
 const CAN_RESEND: &str = "only a request that can be sent again gets here";
 
-fn readying<S, B, F>(resend: &mut Option<Box<Resend<S, B>>>, rules: &Rules) -> State<B, F>
+fn readying<S, B, F, P>(resend: &mut Option<Box<Resend<S, B>>>, rules: &Rules) -> State<B, F, P>
 where
     B: 'static,
 {
@@ -266,11 +297,12 @@ where
     State::Readying { request }
 }
 
-impl<S, B, F> fmt::Debug for RetryFuture<S, B, F> {
+impl<S, B, F, P> fmt::Debug for RetryFuture<S, B, F, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Collecting { .. } => "Collecting",
             State::Calling { .. } => "Calling",
+            State::Listening { .. } => "Listening",
             State::BackingOff { .. } => "BackingOff",
             State::Readying { .. } => "Readying",
             State::Done => "Done",

@@ -250,10 +250,13 @@ impl Failure {
 
     /// What went wrong with what is no success.
     pub(super) fn of<B>(result: &Result<Response<B>, BoxError>, now: Instant) -> Self {
-        let response = match result {
-            Ok(response) => response,
-            Err(error) => return Self::of_error(error),
-        };
+        match result {
+            Ok(response) => Self::of_answer(response, now),
+            Err(error) => Self::of_error(error),
+        }
+    }
+
+    pub(super) fn of_answer<B>(response: &Response<B>, now: Instant) -> Self {
         let status = response.status();
         let signal = response.extensions().get::<Signal>();
         let answer = Answer::arriving(status, response.headers());

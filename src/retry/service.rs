@@ -99,15 +99,16 @@ impl<S> RetryService<S> {
     }
 }
 
-impl<S, B, A> Service<Request<B>> for RetryService<S>
+impl<S, B, ResB> Service<Request<B>> for RetryService<S>
 where
-    S: Service<Request<B>, Response = Response<A>> + Clone,
+    S: Service<Request<B>, Response = Response<Body<ResB>>> + Clone,
     S::Error: Into<BoxError>,
     B: 'static,
+    ResB: http_body::Body,
 {
-    type Response = Response<A>;
+    type Response = Response<Body<ResB>>;
     type Error = BoxError;
-    type Future = RetryFuture<S, B, S::Future>;
+    type Future = RetryFuture<S, B, S::Future, Peek<ResB>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(Into::into)
