@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 
 use super::{
     Answer, Classify, QuotaReport, Signal, SignalKind, SignalScope,
     body::Text,
     buckets::{Bucket, Buckets, Unit},
+    coding::Coding,
     dialect::{Dialect, Meaning, Reading},
     dialects::{Dialects, concurrency, elevenlabs},
     retry,
@@ -55,7 +56,7 @@ impl Classify for Profile {
         let status = answer.status();
         let mut dialects = Dialects::of(*self).iter();
         (is_refusal(status) || dialects.any(|of| of.refuses(status) && (of.wants_body)(answer)))
-            && !is_encoded(answer.headers())
+            && Coding::of(answer.headers()) != Coding::Other
     }
 
     fn classify(&self, answer: &Answer<'_>) -> Option<Signal> {
@@ -63,6 +64,8 @@ impl Classify for Profile {
             return None;
         }
         let dialects = Dialects::of(*self);
+        let body = Coding::of(answer.headers()).decode(answer.body());
+        let answer = &answer.with_body(&body);
         let reading = dialects.read(answer);
         let meaning = dialects.iter().find_map(|of| (of.meaning)(&reading));
         let (kind, by_status_alone) = match meaning.or_else(|| by_status(&reading))? {
@@ -149,11 +152,6 @@ impl Seen {
 impl Dialects {
     fn read<'a>(&self, answer: &Answer<'a>) -> Reading<'a> {
         let headers = answer.headers();
-        let text = if is_encoded(headers) {
-            Text::default()
-        } else {
-            Text::read(answer.body())
-        };
         let blocking = if is_cached(headers) {
             None
         } else {
@@ -161,7 +159,7 @@ impl Dialects {
         };
         Reading {
             answer: *answer,
-            text,
+            text: Text::read(answer.body()),
             blocking,
         }
     }
@@ -240,12 +238,6 @@ fn concurrency_limit(reading: &Reading<'_>, blocking: Option<Bucket<'_>>) -> Opt
     elevenlabs::maximum(reading.answer.headers())
         .or_else(|| named(blocking?.limit?))
         .or_else(|| concurrency::limit(reading))
-}
-
-/// Whether the body is compressed, which is not undone for this.
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let mut encodings = headers.get_all(header::CONTENT_ENCODING).into_iter();
-    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Whether a cache has kept the answer for a while: what it says about quotas is history then.

@@ -684,3 +684,35 @@ fn the_body_of_a_403_is_wanted_where_it_can_be_a_refusal() {
     assert!(wanted(Profile::Standard, &[("retry-after", "60")]));
     assert!(wanted(Profile::Google, &[]));
 }
+
+#[cfg(feature = "decompress")]
+#[test]
+fn a_compressed_refusal_is_read() {
+    use std::io::Write;
+
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let classify = |profile: Profile, status, body: &[u8]| {
+        let headers = headers(&[("content-encoding", "gzip")]);
+        let status = StatusCode::from_u16(status).unwrap();
+        let head = Answer::new(status, &headers, now());
+        assert!(profile.wants_body(&head));
+        profile.classify(&head.with_body(body))
+    };
+    let body = gzip(r#"{"message":"You have exceeded a secondary rate limit."}"#);
+    let signal = classify(Profile::GitHub, 403, &body).unwrap();
+    assert_eq!(
+        (signal.kind(), signal.scope()),
+        (Rate, SignalScope::Everything)
+    );
+    assert_eq!(signal.retry_after(), secs(60));
+    let body = gzip(r#"{"error":{"code":"insufficient_quota"}}"#);
+    let signal = classify(Profile::Standard, 429, &body).unwrap();
+    assert_eq!(signal.kind(), QuotaExhausted);
+    let body = gzip("Rate limit exceeded, retry in 1 minute");
+    let signal = classify(Profile::Standard, 429, &body).unwrap();
+    assert_eq!(signal.retry_after(), secs(60));
+}
