@@ -165,7 +165,7 @@ impl Tree {
         self.serial += 1;
         let mut claim = Claim {
             leaf,
-            places: 0,
+            places: if self.observed { Claim::TOLD } else { 0 },
             permits: 0,
             at_head: 0,
             observed: self.observed,
