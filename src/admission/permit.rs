@@ -22,34 +22,21 @@ use crate::{
 /// the permits end.
 #[must_use = "dropping a dispatch ends its permits"]
 pub(crate) struct Dispatch {
-    /// Taken out when the call has returned.
-    permit: Option<Permit>,
+    permit: Permit,
 }
 
 impl Dispatch {
     pub(super) fn new(shared: Arc<Shared>, claim: Claim) -> Self {
-        let permit = Some(Permit { shared, claim });
+        let permit = Permit { shared, claim };
         Self { permit }
     }
 
     /// The inner service's `call` has returned.
     #[inline]
-    pub(crate) fn done(mut self) -> Permit {
-        let permit = self
-            .permit
-            .take()
-            .expect("a dispatch is done once, by value");
+    pub(crate) fn done(self) -> Permit {
+        let mut permit = self.permit;
         permit.stamp();
         permit
-    }
-}
-
-impl Drop for Dispatch {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(permit) = &self.permit {
-            permit.stamp();
-        }
     }
 }
 
@@ -79,10 +66,13 @@ impl Permit {
         &self.shared
     }
 
+    /// Turns the places into stamps, unless that has been done.
     #[inline]
-    fn stamp(&self) {
-        if self.claim.places != 0 || self.claim.observed {
-            self.shared.engine.stamp(self.claim);
+    fn stamp(&mut self) {
+        if self.claim.places != 0 {
+            let claim = self.claim;
+            self.claim.places = 0;
+            self.shared.engine.stamp(claim);
         }
     }
 
@@ -148,6 +138,8 @@ impl Permit {
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
+        // There are places left if `call` has panicked.
+        self.stamp();
         self.release(u8::MAX);
     }
 }

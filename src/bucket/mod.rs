@@ -167,6 +167,7 @@ impl Bucket {
     }
 
     /// The request with a place has gone out, at `now` or a little before.
+    #[inline]
     pub(crate) fn stamp(&mut self, rules: &Rules, now: Tick) {
         if !rules.keeps_log() {
             return self.log.give_back();

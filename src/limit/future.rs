@@ -200,6 +200,7 @@ where
 }
 
 /// Whether what follows the head is no answer any more, and may never end.
+#[inline]
 fn opens_a_tunnel(is_connect: bool, status: StatusCode) -> bool {
     is_connect && status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS
 }

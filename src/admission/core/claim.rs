@@ -4,6 +4,7 @@ use super::ids::NodeId;
 #[derive(Clone, Copy, Debug)]
 pub(in crate::admission) struct Claim {
     pub(in crate::admission) leaf: NodeId,
+    /// None are left once it has been dispatched.
     pub(in crate::admission) places: u8,
     pub(in crate::admission) permits: u8,
     /// The permits that end with the response head, a subset of `permits`.
@@ -19,4 +20,6 @@ impl Claim {
     pub(in crate::admission) const LEAF: u8 = 1;
     /// Among the permits: the leaf's place in memory. The path to the root has fewer nodes than bits.
     pub(in crate::admission) const PIN: u8 = 1 << 7;
+    /// Among the places: an observer is to hear of the dispatch, also where there are no windows.
+    pub(super) const TOLD: u8 = 1 << 7;
 }

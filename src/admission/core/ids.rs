@@ -5,6 +5,7 @@
 pub(crate) struct NodeId(std::num::NonZeroU32);
 
 impl NodeId {
+    #[inline]
     pub(in crate::admission) fn new(index: usize) -> Self {
         u32::try_from(index + 1)
             .ok()

@@ -140,6 +140,7 @@ impl Tree {
     }
 
     /// Whether the node's [`gate`](Self::gate) is open.
+    #[inline]
     pub(super) fn is_open(&self, node: &Node, now: Tick) -> bool {
         let scope = self.scope(node.spec);
         scope.paused_until <= now && node.bucket.is_open(&scope.rules, now)
@@ -165,7 +166,7 @@ impl Tree {
         self.serial += 1;
         let mut claim = Claim {
             leaf,
-            places: 0,
+            places: if self.observed { Claim::TOLD } else { 0 },
             permits: 0,
             at_head: 0,
             observed: self.observed,
@@ -215,6 +216,7 @@ impl Tree {
     }
 
     /// Ends the permits in `mask`. Returns whether anybody waits at one of the scopes.
+    #[inline]
     pub(in crate::admission) fn release(&mut self, leaf: NodeId, mask: u8) -> bool {
         let mut contested = false;
         self.each(leaf, |node, _, bit| {
