@@ -7,7 +7,7 @@ use std::{
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::{Profile, QuotaReport, Signal, date, retry};
+use super::{Profile, QuotaReport, Signal, SignalKind, date, retry};
 
 /// A response, as far as it is needed to tell what it means.
 #[derive(Clone, Copy)]
@@ -130,12 +130,62 @@ pub trait Classify: Send + Sync + 'static {
     /// What a refusal means; `None` for an answer that says nothing about limits.
     fn classify(&self, answer: &Answer<'_>) -> Option<Signal>;
 
+    /// The same with a delay of at least this after each 429, whatever it names: for APIs with a fixed
+    /// penalty, such as Airtable's 30 seconds. Used-up credits keep what they name.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_throttle::{Endpoints, ThrottleLayer, signal::{Classify, Profile}};
+    ///
+    /// let airtable = Profile::Standard.with_penalty(Duration::from_secs(30));
+    /// let layer = ThrottleLayer::new(Endpoints::new()).classify(airtable);
+    /// # let _ = layer;
+    /// ```
+    fn with_penalty(self, delay: Duration) -> WithPenalty<Self>
+    where
+        Self: Sized,
+    {
+        WithPenalty {
+            classify: self,
+            delay,
+        }
+    }
+
     /// What an answer says about what is left. Asked of every success, so it should cost next to
     /// nothing where there is no such header.
     ///
     /// By default what [`Profile::Standard`] understands.
     fn quota(&self, answer: &Answer<'_>) -> Option<QuotaReport> {
         Profile::Standard.quota(answer)
+    }
+}
+
+/// What [`Classify::with_penalty`] makes.
+#[derive(Clone, Copy, Debug)]
+pub struct WithPenalty<C> {
+    classify: C,
+    delay: Duration,
+}
+
+impl<C: Classify> Classify for WithPenalty<C> {
+    fn wants_body(&self, answer: &Answer<'_>) -> bool {
+        self.classify.wants_body(answer)
+    }
+
+    fn classify(&self, answer: &Answer<'_>) -> Option<Signal> {
+        let signal = self.classify.classify(answer)?;
+        let is_penalized = answer.status() == StatusCode::TOO_MANY_REQUESTS
+            && signal.kind() != SignalKind::QuotaExhausted;
+        Some(if is_penalized {
+            let named = signal.retry_after().unwrap_or_default();
+            signal.with_retry_after(named.max(self.delay))
+        } else {
+            signal
+        })
+    }
+
+    fn quota(&self, answer: &Answer<'_>) -> Option<QuotaReport> {
+        self.classify.quota(answer)
     }
 }
 

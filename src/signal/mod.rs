@@ -86,7 +86,7 @@ mod time;
 mod words;
 
 pub(crate) use classifier::Classifier;
-pub use classify::{Answer, Classify};
+pub use classify::{Answer, Classify, WithPenalty};
 pub use meaning::{Signal, SignalKind, SignalScope};
 pub use profile::Profile;
 pub use report::QuotaReport;

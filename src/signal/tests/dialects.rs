@@ -66,6 +66,25 @@ const ROWS: &[Row] = &[
     row("ElevenLabs, credits", Profile::Standard, 401, &[], r#"{"detail": {"status": "quota_exceeded"}}"#, "quota exhausted"),
     row("ElevenLabs, credits as documented", Profile::Standard, 402, &[], r#"{"detail": {"code": "insufficient_credits"}}"#, "quota exhausted"),
     row("ElevenLabs, successes", Profile::Standard, 200, &[("current-concurrent-requests", "7"), ("maximum-concurrent-requests", "10")], "", "7 of 10 at once"),
+    row("Google, delay in the body", Profile::Standard, 429, &[], r#"{"error": {"status": "RESOURCE_EXHAUSTED", "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "58s"}]}}"#, "rate; wait 58s"),
+    row("Google, quota of a day", Profile::Standard, 429, &[], r#"{"error": {"details": [{"violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}]}}"#, "quota exhausted"),
+    row("Telegram", Profile::Standard, 429, &[], r#"{"ok": false, "parameters": {"retry_after": 41}}"#, "rate; wait 41s"),
+    row("OpenAI, Groq, delay in words", Profile::Standard, 429, &[], r#"{"error": {"message": "... Please try again in 11.75s. ..."}}"#, "rate; wait 11.75s"),
+    row("Azure OpenAI, delay in words", Profile::Standard, 429, &[], r#"{"error": {"message": "... Please retry after 33 seconds. ..."}}"#, "rate; wait 33s"),
+    row("Django REST framework", Profile::Standard, 429, &[], r#"{"detail": "Request was throttled. Expected available in 120 seconds."}"#, "rate; wait 120s"),
+    row("ChatGPT plans", Profile::Standard, 429, &[], r#"{"error": {"type": "usage_limit_reached", "resets_in_seconds": 529498}}"#, "quota exhausted; wait 529498s"),
+    row("concurrency in other words", Profile::Standard, 429, &[], r#"{"detail": "Concurrency limit is 25"}"#, "concurrency; 25 at once"),
+    row("unit in the name", Profile::Standard, 429, &[("x-rate-limit-retry-after-milliseconds", "3500")], "", "rate; wait 3.5s"),
+    row("dates of Java, Kotlin, Python", Profile::Standard, 429, &[("retry-after", "Thu, 21 Aug 2025 14:41:00 +0200")], "", "rate; wait 60s"),
+    row("lists that a proxy has joined", Profile::Standard, 429, &[("retry-after", "10, 20")], "", "rate; wait 20s"),
+    row("answers from a cache", Profile::Standard, 429, &[("date", "Thu, 21 Aug 2025 12:40:00 GMT"), ("age", "50"), ("retry-after", "Thu, 21 Aug 2025 12:41:00 GMT")], "", "rate; wait 10s"),
+    row("X, window of a day", Profile::Standard, 429, &[("x-rate-limit-remaining", "1079999"), ("x-app-limit-24hour-remaining", "0"), ("x-app-limit-24hour-reset", "1755783600")], "", "rate; wait 3600s; ? per 86400s"),
+    row("HubSpot", Profile::Standard, 429, &[("x-hubspot-ratelimit-max", "100"), ("x-hubspot-ratelimit-remaining", "0"), ("x-hubspot-ratelimit-interval-milliseconds", "10000")], r#"{"policyName": "TEN_SECONDLY_ROLLING"}"#, "rate; wait 10s; 100 per 10s"),
+    row("HubSpot, limit of a day", Profile::Standard, 429, &[], r#"{"policyName": "DAILY"}"#, "quota exhausted"),
+    row("Cloudflare, ban of an address", Profile::Standard, 429, &[("server", "cloudflare"), ("retry-after", "60")], "error code: 1015", "rate of everything; wait 60s"),
+    row("Binance, ban", Profile::Standard, 418, &[("retry-after", "60")], "", "rate; wait 60s"),
+    row("EVE Online", Profile::Standard, 420, &[], "", "rate"),
+    row("403 with a delay", Profile::Standard, 403, &[("retry-after", "60")], "", "rate; wait 60s"),
     row("OpenAI, credits", Profile::Standard, 429, &[], r#"{"error": {"code": "insufficient_quota"}}"#, "quota exhausted"),
     row("OpenAI", Profile::OpenAi, 200, &[("x-ratelimit-limit-requests", "60"), ("x-ratelimit-remaining-requests", "54"), ("x-ratelimit-reset-requests", "6s"), ("x-ratelimit-remaining-tokens", "149984")], "", "54 of 60 left; whole in 6s, bit by bit"),
     row("OpenAI, tokens", Profile::OpenAi, 429, &[("x-ratelimit-remaining-requests", "54"), ("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "6m0s")], "", "rate; wait 360s"),
@@ -85,6 +104,13 @@ const ROWS: &[Row] = &[
     row("Riot, back-end", Profile::Riot, 429, &[], "", "overload"),
     row("Shopify, successes", Profile::Shopify, 200, &[("x-shopify-shop-api-call-limit", "32/40")], "", "8 of 40 left; whole in 16s, bit by bit; per 20s"),
     row("Shopify", Profile::Shopify, 429, &[("retry-after", "2.0")], "", "rate of everything; wait 2s"),
+    row("Google, 403", Profile::Google, 403, &[], r#"{"error": {"errors": [{"reason": "userRateLimitExceeded"}]}}"#, "rate"),
+    row("AWS, JSON", Profile::Aws, 400, &[("x-amzn-errortype", "ThrottlingException")], "", "rate"),
+    row("AWS, S3", Profile::Aws, 503, &[], "<Error><Code>SlowDown</Code></Error>", "rate"),
+    row("gRPC", Profile::Grpc, 200, &[("grpc-status", "8"), ("grpc-retry-pushback-ms", "1000")], "", "rate; wait 1s"),
+    row("Stripe", Profile::Stripe, 429, &[("stripe-rate-limited-reason", "global-concurrency")], "", "concurrency of everything"),
+    row("Stripe, locked object", Profile::Stripe, 429, &[], r#"{"error": {"code": "lock_timeout"}}"#, "nothing"),
+    row("Salesforce", Profile::Salesforce, 403, &[], r#"[{"message": "TotalRequests Limit exceeded.", "errorCode": "REQUEST_LIMIT_EXCEEDED"}]"#, "quota exhausted"),
 ];
 
 fn tell_signal(signal: &Signal) -> String {
@@ -104,8 +130,9 @@ fn tell_signal(signal: &Signal) -> String {
     if let Some(limit) = signal.concurrency_limit() {
         write!(text, "; {limit} at once").unwrap();
     }
-    if let Some(limit) = signal.rate_limit() {
-        write!(text, "; {limit} per {}", known(signal.period())).unwrap();
+    if signal.rate_limit().is_some() || signal.period().is_some() {
+        let (limit, period) = (known(signal.rate_limit()), known(signal.period()));
+        write!(text, "; {limit} per {period}").unwrap();
     }
     match signal.should_retry() {
         Some(true) => text += "; retry",
@@ -147,12 +174,11 @@ fn known<T: std::fmt::Debug>(value: Option<T>) -> String {
 #[test]
 fn every_dialect_of_the_table_is_read_as_it_says() {
     for row in ROWS {
-        let reads = if row.status == 200 {
-            quota_as(row.profile, row.headers).map(|report| tell_quota(&report))
-        } else {
-            classify_as(row.profile, row.status, row.headers, row.body)
-                .map(|signal| tell_signal(&signal))
-        };
+        let signal = classify_as(row.profile, row.status, row.headers, row.body);
+        let reads = signal.map(|signal| tell_signal(&signal)).or_else(|| {
+            let report = quota_as(row.profile, row.headers).filter(|_| row.status == 200);
+            report.map(|report| tell_quota(&report))
+        });
         assert_eq!(
             reads.as_deref().unwrap_or("nothing"),
             row.reads,

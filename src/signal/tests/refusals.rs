@@ -149,3 +149,31 @@ fn a_limit_of_nothing_at_all_is_none() {
     assert_eq!(signal.rate_limit(), None);
     assert_eq!(signal.retry_after(), secs(9));
 }
+
+#[test]
+fn a_penalty_is_the_least_delay_of_a_429() {
+    let classify = |status, pairs: &[(&'static str, &str)], body: &str| {
+        let headers = headers(pairs);
+        let status = StatusCode::from_u16(status).unwrap();
+        let answer = Answer::new(status, &headers, now()).with_body(body.as_bytes());
+        let penalized = Profile::Standard.with_penalty(Duration::from_secs(30));
+        assert_eq!(
+            penalized.wants_body(&answer),
+            Profile::Standard.wants_body(&answer)
+        );
+        assert_eq!(penalized.quota(&answer), Profile::Standard.quota(&answer));
+        penalized
+            .classify(&answer)
+            .map(|signal| signal.retry_after())
+    };
+    assert_eq!(classify(429, &[], ""), Some(secs(30)));
+    assert_eq!(classify(429, &[("retry-after", "3")], ""), Some(secs(30)));
+    assert_eq!(classify(429, &[("retry-after", "60")], ""), Some(secs(60)));
+    assert_eq!(
+        classify(429, &[], super::bodies::CONCURRENCY),
+        Some(secs(30))
+    );
+    assert_eq!(classify(429, &[], super::bodies::QUOTA), Some(None));
+    assert_eq!(classify(503, &[], ""), Some(None));
+    assert_eq!(classify(200, &[], ""), None);
+}
