@@ -19,7 +19,8 @@ use tower_throttle::{
 
 use crate::{
     draws::{Configured, Draw, Load},
-    servers::{Id, Limit, Running, Trouble, Verdict, Visit},
+    limits::Limit,
+    servers::{Id, Running, Trouble, Verdict, Visit},
 };
 
 /// A run that takes longer than this is ended.
@@ -239,21 +240,24 @@ fn endpoints(draw: &Draw, who: Who) -> Endpoints {
     }
 }
 
-/// The server's limit less what strangers use, with a margin for the jitter.
+/// The server's limit less what strangers want, with a margin for the jitter.
 fn truth(draw: &Draw) -> Option<Quota> {
     let ours = match draw.server.trouble {
         Trouble::Strangers { percent, .. } => 100 - percent,
         _ => 100,
     };
     let limit = &draw.server.limit;
-    let window = limit
-        .window()
-        .map(|(n, period)| ((n * ours / 100).max(1), period));
     let share = usize::try_from(ours).expect("100 at most");
     let at_once = limit.at_once().map(|n| (n * share / 100).max(1));
-    let quota = quota(window, at_once)?;
+    let windows = limit.true_windows().into_iter();
+    let mut windows = windows.map(|(n, period)| ((n * ours / 100).max(1), period));
+    let first = windows.next();
+    let mut quota = quota(first, at_once)?;
+    for (n, period) in windows {
+        quota = quota.and_per(n, period);
+    }
     let jitter = draw.server.network.jitter;
-    let margin = window.is_some() && jitter > Duration::ZERO;
+    let margin = first.is_some() && jitter > Duration::ZERO;
     Some(if margin { quota.margin(jitter) } else { quota })
 }
 
@@ -267,9 +271,10 @@ fn quota(window: Option<(u32, Duration)>, at_once: Option<usize>) -> Option<Quot
     }
 }
 
-/// Whether the one who knows the truth is never refused: it is alone before a window, and nothing else is wrong.
+/// Whether the one who knows the truth is never refused: a limit that can be configured, nobody else, and nothing
+/// that refuses for other reasons.
 pub(crate) fn truth_is_never_refused(draw: &Draw) -> bool {
-    !matches!(draw.server.limit, Limit::None)
+    !matches!(draw.server.limit, Limit::None | Limit::Unknown { .. })
         && matches!(
             draw.server.trouble,
             Trouble::None | Trouble::Bans { .. } | Trouble::Soft(_)

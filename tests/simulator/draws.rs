@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use crate::{
     answers::{Amount, Dialect, Form, Manner, Words},
-    servers::{Limit, Network, Server, Soft, Trouble, Work},
+    limits::{Limit, Shape},
+    servers::{Network, Server, Soft, Trouble, Work},
 };
 
 /// How many kinds of draw there are: limits by troubles. After so many seeds, each has come once.
-const KINDS: u64 = 48;
+const KINDS: u64 = 56;
 
 /// One server and one load.
 #[derive(Clone, Debug)]
@@ -46,12 +47,12 @@ pub(crate) enum Configured {
 }
 
 impl Draw {
-    /// The draw of a seed. Limits take turns with each seed and troubles with every sixth, so that each limit
-    /// has a sixth of all draws. Two of eight turns are without trouble, which is how most servers are.
+    /// The draw of a seed. Limits take turns with each seed and troubles with every seventh, so that each limit
+    /// has a seventh of all draws. Two of eight turns are without trouble, which is how most servers are.
     /// Every other draw of a limit, and every other one of a trouble, has refusals that name a delay.
     pub(crate) fn new(seed: u64) -> Self {
         let (round, kind) = (seed / KINDS, seed % KINDS);
-        let (limit, trouble) = (kind % 6, kind / 6);
+        let (limit, trouble) = (kind % 7, kind / 7);
         let named = (limit + trouble + round) % 2 == 0;
         let mut dice = Dice::new(seed, 0);
 
@@ -69,6 +70,17 @@ impl Draw {
             2 => Limit::Tokens { n, period },
             3 => Limit::AtOnce(at_once),
             4 => Limit::Both { n, period, at_once },
+            5 => Limit::Unknown {
+                n,
+                period,
+                shape: dice.one_of(&[
+                    Shape::AndShorter,
+                    Shape::Spaced,
+                    Shape::ByLoad,
+                    Shape::Changes,
+                    Shape::Weighted,
+                ]),
+            },
             _ => Limit::None,
         };
         let trouble = match trouble {

@@ -8,10 +8,12 @@
 //! # What is drawn
 //!
 //! - **The limit**, dealt by turns: sliding window, fixed window, token bucket, so many at once, window and so many
-//!   at once, none. n is log-uniform from 2 to 200, a period 1 to 60 s with most weight on a second and a minute,
-//!   how many at once log-uniform from 1 to 32. Some sliding windows count what they refused.
+//!   at once, none, or a shape that no quota describes: a second and shorter window, even spacing, refusals that
+//!   become more likely with the load, a window that changes, requests of different costs. n is log-uniform from
+//!   2 to 200, a period 1 to 60 s with most weight on a second and a minute, how many at once log-uniform from 1
+//!   to 32. Some sliding windows count what they refused.
 //! - **A trouble** on top, dealt by turns: none (twice as often), bans after some refusals, outages, strangers
-//!   who use 10 to 80 % of the limit, random rejection of 10 to 90 %, requests that are always refused, quota
+//!   who want 10 to 80 % of the limit and come again when they are refused, random rejection of 10 to 90 %, requests that are always refused, quota
 //!   headers on successes that are true or that nobody enforces.
 //! - **How it refuses**: 429 mostly, or 503, 529, 403, 420, 509. With a delay in half of the draws of each limit and
 //!   of each trouble: `Retry-After` in seconds or as a date, `retry-after-ms`, the resets of five dialects of quota
@@ -39,7 +41,7 @@
 //!   refused are left out; they are tried for two minutes. `- period` is the time less one period of the limit.
 //! - **sent**: how many attempts the server saw, beside the same client.
 //! - **pace**: time per success from the third period on, beside the client that knows the truth: it has the
-//!   server's limit, less what strangers use, and a margin as large as the jitter. Only where there is a window,
+//!   server's limit, less what strangers want, and a margin as large as the jitter. Only where there is a window,
 //!   and at least two periods' worth of requests are left by then.
 //!
 //! # To run it
@@ -53,21 +55,25 @@ mod answers;
 mod clients;
 mod draws;
 mod figures;
+mod limits;
 mod servers;
 mod trace;
 
 use std::{
+    collections::BTreeMap,
     env,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use clients::{CLIENTS, Who, run, truth_is_never_refused};
 use draws::Draw;
 use figures::{Figures, missed, table};
+use servers::Trouble;
 
 /// How many draws `cargo test` runs, and for how many of them everything is run twice.
 const DRAWS: u64 = 60;
@@ -88,6 +94,8 @@ fn learning_does_no_harm() {
         }
     }
     println!("{}", table(&all));
+    let missed = missed(&all);
+    println!("targets that are missed: {missed:#?}");
     for figures in &all {
         for (who, outcome) in figures.outcomes() {
             let line = figures.line();
@@ -95,8 +103,6 @@ fn learning_does_no_harm() {
             assert_eq!(outcome.given_up, 0, "{who:?}: {line}");
         }
     }
-    let missed = missed(&all);
-    println!("targets that are missed: {missed:#?}");
     if number("SIMULATOR_TARGETS").is_some() {
         assert!(missed.is_empty(), "{missed:#?}");
     }
@@ -119,6 +125,29 @@ fn who_knows_the_truth_is_never_refused_where_it_is_alone() {
     assert!(refused.len() > 10, "few draws: {refused:?}");
     for (seed, refused) in refused {
         assert_eq!(refused, 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn of_each_kind_there_is_a_tenth_of_all_draws_with_a_delay_and_without() {
+    let mut counts = BTreeMap::<_, [u32; 2]>::new();
+    for seed in 0..300 {
+        let server = Draw::new(seed).server;
+        let without = usize::from(server.manner.form.is_none());
+        counts.entry(server.limit.name()).or_default()[without] += 1;
+        let trouble = match server.trouble {
+            Trouble::Soft(_) => "quota headers",
+            trouble => trouble.name(),
+        };
+        counts.entry(trouble).or_default()[without] += 1;
+        if server.network.jitter > Duration::ZERO {
+            counts.entry("jitter").or_default()[without] += 1;
+        }
+    }
+    assert_eq!(counts.len(), 7 + 7 + 1, "{counts:?}");
+    for (kind, [with, without]) in counts {
+        assert!(with + without >= 30, "{kind}: {with} and {without}");
+        assert!(with >= 12 && without >= 12, "{kind}: {with} and {without}");
     }
 }
 

@@ -1,10 +1,11 @@
-//! Servers: what they allow, what else goes wrong with them, and how long everything takes.
+//! Servers: what goes wrong with them besides their limits, and how long everything takes.
 //!
 //! What happens to an attempt depends on the seed, the request and the number of the attempt, never on how many
 //! random numbers were drawn before: so clients that send in different orders meet the same server.
 
 use std::{
-    collections::VecDeque,
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
     convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,6 +20,7 @@ use tower::Service;
 use crate::{
     answers::{Manner, Paced, Quota, Refusal},
     draws::{Dice, whole_millis},
+    limits::{Limit, Peculiar, Window, modulo},
 };
 
 /// A server and the way to it.
@@ -29,35 +31,6 @@ pub(crate) struct Server {
     pub(crate) network: Network,
     pub(crate) work: Work,
     pub(crate) manner: Manner,
-}
-
-/// What it allows.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Limit {
-    /// In any stretch of a period. Some count what they refused as well.
-    Sliding {
-        n: u32,
-        period: Duration,
-        counts_refused: bool,
-    },
-    /// In each period of a clock that began when nobody knows.
-    Fixed {
-        n: u32,
-        period: Duration,
-    },
-    /// So many at once from a full bucket, which fills within a period.
-    Tokens {
-        n: u32,
-        period: Duration,
-    },
-    AtOnce(usize),
-    /// A sliding window, and so many at once.
-    Both {
-        n: u32,
-        period: Duration,
-        at_once: usize,
-    },
-    None,
 }
 
 /// What else there is.
@@ -75,7 +48,7 @@ pub(crate) enum Trouble {
         every: Duration,
         lasts: Duration,
     },
-    /// Others use so much of the limit, alone or several at a time.
+    /// Others want so much of the limit, alone or several at a time. Who is refused comes again, up to five times.
     Strangers {
         percent: u32,
         at_a_time: u32,
@@ -126,50 +99,6 @@ pub(crate) enum Work {
     OneInTenIsSlow(Duration),
     /// The head comes after a quarter of the time, the rest is the body.
     InTheBody(Box<Self>),
-}
-
-impl Limit {
-    pub(crate) fn window(&self) -> Option<(u32, Duration)> {
-        match *self {
-            Self::Sliding { n, period, .. }
-            | Self::Fixed { n, period }
-            | Self::Tokens { n, period }
-            | Self::Both { n, period, .. } => Some((n, period)),
-            Self::AtOnce(_) | Self::None => None,
-        }
-    }
-
-    pub(crate) fn at_once(&self) -> Option<usize> {
-        match *self {
-            Self::AtOnce(at_once) | Self::Both { at_once, .. } => Some(at_once),
-            _ => None,
-        }
-    }
-
-    /// How many requests a second it serves in the long run, if there is a limit to it.
-    pub(crate) fn capacity(&self, work: Duration) -> Option<f64> {
-        let by_window = self
-            .window()
-            .map(|(n, period)| f64::from(n) / period.as_secs_f64());
-        let by_places = self.at_once().map(|at_once| {
-            f64::from(u32::try_from(at_once).expect("few")) / work.as_secs_f64().max(0.001)
-        });
-        match (by_window, by_places) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
-    }
-
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Sliding { .. } => "sliding window",
-            Self::Fixed { .. } => "fixed window",
-            Self::Tokens { .. } => "token bucket",
-            Self::AtOnce(_) => "so many at once",
-            Self::Both { .. } => "window and at once",
-            Self::None => "no limit",
-        }
-    }
 }
 
 impl Trouble {
@@ -327,8 +256,9 @@ struct State {
     /// Refusals that may lead to a ban.
     refusals: VecDeque<Duration>,
     banned_until: Duration,
-    next_stranger: Duration,
-    strangers: Dice,
+    /// When strangers come, and for the which time.
+    strangers: BinaryHeap<Reverse<(Duration, u32)>>,
+    strangers_dice: Dice,
     /// How many were served, for quotas that nobody enforces.
     served: u32,
 }
@@ -350,8 +280,8 @@ impl State {
             at_work: Vec::new(),
             refusals: VecDeque::new(),
             banned_until: Duration::ZERO,
-            next_stranger: Duration::ZERO,
-            strangers: Dice::new(seed, 2),
+            strangers: BinaryHeap::from([Reverse((Duration::ZERO, 1))]),
+            strangers_dice: Dice::new(seed, 2),
             served: 0,
         }
     }
@@ -420,6 +350,10 @@ impl State {
         request: usize,
         dice: &mut Dice,
     ) -> Option<(By, Option<Duration>)> {
+        let peculiar = Peculiar {
+            cost: Dice::new(self.seed, 0x5000_0000_0000 + request as u64).between(1, 4),
+            luck: dice.unit(),
+        };
         let unlucky = match self.server.trouble {
             Trouble::Random { percent } => dice.chance(percent),
             _ => false,
@@ -436,21 +370,21 @@ impl State {
         if unlucky {
             return Some((By::Chance, None));
         }
-        let refused = self.limit(now);
+        let refused = self.limit(now, peculiar);
         if refused.is_some() {
             self.ban(now);
         }
         refused
     }
 
-    fn limit(&mut self, now: Duration) -> Option<(By, Option<Duration>)> {
+    fn limit(&mut self, now: Duration, peculiar: Peculiar) -> Option<(By, Option<Duration>)> {
         self.at_work.retain(|&until| until > now);
         if let Some(at_once) = self.server.limit.at_once()
             && self.at_work.len() >= at_once
         {
             return Some((By::AtOnce, None));
         }
-        let wait = self.window.take(now)?;
+        let wait = self.window.take(now, peculiar)?;
         Some((By::Window, Some(wait)))
     }
 
@@ -490,15 +424,28 @@ impl State {
         let capacity = self.server.limit.capacity(self.server.work.mean());
         let rate = capacity.expect("they share a limit") * f64::from(percent) / 100.0;
         let gap = Duration::from_secs_f64(f64::from(at_a_time) / rate);
-        while self.next_stranger <= now {
-            let at = self.next_stranger;
-            for _ in 0..at_a_time {
-                let (head, body) = self.server.work.draw(&mut self.strangers);
-                if self.limit(at).is_none() {
-                    self.at_work.push(at + head + body);
+        while let Some(&Reverse((at, time))) = self.strangers.peek()
+            && at <= now
+        {
+            self.strangers.pop();
+            let newcomers = if time == 1 { at_a_time } else { 1 };
+            for _ in 0..newcomers {
+                let dice = &mut self.strangers_dice;
+                let (head, body) = self.server.work.draw(dice);
+                let (again, luck) = (dice.exponential(Duration::from_millis(500)), dice.unit());
+                match self.limit(at, Peculiar { cost: 1, luck }) {
+                    None => self.at_work.push(at + head + body),
+                    Some((_, wait)) if time < 5 => {
+                        let wait = wait.unwrap_or(Duration::from_millis(500));
+                        self.strangers.push(Reverse((at + wait + again, time + 1)));
+                    }
+                    Some(_) => {}
                 }
             }
-            self.next_stranger += self.strangers.exponential(gap);
+            if time == 1 {
+                let next = at + self.strangers_dice.exponential(gap);
+                self.strangers.push(Reverse((next, 1)));
+            }
         }
     }
 
@@ -544,163 +491,4 @@ impl State {
             .filter(|visit| visit.verdict == Some(Verdict::Served));
         u32::try_from(served.count()).expect("few")
     }
-}
-
-/// A window's count.
-enum Window {
-    Sliding {
-        n: u32,
-        period: Duration,
-        counts_refused: bool,
-        stamps: VecDeque<Duration>,
-    },
-    Fixed {
-        n: u32,
-        period: Duration,
-        offset: Duration,
-        window: u128,
-        used: u32,
-    },
-    /// The bucket is full again at `full_at`.
-    Tokens {
-        n: u32,
-        period: Duration,
-        full_at: Duration,
-    },
-    None,
-}
-
-impl Window {
-    fn new(limit: &Limit, offset: Duration) -> Self {
-        match *limit {
-            Limit::Sliding {
-                n,
-                period,
-                counts_refused,
-            } => Self::Sliding {
-                n,
-                period,
-                counts_refused,
-                stamps: VecDeque::new(),
-            },
-            Limit::Both { n, period, .. } => Self::Sliding {
-                n,
-                period,
-                counts_refused: false,
-                stamps: VecDeque::new(),
-            },
-            Limit::Fixed { n, period } => Self::Fixed {
-                n,
-                period,
-                offset,
-                window: 0,
-                used: 0,
-            },
-            Limit::Tokens { n, period } => Self::Tokens {
-                n,
-                period,
-                full_at: Duration::ZERO,
-            },
-            Limit::AtOnce(_) | Limit::None => Self::None,
-        }
-    }
-
-    /// Counts one if there is room; otherwise says when there will be.
-    fn take(&mut self, now: Duration) -> Option<Duration> {
-        match self {
-            Self::Sliding {
-                n,
-                period,
-                counts_refused,
-                stamps,
-            } => {
-                let n = usize::try_from(*n).expect("few");
-                while stamps.front().is_some_and(|&at| at + *period <= now) {
-                    stamps.pop_front();
-                }
-                if stamps.len() < n {
-                    stamps.push_back(now);
-                    return None;
-                }
-                if *counts_refused {
-                    stamps.push_back(now);
-                }
-                Some(stamps[stamps.len() - n] + *period - now)
-            }
-            Self::Fixed {
-                n,
-                period,
-                offset,
-                window,
-                used,
-            } => {
-                let current = (now + *offset).as_nanos() / period.as_nanos();
-                if *window != current {
-                    (*window, *used) = (current, 0);
-                }
-                if *used < *n {
-                    *used += 1;
-                    return None;
-                }
-                Some(*period - modulo(now + *offset, *period))
-            }
-            Self::Tokens { n, period, full_at } => {
-                let after = now.max(*full_at) + *period / *n;
-                if after - now <= *period {
-                    *full_at = after;
-                    return None;
-                }
-                Some(after - now - *period)
-            }
-            Self::None => None,
-        }
-    }
-
-    /// What quota headers say.
-    fn quota(&self, now: Duration) -> Option<Quota> {
-        match self {
-            Self::Sliding {
-                n, period, stamps, ..
-            } => {
-                let mut counted = stamps.iter().filter(|&&at| at + *period > now).peekable();
-                let resets_in = counted.peek().map_or(*period, |&&at| at + *period - now);
-                let used = u32::try_from(counted.count()).expect("few");
-                Some(Quota {
-                    limit: *n,
-                    left: n.saturating_sub(used),
-                    resets_in,
-                    period: Some(*period),
-                })
-            }
-            Self::Fixed {
-                n,
-                period,
-                offset,
-                used,
-                ..
-            } => Some(Quota {
-                limit: *n,
-                left: n - used,
-                resets_in: *period - modulo(now + *offset, *period),
-                period: Some(*period),
-            }),
-            Self::Tokens { n, period, full_at } => {
-                let missing = full_at.saturating_sub(now);
-                let step = *period / *n;
-                let used = missing.as_nanos().div_ceil(step.as_nanos());
-                Some(Quota {
-                    limit: *n,
-                    left: n.saturating_sub(u32::try_from(used).expect("few")),
-                    resets_in: missing,
-                    period: Some(*period),
-                })
-            }
-            Self::None => None,
-        }
-    }
-}
-
-fn modulo(time: Duration, period: Duration) -> Duration {
-    let nanos = time.as_nanos() % period.as_nanos();
-    Duration::from_nanos(u64::try_from(nanos).expect("less than an age"))
 }
