@@ -139,7 +139,7 @@ impl Manner {
         match self.form {
             Some(Form::Seconds) => answer.header("retry-after", ceil_seconds(delay)),
             Some(Form::Date) => answer.header("retry-after", date(now + delay)),
-            Some(Form::Millis) => answer.header("retry-after-ms", delay.as_millis()),
+            Some(Form::Millis) => answer.header("retry-after-ms", delay.as_millis().to_string()),
             Some(Form::BodyNumber) => answer.json(&format!(
                 r#"{{"message":"You are being rate limited.","retry_after":{}}}"#,
                 ceil_seconds(delay)
@@ -218,8 +218,8 @@ impl Builder {
         *self.answer.status_mut() = StatusCode::from_u16(status).expect("it is one");
     }
 
-    fn header(&mut self, name: &'static str, value: impl ToString) {
-        let value = HeaderValue::try_from(value.to_string()).expect("plain text");
+    fn header<V: TryInto<HeaderValue>>(&mut self, name: &'static str, value: V) {
+        let value = value.try_into().ok().expect("plain text");
         self.answer
             .headers_mut()
             .insert(HeaderName::from_static(name), value);

@@ -390,11 +390,10 @@ impl Dice {
     fn configured(&mut self, limit: &Limit) -> Configured {
         let both = limit.window().is_some() && limit.at_once().is_some();
         match self.between(1, 8) {
-            _ if *limit == Limit::None => Configured::Nothing,
             1..=4 => Configured::Nothing,
-            5 => Configured::Published,
+            _ if *limit == Limit::None => Configured::Nothing,
             6 if both => self.one_of(&[Configured::OnlyWindow, Configured::OnlyAtOnce]),
-            6 => Configured::Published,
+            5 | 6 => Configured::Published,
             _ => Configured::TooHigh(self.one_of(&[120, 150, 200, 300, 500])),
         }
     }

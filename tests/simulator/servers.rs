@@ -379,9 +379,8 @@ impl State {
 
     fn limit(&mut self, now: Duration, peculiar: Peculiar) -> Option<(By, Option<Duration>)> {
         self.at_work.retain(|&until| until > now);
-        if let Some(at_once) = self.server.limit.at_once()
-            && self.at_work.len() >= at_once
-        {
+        let at_once = self.server.limit.at_once();
+        if at_once.is_some_and(|at_once| self.at_work.len() >= at_once) {
             return Some((By::AtOnce, None));
         }
         let wait = self.window.take(now, peculiar)?;
@@ -424,9 +423,10 @@ impl State {
         let capacity = self.server.limit.capacity(self.server.work.mean());
         let rate = capacity.expect("they share a limit") * f64::from(percent) / 100.0;
         let gap = Duration::from_secs_f64(f64::from(at_a_time) / rate);
-        while let Some(&Reverse((at, time))) = self.strangers.peek()
-            && at <= now
-        {
+        while let Some(&Reverse((at, time))) = self.strangers.peek() {
+            if at > now {
+                break;
+            }
             self.strangers.pop();
             let newcomers = if time == 1 { at_a_time } else { 1 };
             for _ in 0..newcomers {
