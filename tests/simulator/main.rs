@@ -78,11 +78,13 @@ use std::{
 use clients::{CLIENTS, Who, run, truth_is_never_refused};
 use draws::Draw;
 use figures::{Figures, missed, table};
+use limits::{Limit, Shape};
 use servers::Trouble;
 
-/// How many draws `cargo test` runs, and for how many of them everything is run twice.
+/// How many draws `cargo test` runs.
 const DRAWS: u64 = 60;
-const TWICE: u64 = 12;
+/// For how many of them it runs everything twice, or looks closely.
+const FEW: u64 = 14;
 
 #[test]
 fn learning_does_no_harm() {
@@ -115,7 +117,7 @@ fn learning_does_no_harm() {
 
 #[test]
 fn the_same_seed_gives_the_same_figures() {
-    let seeds = 0..TWICE;
+    let seeds = 0..FEW;
     let once = each(seeds.clone(), |seed| Figures::of(&Draw::new(seed)));
     let again = each(seeds, |seed| Figures::of(&Draw::new(seed)));
     assert_eq!(once, again);
@@ -131,6 +133,45 @@ fn who_knows_the_truth_is_never_refused_where_it_is_alone() {
     for (seed, refused) in refused {
         assert_eq!(refused, 0, "seed {seed}");
     }
+}
+
+/// Counted by other means than the servers count.
+#[test]
+fn servers_keep_their_own_limits() {
+    each(0..2 * FEW, |seed| {
+        let draw = Draw::new(seed);
+        let visits = run(&draw, Who::DoesNotLearn).visits;
+        let work = visits.iter().filter_map(|visit| visit.work);
+        let (mut began, mut ended): (Vec<_>, Vec<_>) = work.unzip();
+        began.sort();
+        ended.sort();
+        let before = |times: &[Duration], at| times.partition_point(|&time| time < at);
+        // A fixed window allows twice its n around its end, and so does a bucket that fills meanwhile.
+        let most = |n: u32| match draw.server.limit {
+            Limit::Fixed { .. } | Limit::Tokens { .. } => 2 * n,
+            Limit::Unknown {
+                shape: Shape::ByLoad,
+                ..
+            } => n + n.div_ceil(2),
+            Limit::Unknown {
+                shape: Shape::Weighted,
+                ..
+            } => n.max(4),
+            _ => n,
+        };
+        for &at in &began {
+            if let Some((n, period)) = draw.server.limit.window() {
+                let within = before(&began, at + period) - before(&began, at);
+                let most = usize::try_from(most(n)).expect("few");
+                assert!(within <= most, "seed {seed} at {at:?}: {within}");
+            }
+            if let Some(at_once) = draw.server.limit.at_once() {
+                let just_after = at + Duration::from_nanos(1);
+                let at_work = before(&began, just_after) - before(&ended, just_after);
+                assert!(at_work <= at_once, "seed {seed} at {at:?}: {at_work}");
+            }
+        }
+    });
 }
 
 #[test]

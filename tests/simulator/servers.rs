@@ -179,7 +179,10 @@ pub(crate) struct Visit {
     pub(crate) request: usize,
     /// From 1.
     pub(crate) attempt: u32,
+    /// None while it is on its way.
     pub(crate) verdict: Option<Verdict>,
+    /// When the server began to work on it, and when it was done, if it was served.
+    pub(crate) work: Option<(Duration, Duration)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,7 +259,7 @@ struct State {
     /// Refusals that may lead to a ban.
     refusals: VecDeque<Duration>,
     banned_until: Duration,
-    /// When strangers come, and for the which time.
+    /// When strangers come, and whether for the first time or again.
     strangers: BinaryHeap<Reverse<(Duration, u32)>>,
     strangers_dice: Dice,
     /// How many were served, for quotas that nobody enforces.
@@ -297,6 +300,7 @@ impl State {
             request,
             attempt: *attempt,
             verdict: None,
+            work: None,
         });
         (self.visits.len() - 1, dice, self.server.network.clone())
     }
@@ -332,13 +336,10 @@ impl State {
         }
         self.served += 1;
         self.at_work.push(now + head + body);
+        self.visits[visit].work = Some((now, now + head + body));
         let quota = self.headers_of_success(now);
-        let at_once = (manner.on_success && self.server.limit.at_once().is_some()).then(|| {
-            (
-                self.at_work.len(),
-                self.server.limit.at_once().expect("it has"),
-            )
-        });
+        let at_once = self.server.limit.at_once().filter(|_| manner.on_success);
+        let at_once = at_once.map(|at_once| (self.at_work.len(), at_once));
         let end = (body > Duration::ZERO).then(|| self.start + now + head + body + back);
         (manner.serve(quota, at_once, now + head, end), head)
     }
