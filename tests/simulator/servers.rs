@@ -337,7 +337,11 @@ impl State {
         self.served += 1;
         self.at_work.push(now + head + body);
         self.visits[visit].work = Some((now, now + head + body));
-        let quota = self.headers_of_success(now);
+        // What is left is known when it is counted; the reset is told as of when the head leaves.
+        let quota = self.headers_of_success(now).map(|quota| Quota {
+            resets_in: quota.resets_in.saturating_sub(head),
+            ..quota
+        });
         let at_once = self.server.limit.at_once().filter(|_| manner.on_success);
         let at_once = at_once.map(|at_once| (self.at_work.len(), at_once));
         let end = (body > Duration::ZERO).then(|| self.start + now + head + body + back);
