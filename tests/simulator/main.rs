@@ -13,8 +13,8 @@
 //!   2 to 200, a period 1 to 60 s with most weight on a second and a minute, how many at once log-uniform from 1
 //!   to 32. Some sliding windows count what they refused.
 //! - **A trouble** on top, dealt by turns: none (twice as often), bans after some refusals, outages, strangers
-//!   who want 10 to 80 % of the limit and come again when they are refused, random rejection of 10 to 90 %, requests that are always refused, quota
-//!   headers on successes that are true or that nobody enforces.
+//!   who want 10 to 80 % of the limit and come again when they are refused, random rejection of 10 to 90 %,
+//!   requests that are always refused, quota headers on successes that are true or that nobody enforces.
 //! - **How it refuses**: 429 mostly, or 503, 529, 403, 420, 509. With a delay in half of the draws of each limit and
 //!   of each trouble: `Retry-After` in seconds or as a date, `retry-after-ms`, the resets of five dialects of quota
 //!   headers, three ways to say it in a body. The delay is exact (but rounded up to what the form can say), or
@@ -31,7 +31,8 @@
 //!   by a fifth to five times.
 //!
 //! Kinds come from public reports (the trackers of API clients, and the headers that APIs document); numbers
-//! span what such APIs have, as far as a run stays affordable. None of it was chosen with the lessons in view.
+//! span what such APIs have, as far as a run stays affordable. Who wrote it had not read the code of the lessons, and
+//! who adds to it should not have either.
 //! Left out: periods and delays beyond two minutes, which nobody waits for; delays that are rounded down, since
 //! then no client can be right; connection errors, which teach nothing.
 //!
@@ -43,6 +44,12 @@
 //! - **pace**: time per success from the third period on, beside the client that knows the truth: it has the
 //!   server's limit, less what strangers want, and a margin as large as the jitter. Only where there is a window,
 //!   and at least two periods' worth of requests are left by then.
+//!
+//! What is random about an attempt depends on the seed, the request and the number of the attempt, and on nothing
+//! else. So a client that learned nothing would have a ratio of exactly 1 in each draw.
+//!
+//! The targets: time at most 1.0 in the median, at most 1.1 and one period of the limit in the 95th percentile, and at
+//! most 2 in the worst draw; sent at most 1.02 in the 95th percentile; pace at most 1.25 in the median.
 //!
 //! # To run it
 //!
