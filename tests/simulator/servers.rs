@@ -261,6 +261,8 @@ struct State {
     banned_until: Duration,
     /// When strangers come, and whether for the first time or again.
     strangers: BinaryHeap<Reverse<(Duration, u32)>>,
+    /// For when they come, and for all else: so they come at the same times to all clients.
+    arrivals: Dice,
     strangers_dice: Dice,
     /// How many were served, for quotas that nobody enforces.
     served: u32,
@@ -284,7 +286,8 @@ impl State {
             refusals: VecDeque::new(),
             banned_until: Duration::ZERO,
             strangers: BinaryHeap::from([Reverse((Duration::ZERO, 1))]),
-            strangers_dice: Dice::new(seed, 2),
+            arrivals: Dice::new(seed, 2),
+            strangers_dice: Dice::new(seed, 3),
             served: 0,
         }
     }
@@ -448,7 +451,7 @@ impl State {
                 }
             }
             if time == 1 {
-                let next = at + self.strangers_dice.exponential(gap);
+                let next = at + self.arrivals.exponential(gap);
                 self.strangers.push(Reverse((next, 1)));
             }
         }
