@@ -25,7 +25,7 @@ const PATIENCE: Span = Span(10_000_000);
 impl Core {
     /// A waiter has to do something by the time that [`PATIENCE`] is over.
     pub(super) fn await_presence(&mut self, id: WaiterId, now: Tick) {
-        self.is_in_time(id);
+        self.mark_in_time(id);
         self.waiter_mut(id).offered = now;
         self.set_absent_at(id, now.after(PATIENCE));
     }
@@ -37,12 +37,12 @@ impl Core {
 
     /// Nothing is expected of a waiter any more.
     pub(super) fn forget_offer(&mut self, id: WaiterId) {
-        self.is_in_time(id);
+        self.mark_in_time(id);
         self.set_absent_at(id, Tick::NEVER);
     }
 
     /// Its offer is not, or no longer, overdue.
-    fn is_in_time(&mut self, id: WaiterId) {
+    fn mark_in_time(&mut self, id: WaiterId) {
         if !self.is_overdue(id) {
             return;
         }
@@ -58,7 +58,8 @@ impl Core {
         }
     }
 
-    fn is_late(&mut self, id: WaiterId) {
+    /// Its offer is overdue.
+    fn mark_late(&mut self, id: WaiterId) {
         let waiter = self.waiter(id);
         let (leaf, offered, key) = (waiter.leaf, waiter.offered, waiter.key(id));
         for node in self.tree.path(leaf) {
@@ -72,7 +73,7 @@ impl Core {
     }
 
     /// A waiter is being polled.
-    pub(super) fn is_present(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+    pub(super) fn note_presence(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
         match self.waiter(id).stage {
             Stage::Absent => {
                 self.set_absent_at(id, Tick::NEVER);
@@ -94,21 +95,22 @@ impl Core {
         let leaf = self.waiter(id).leaf;
         match self.waiter(id).stage {
             Stage::Offered(_) | Stage::Reserved(_) => {
-                self.is_late(id);
+                self.mark_late(id);
                 self.let_leave(leaf, now, fx);
                 // Whoever comes next is invited.
                 self.settle(leaf, now, fx);
             }
             Stage::Queued => {
                 self.stand_aside(id);
-                self.is_absent(id, now, fx);
+                self.mark_absent(id, now, fx);
                 self.settle(leaf, now, fx);
             }
             Stage::Absent | Stage::Refused(_) => {}
         }
     }
 
-    fn is_absent(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+    /// It did not take its turn, and stands in no queue.
+    fn mark_absent(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
         let waiter = self.waiter_mut(id);
         waiter.stage = Stage::Absent;
         waiter.keeps_ticket = waiter.ticket > 0;
@@ -176,7 +178,7 @@ impl Core {
         // Counted first, so that its queue stays.
         self.count(id);
         self.give_up_claim(id, now, fx);
-        self.is_absent(id, now, fx);
+        self.mark_absent(id, now, fx);
         let until = self.waiter(id).limit.until;
         self.timers.set_limit(id, Tick::NEVER, until);
         self.settle(leaf, now, fx);

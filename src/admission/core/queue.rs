@@ -117,7 +117,7 @@ impl Core {
         fx: &mut Effects,
     ) -> WaitOutcome {
         self.run(now, fx);
-        self.is_present(id, now, fx);
+        self.note_presence(id, now, fx);
         self.outcome(id, now, fx)
     }
 
@@ -130,7 +130,7 @@ impl Core {
     ) -> TakeOutcome {
         self.run(now, fx);
         if !matches!(self.waiter(id).stage, Stage::Reserved(_)) {
-            self.is_present(id, now, fx);
+            self.note_presence(id, now, fx);
             match self.outcome(id, now, fx) {
                 WaitOutcome::Reserved(_) => {}
                 WaitOutcome::Wait { .. } => return TakeOutcome::Wait,
@@ -155,7 +155,7 @@ impl Core {
             Stage::Queued => self.leave_queue(id),
             Stage::Absent => self.uncount(id),
             Stage::Offered(claim) => {
-                self.has_left(leaf, key, now, fx);
+                self.stop_leaving(leaf, key, now, fx);
                 self.tree.give_back(claim);
                 self.tree.tell(leaf, now, fx, || Decision::GivenBack);
             }
@@ -197,7 +197,7 @@ impl Core {
                     let first = queue.first_leaving(&self.links).unwrap_or(key);
                     let first = self.head_of(first);
                     if first == id {
-                        self.has_left(leaf, key, now, fx);
+                        self.stop_leaving(leaf, key, now, fx);
                         self.waiter_mut(id).stage = Stage::Reserved(claim);
                         self.await_presence(id, now);
                         self.tidy(leaf);
@@ -257,7 +257,7 @@ impl Core {
         let (leaf, key) = (waiter.leaf, waiter.key(id));
         let Some(claim) = waiter.claim() else { return };
         if matches!(waiter.stage, Stage::Offered(_)) {
-            self.has_left(leaf, key, now, fx);
+            self.stop_leaving(leaf, key, now, fx);
         }
         self.forget_offer(id);
         self.tree.give_back(claim);
@@ -354,8 +354,8 @@ impl Core {
         debug_assert!(known, "it stands in the queue");
     }
 
-    /// Is no longer among those that are leaving; the next one can.
-    fn has_left(&mut self, leaf: NodeId, key: QueueKey, now: Tick, fx: &mut Effects) {
+    /// Takes a request from those that are leaving, and lets the next one leave.
+    fn stop_leaving(&mut self, leaf: NodeId, key: QueueKey, now: Tick, fx: &mut Effects) {
         let queue = self.tree.node_mut(leaf).wait_queue.as_mut();
         let queue = queue.expect("it has somebody leaving");
         let first = queue.leaving.first(&self.links);

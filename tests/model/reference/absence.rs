@@ -27,7 +27,7 @@ impl Model<'_> {
     }
 
     /// It is polled.
-    pub(super) fn is_present(&mut self, id: usize) {
+    pub(super) fn note_presence(&mut self, id: usize) {
         let request = self.requests.get_mut(&id).unwrap();
         let leaf = request.leaf;
         match request.stage {
@@ -56,15 +56,15 @@ impl Model<'_> {
                 self.settle(leaf);
             }
             Stage::Queued => {
-                self.is_absent(id);
+                self.mark_absent(id);
                 self.settle(leaf);
             }
             _ => {}
         }
     }
 
-    fn is_absent(&mut self, id: usize) {
-        self.has_left(id, Stage::Absent);
+    fn mark_absent(&mut self, id: usize) {
+        self.move_to(id, Stage::Absent);
         let request = self.requests.get_mut(&id).unwrap();
         request.was_absent = true;
         request.keeps_ticket = request.ticket.is_some();
@@ -112,7 +112,7 @@ impl Model<'_> {
         let leaf = self.requests[&id].leaf;
         self.forget_offer(id);
         self.give_back(leaf);
-        self.is_absent(id);
+        self.mark_absent(id);
         self.settle(leaf);
     }
 

@@ -202,7 +202,7 @@ impl Model<'_> {
     }
 
     /// It is in another stage now. If nobody stood before it, it is the turn of the next to leave.
-    pub(super) fn has_left(&mut self, id: usize, stage: Stage) {
+    pub(super) fn move_to(&mut self, id: usize, stage: Stage) {
         let leaf = self.requests[&id].leaf;
         let was_leaving = matches!(self.requests[&id].stage, Stage::Offered(_));
         self.set_stage(id, stage);

@@ -83,7 +83,7 @@ impl Model<'_> {
                 if self.requests[&id].stage == Stage::Made {
                     self.enter(id);
                 } else {
-                    self.is_present(id);
+                    self.note_presence(id);
                     self.hear(id);
                 }
                 match self.requests[&id].stage.clone() {
@@ -110,7 +110,7 @@ impl Model<'_> {
             }
             // Others may have taken its places over meanwhile.
             if !matches!(self.requests[&id].stage, Stage::Reserved(_)) {
-                self.is_present(id);
+                self.note_presence(id);
                 self.hear(id);
             }
             match self.requests[&id].stage.clone() {
@@ -195,7 +195,7 @@ impl Model<'_> {
                 let Stage::Offered(at_head) = self.requests[&id].stage.clone() else {
                     unreachable!("it was offered its places")
                 };
-                self.has_left(id, Stage::Reserved(at_head));
+                self.move_to(id, Stage::Reserved(at_head));
                 self.await_presence(id);
             } else if self.is_overdue(first) {
                 self.revoke(first);
@@ -246,7 +246,7 @@ impl Model<'_> {
         let leaf = self.requests[&id].leaf;
         self.forget_offer(id);
         self.give_back(leaf);
-        self.has_left(id, Stage::Queued);
+        self.move_to(id, Stage::Queued);
         self.settle(leaf);
         if self.requests[&id].stage == Stage::Queued && self.is_hopeless(id) {
             self.turn_away_early(id);
@@ -259,7 +259,7 @@ impl Model<'_> {
         let Request { leaf, stage, .. } = &self.requests[&id];
         if matches!(stage, Stage::Offered(_) | Stage::Reserved(_)) {
             self.give_back(*leaf);
-            self.has_left(id, Stage::Made);
+            self.move_to(id, Stage::Made);
         }
         self.remove(id);
     }
