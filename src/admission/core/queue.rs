@@ -150,19 +150,10 @@ impl Core {
     /// A waiter's future was dropped.
     pub(in crate::admission) fn cancel(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
         let leaf = self.waiter(id).leaf;
-        let key = self.waiter(id).key(id);
         match self.waiter(id).stage {
             Stage::Queued => self.leave_queue(id),
             Stage::Absent => self.uncount(id),
-            Stage::Offered(claim) => {
-                self.stop_leaving(leaf, key, now, fx);
-                self.tree.give_back(claim);
-                self.tree.tell(leaf, now, fx, || Decision::GivenBack);
-            }
-            Stage::Reserved(claim) => {
-                self.tree.give_back(claim);
-                self.tree.tell(leaf, now, fx, || Decision::GivenBack);
-            }
+            Stage::Offered(_) | Stage::Reserved(_) => self.give_up_claim(id, now, fx),
             Stage::Refused(_) => {}
         }
         self.settle(leaf, now, fx);

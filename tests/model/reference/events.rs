@@ -259,6 +259,7 @@ impl Model<'_> {
         let Request { leaf, stage, .. } = &self.requests[&id];
         if matches!(stage, Stage::Offered(_) | Stage::Reserved(_)) {
             self.give_back(*leaf);
+            self.forget_offer(id);
             self.move_to(id, Stage::Made);
         }
         self.remove(id);

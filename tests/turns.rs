@@ -1,0 +1,66 @@
+//! Whose turn it is where offers, absences and new quotas meet.
+//!
+//! The tests keep the calls, and decide themselves in which order and when each of them is polled.
+
+mod support;
+
+use support::*;
+use tokio_test::{assert_pending, assert_ready_ok, task::Spawn};
+use tower::Service;
+use tower_throttle::{Endpoints, Quota};
+
+const PERMITS: [Face; 2] = [Face::Concurrency, Face::Throttle];
+
+type Call = Spawn<<Client as Service<Req>>::Future>;
+
+/// Its answer holds the permit until it is dropped.
+fn request(id: usize, path: &str) -> Req {
+    let body = [Step::Data("x")];
+    Work::head(ms(0)).id(id).body(body).of(path)
+}
+
+/// A call that was polled once, and waits.
+fn queue(client: &mut Client, id: usize, path: &str) -> Call {
+    let mut waiter = call(client, request(id, path));
+    assert_pending!(waiter.poll());
+    waiter
+}
+
+/// A call that has gone out. Dropping it ends its permits.
+fn dispatch(client: &mut Client, id: usize, path: &str) -> Call {
+    call(client, request(id, path))
+}
+
+fn one() -> Quota {
+    per(1, 1000).concurrency(1)
+}
+
+/// L13: nobody is asked to take over the offer of one that was dropped: each has its own 10 ms.
+#[tokio::test(start_paused = true)]
+async fn who_is_offered_the_place_of_a_dropped_one_has_ten_milliseconds_of_its_own() {
+    for face in PERMITS {
+        let probe = Probe::new();
+        let endpoints = Endpoints::new().route("/a", Quota::unlimited());
+        let layer = AnyLayer::new(face, endpoints.overall(Quota::concurrent(1)));
+        let mut client = layer.client(&probe);
+        let running = dispatch(&mut client, 0, "/a");
+        let late = queue(&mut client, 1, "/a");
+        let mut third = queue(&mut client, 3, "/a");
+        let mut fourth = queue(&mut client, 4, "/a");
+        let mut fifth = queue(&mut client, 5, "/a");
+        drop(running);
+        at(&probe, 10).await;
+        drop(late);
+        let third = assert_ready_ok!(third.poll());
+        at(&probe, 15).await;
+        drop(third);
+        at(&probe, 24).await;
+        assert!(fourth.is_woken(), "{face:?}");
+        assert_pending!(fifth.poll());
+        at(&probe, 25).await;
+        drop(assert_ready_ok!(fifth.poll()));
+        drop(assert_ready_ok!(fourth.poll()));
+        assert_eq!(probe.ids(), [0, 3, 5, 4], "{face:?}");
+        assert_idle(&layer.handle());
+    }
+}
