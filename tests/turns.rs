@@ -35,6 +35,35 @@ fn one() -> Quota {
     per(1, 1000).concurrency(1)
 }
 
+/// L13: when those who were offered their places in time have fetched them, the next may take over what is
+/// overdue, and is woken.
+#[tokio::test(start_paused = true)]
+async fn the_next_is_woken_when_the_last_before_it_has_fetched_its_places() {
+    for face in PERMITS {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(face, Endpoints::new().route("/a", Quota::concurrent(2)));
+        let mut client = layer.client(&probe);
+        let first = dispatch(&mut client, 0, "/a");
+        let second = dispatch(&mut client, 1, "/a");
+        let mut calls: Vec<_> = (10..13).map(|id| queue(&mut client, id, "/a")).collect();
+        probe.log().readiness.extend([ms(1000), ms(1000)]);
+        at(&probe, 4).await;
+        drop(first);
+        assert_pending!(calls[0].poll());
+        at(&probe, 8).await;
+        drop(second);
+        // The first of them is late, and the second is not.
+        at(&probe, 15).await;
+        assert!(calls[1].is_woken() && !calls[2].is_woken(), "{face:?}");
+        assert_pending!(calls[1].poll());
+        assert!(calls[2].is_woken(), "{face:?}");
+        drop(assert_ready_ok!(calls[2].poll()));
+        assert_eq!(probe.ids(), [0, 1, 12], "{face:?}");
+        drop(calls);
+        assert_idle(&layer.handle());
+    }
+}
+
 /// L13: nobody is asked to take over the offer of one that was dropped: each has its own 10 ms.
 #[tokio::test(start_paused = true)]
 async fn who_is_offered_the_place_of_a_dropped_one_has_ten_milliseconds_of_its_own() {

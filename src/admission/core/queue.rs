@@ -191,7 +191,12 @@ impl Core {
                         self.stop_leaving(leaf, key, now, fx);
                         self.waiter_mut(id).stage = Stage::Reserved(claim);
                         self.await_presence(id, now);
-                        self.tidy(leaf);
+                        if self.overdue.is_empty() {
+                            self.tidy(leaf);
+                        } else {
+                            // It may have been the last before the head, which can take over what is overdue.
+                            self.settle(leaf, now, fx);
+                        }
                     } else if !self.is_overdue(first) {
                         // An older one has its places too, and has yet to be polled: it goes first.
                         return WaitOutcome::Wait { id, timed: true };

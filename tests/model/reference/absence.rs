@@ -176,16 +176,9 @@ impl Model<'_> {
             state.set_stage(id, Stage::Absent);
         }
         let winner = state.next_to_go(&mut start);
-        // Who leaves before it in time takes over what is overdue. If it has left and takes its time to go,
-        // nobody is asked in its place before it is late itself.
-        let before = |id: &usize| {
-            let leaf = self.requests[id].leaf;
-            self.requests.iter().any(|(&other, request)| {
-                let has_places = matches!(request.stage, Stage::Offered(_) | Stage::Reserved(_));
-                request.leaf == leaf && has_places && !self.is_overdue(other)
-            })
-        };
-        let winner = winner.filter(|id| !before(id));
+        // Who leaves before it in time takes over what is overdue.
+        let nobody_leaves = |id: &usize| self.next_to_leave(self.requests[id].leaf).is_none();
+        let winner = winner.filter(nobody_leaves);
         match winner {
             Some(winner) if !sleeps(winner) => {
                 Some(format!("{winner} waits for those who are absent"))

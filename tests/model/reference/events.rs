@@ -197,6 +197,8 @@ impl Model<'_> {
                 };
                 self.move_to(id, Stage::Reserved(at_head));
                 self.await_presence(id);
+                // It may have been the last before the head, which can take over what is overdue.
+                self.settle(self.requests[&id].leaf);
             } else if self.is_overdue(first) {
                 self.revoke(first);
             } else {
