@@ -35,6 +35,78 @@ fn one() -> Quota {
     per(1, 1000).concurrency(1)
 }
 
+/// L3: an absent head keeps its place where it stood as one, and no other: in a wider scope that it had not
+/// reached, those who came there meanwhile go first.
+#[tokio::test(start_paused = true)]
+async fn who_was_absent_stands_behind_those_who_reached_a_wider_scope_before_it() {
+    for face in PERMITS {
+        let probe = Probe::new();
+        let endpoints = Endpoints::new()
+            .group("group", Quota::concurrent(2), ["/a", "/b"])
+            .route("/c", Quota::unlimited())
+            .across_partitions(Quota::concurrent(2));
+        let layer = AnyLayer::new(face, endpoints);
+        let mut client = layer.client(&probe);
+        let running: Vec<_> = (0..2).map(|id| dispatch(&mut client, id, "/a")).collect();
+        let mut third = queue(&mut client, 3, "/a");
+        drop(running);
+        at(&probe, 1).await;
+        let mut fourth = queue(&mut client, 4, "/a");
+        let mut seventh = queue(&mut client, 7, "/a");
+        let mut fifth = call(&mut client, request(5, "/c"));
+        let mut sixth = call(&mut client, request(6, "/c"));
+        at(&probe, 21).await;
+        let _third = assert_ready_ok!(third.poll());
+        let fourth = assert_ready_ok!(fourth.poll());
+        // It stood at the group, whose gate was closed, and returns there.
+        assert_pending!(seventh.poll());
+        assert_pending!(fifth.poll());
+        assert_pending!(sixth.poll());
+        drop(fourth);
+        assert_pending!(seventh.poll());
+        drop(assert_ready_ok!(fifth.poll()));
+        drop(assert_ready_ok!(seventh.poll()));
+        drop(assert_ready_ok!(sixth.poll()));
+        assert_eq!(probe.ids()[2..], [3, 4, 5, 7, 6], "{face:?}");
+    }
+}
+
+/// L3: a head that a pause calls back leaves the wider contests: it comes back behind those who are there.
+#[tokio::test(start_paused = true)]
+async fn who_was_absent_and_is_called_back_later_gets_a_new_place_in_the_wider_contest() {
+    for face in PERMITS {
+        let probe = Probe::new();
+        let endpoints = Endpoints::new()
+            .route("/a", Quota::unlimited())
+            .route("/b", Quota::unlimited())
+            .overall(Quota::concurrent(1));
+        let layer = AnyLayer::new(face, endpoints);
+        let mut client = layer.client(&probe);
+        let running = dispatch(&mut client, 0, "/a");
+        let mut absent = queue(&mut client, 1, "/a");
+        let mut second = queue(&mut client, 2, "/b");
+        let mut third = queue(&mut client, 3, "/b");
+        drop(running);
+        at(&probe, 10).await;
+        // Takes over the place that the first was offered.
+        let second = assert_ready_ok!(second.poll());
+        assert_pending!(absent.poll());
+        drop(second);
+        // It has its old place, so it is offered the next one. A pause calls it back.
+        layer.handle().pause("/a", ms(10)).unwrap();
+        assert_pending!(absent.poll());
+        let third = assert_ready_ok!(third.poll());
+        let mut fourth = queue(&mut client, 4, "/b");
+        at(&probe, 20).await;
+        drop(third);
+        assert_pending!(absent.poll());
+        drop(assert_ready_ok!(fourth.poll()));
+        drop(assert_ready_ok!(absent.poll()));
+        assert_eq!(probe.ids(), [0, 2, 3, 4, 1], "{face:?}");
+        assert_idle(&layer.handle());
+    }
+}
+
 /// L13: when those who were offered their places in time have fetched them, the next may take over what is
 /// overdue, and is woken.
 #[tokio::test(start_paused = true)]

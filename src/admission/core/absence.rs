@@ -111,10 +111,9 @@ impl Core {
 
     /// It did not take its turn, and stands in no queue.
     fn mark_absent(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
-        let waiter = self.waiter_mut(id);
-        waiter.stage = Stage::Absent;
-        waiter.keeps_ticket = waiter.ticket > 0;
-        let leaf = waiter.leaf;
+        self.keep_orders(id);
+        self.waiter_mut(id).stage = Stage::Absent;
+        let leaf = self.waiter(id).leaf;
         self.tree.tell(leaf, now, fx, || Decision::Absent);
     }
 

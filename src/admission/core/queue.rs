@@ -5,7 +5,7 @@ use super::{
     effects::{Decision, Effects},
     ids::{Contender, NodeId, QueueKey, WaiterId},
     state::Core,
-    waiter::{Stage, WaitLimit, Waiter},
+    waiter::{LEVELS, Stage, WaitLimit, Waiter},
 };
 use crate::{
     admission::arrival::Arrival,
@@ -233,7 +233,10 @@ impl Core {
     /// Puts a request that has its places and has not gone out back into its place in the queue.
     fn put_back(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
         self.give_up_claim(id, now, fx);
-        self.waiter_mut(id).stage = Stage::Queued;
+        let waiter = self.waiter_mut(id);
+        waiter.stage = Stage::Queued;
+        // In wider scopes it is a head like any other again.
+        waiter.kept_orders = [0; LEVELS];
         self.join_queue(id);
         let leaf = self.waiter(id).leaf;
         self.settle(leaf, now, fx);
@@ -274,8 +277,7 @@ impl Core {
             limit,
             since: now,
             offered: now,
-            ticket: 0,
-            keeps_ticket: false,
+            kept_orders: [0; LEVELS],
             absent_at: Tick::NEVER,
         }))
     }

@@ -64,10 +64,9 @@ impl Model<'_> {
     }
 
     fn mark_absent(&mut self, id: usize) {
+        self.keep_places(id);
         self.move_to(id, Stage::Absent);
-        let request = self.requests.get_mut(&id).unwrap();
-        request.was_absent = true;
-        request.keeps_ticket = request.ticket.is_some();
+        self.requests.get_mut(&id).unwrap().was_absent = true;
     }
 
     /// A head does not get through this bucket. It can take over what others do not take.

@@ -1,6 +1,6 @@
 //! What happens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tower_throttle::RefusedReason;
 
@@ -44,8 +44,7 @@ impl Model<'_> {
             offered: 0,
             serial: 0,
             absent_at: None,
-            ticket: None,
-            keeps_ticket: false,
+            kept: BTreeMap::new(),
             was_absent: false,
             deadline,
             panics: call.panics,
@@ -249,6 +248,7 @@ impl Model<'_> {
         self.forget_offer(id);
         self.give_back(leaf);
         self.move_to(id, Stage::Queued);
+        self.requests.get_mut(&id).unwrap().kept.clear();
         self.settle(leaf);
         if self.requests[&id].stage == Stage::Queued && self.is_hopeless(id) {
             self.turn_away_early(id);
