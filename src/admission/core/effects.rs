@@ -17,6 +17,9 @@ use crate::{
 pub(in crate::admission) struct Effects {
     /// Whose futures have news.
     pub(in crate::admission) wake: Vec<WaiterId>,
+    /// The waiter that the core has forgotten: its waker is to be dropped. Only a waiter's own future takes it
+    /// out, so a hold forgets one at most.
+    pub(in crate::admission) gone: Option<WaiterId>,
     /// What the observer is to hear, in this order.
     pub(in crate::admission) told: Vec<Told>,
     /// What is to be freed.
@@ -33,6 +36,7 @@ impl Default for Effects {
     fn default() -> Self {
         Self {
             wake: Vec::new(),
+            gone: None,
             told: Vec::new(),
             garbage: Garbage::default(),
             budget: BATCH,

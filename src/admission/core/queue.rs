@@ -141,7 +141,7 @@ impl Core {
             self.put_back(id, now, fx);
             return TakeOutcome::CalledBack;
         }
-        match self.remove(id).stage {
+        match self.remove(id, fx).stage {
             Stage::Reserved(claim) => TakeOutcome::Taken(claim),
             stage => unreachable!("it had its places: {stage:?}"),
         }
@@ -157,7 +157,7 @@ impl Core {
             Stage::Refused(_) => {}
         }
         self.settle(leaf, now, fx);
-        self.remove(id);
+        self.remove(id, fx);
     }
 
     /// What a waiter that is being polled finds.
@@ -177,7 +177,7 @@ impl Core {
                     return WaitOutcome::Wait { id, timed };
                 }
                 Stage::Reserved(_) => return WaitOutcome::Reserved(id),
-                Stage::Refused(_) => match self.remove(id).stage {
+                Stage::Refused(_) => match self.remove(id, fx).stage {
                     Stage::Refused(refused) => return WaitOutcome::Refused(refused),
                     stage => unreachable!("it was refused: {stage:?}"),
                 },
@@ -283,12 +283,13 @@ impl Core {
     }
 
     /// Forgets a waiter that stands nowhere any more.
-    fn remove(&mut self, id: WaiterId) -> Waiter {
+    fn remove(&mut self, id: WaiterId, fx: &mut Effects) -> Waiter {
         self.forget_offer(id);
         let waiter = self.waiters.remove(id.index());
         let waiter = waiter.expect("a future has one waiter at most");
         self.timers.set_limit(id, waiter.limit.until, Tick::NEVER);
         self.unpin(waiter.leaf);
+        fx.gone = Some(id);
         waiter
     }
 
