@@ -121,6 +121,23 @@ impl Core {
         self.outcome(id, now, fx)
     }
 
+    /// A waiter's inner service is not ready: fetches its refusal, if it has lost its places and been refused.
+    pub(in crate::admission) fn poll_unready(
+        &mut self,
+        id: WaiterId,
+        now: Tick,
+        fx: &mut Effects,
+    ) -> Option<Box<Refused>> {
+        self.run(now, fx);
+        let Stage::Refused(_) = self.waiter(id).stage else {
+            return None;
+        };
+        match self.outcome(id, now, fx) {
+            WaitOutcome::Refused(refused) => Some(refused),
+            outcome => unreachable!("it was refused: {outcome:?}"),
+        }
+    }
+
     /// A waiter's inner service is ready: it goes out, if it still has its places.
     pub(in crate::admission) fn take_reserved(
         &mut self,

@@ -155,7 +155,8 @@ impl Model<'_> {
             let rests = match request.stage {
                 Stage::Made | Stage::Sent { .. } => true,
                 Stage::Queued => self.limit(id).is_none_or(|(until, _)| until > self.now),
-                Stage::Absent | Stage::Reserved(_) | Stage::Refused(_) => unready,
+                Stage::Absent | Stage::Reserved(_) => unready,
+                Stage::Refused(_) => false,
                 Stage::Offered(_) => {
                     let mut leaving = self.leaving(request.leaf).into_iter();
                     let mut before = leaving.by_ref().take_while(|&other| other != id);

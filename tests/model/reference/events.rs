@@ -99,7 +99,13 @@ impl Model<'_> {
             }
             if !self.requests[&id].is_ready {
                 match readiness {
-                    Readiness::Pending => return pending,
+                    Readiness::Pending => match self.requests[&id].stage.clone() {
+                        Stage::Refused(refusal) => {
+                            self.remove(id);
+                            return (false, Outcome::Refused(refusal));
+                        }
+                        _ => return pending,
+                    },
                     Readiness::Fails => {
                         self.cancel(id);
                         return (false, Outcome::Failed);
