@@ -35,6 +35,93 @@ fn one() -> Quota {
     per(1, 1000).concurrency(1)
 }
 
+/// L3: a new quota takes the places of the youngest: the oldest of those who were offered theirs goes.
+#[tokio::test(start_paused = true)]
+async fn a_smaller_quota_calls_back_the_youngest_of_those_who_were_offered_their_places() {
+    for face in FACES {
+        for scope in ["/a", Endpoints::OVERALL] {
+            let probe = Probe::new();
+            let endpoints = Endpoints::new().route("/a", Quota::unlimited());
+            let layer = AnyLayer::new(face, endpoints.overall(Quota::unlimited()));
+            let mut client = layer.client(&probe);
+            layer.handle().pause("/a", ms(50)).unwrap();
+            let mut calls: Vec<_> = (0..3).map(|id| queue(&mut client, id, "/a")).collect();
+            at(&probe, 50).await;
+            assert!(calls.iter_mut().all(|call| call.is_woken()), "{face:?}");
+            layer.handle().set_quota(scope, one()).unwrap();
+            let answer = assert_ready_ok!(calls[0].poll());
+            assert_pending!(calls[1].poll());
+            assert_pending!(calls[2].poll());
+            assert_eq!(probe.ids(), [0], "{face:?} {scope}");
+            drop(answer);
+            at(&probe, 1050).await;
+            let answer = assert_ready_ok!(calls[1].poll());
+            assert_pending!(calls[2].poll());
+            drop(answer);
+            at(&probe, 2050).await;
+            drop(assert_ready_ok!(calls[2].poll()));
+            assert_eq!(probe.ids(), [0, 1, 2], "{face:?} {scope}");
+            assert_idle(&layer.handle());
+        }
+    }
+}
+
+/// L3: so it does where they have fetched their places, and wait for the inner service.
+#[tokio::test(start_paused = true)]
+async fn a_smaller_quota_calls_back_the_youngest_of_those_whose_service_is_not_ready() {
+    for face in FACES {
+        let probe = Probe::new();
+        let endpoints = Endpoints::new().route("/a", Quota::unlimited());
+        let layer = AnyLayer::new(face, endpoints);
+        let mut client = layer.client(&probe);
+        layer.handle().pause("/a", ms(50)).unwrap();
+        let mut calls: Vec<_> = (0..3).map(|id| queue(&mut client, id, "/a")).collect();
+        probe.log().readiness.extend([ms(5); 3]);
+        at(&probe, 50).await;
+        for call in &mut calls {
+            assert_pending!(call.poll());
+        }
+        layer.handle().set_quota("/a", one()).unwrap();
+        at(&probe, 55).await;
+        let answer = assert_ready_ok!(calls[0].poll());
+        assert_pending!(calls[1].poll());
+        assert_pending!(calls[2].poll());
+        drop(answer);
+        at(&probe, 1055).await;
+        drop(assert_ready_ok!(calls[1].poll()));
+        assert_eq!(probe.ids(), [0, 1], "{face:?}");
+        drop(calls);
+        assert_idle(&layer.handle());
+    }
+}
+
+/// L3, L10: whom a new quota calls back, and who cannot go in time any more, is refused then.
+#[tokio::test(start_paused = true)]
+async fn the_youngest_that_are_called_back_are_refused_at_once_if_their_turn_comes_too_late() {
+    for face in [Face::Rps, Face::Throttle] {
+        let probe = Probe::new();
+        let endpoints = Endpoints::new().route("/a", Quota::unlimited());
+        let layer = AnyLayer::new(face, endpoints).max_wait(ms(500));
+        let mut client = layer.client(&probe);
+        layer.handle().pause("/a", ms(50)).unwrap();
+        let mut calls: Vec<_> = (0..100).map(|id| queue(&mut client, id, "/a")).collect();
+        at(&probe, 50).await;
+        layer.handle().set_quota("/a", one()).unwrap();
+        // They are more than one hold of the lock calls back.
+        assert_pending!(calls[0].poll());
+        assert!(calls[0].is_woken(), "{face:?}");
+        drop(assert_ready_ok!(calls[0].poll()));
+        for call in &mut calls[1..] {
+            assert!(call.is_woken(), "{face:?}");
+            let error = tokio_test::assert_ready_err!(call.poll());
+            assert_eq!(refused(&error).retry_after(), Some(ms(1000)), "{face:?}");
+        }
+        assert_eq!(probe.ids(), [0], "{face:?}");
+        drop(calls);
+        assert_idle(&layer.handle());
+    }
+}
+
 /// L3: an absent head keeps its place where it stood as one, and no other: in a wider scope that it had not
 /// reached, those who came there meanwhile go first.
 #[tokio::test(start_paused = true)]

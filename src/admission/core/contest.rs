@@ -241,6 +241,7 @@ impl Core {
         self.leave_queue(id);
         let leaf = self.waiter(id).leaf;
         let claim = self.tree.take(leaf);
+        self.claimants.insert(leaf, self.waiter(id).arrival, id);
         let waiter = self.waiter_mut(id);
         waiter.stage = Stage::Offered(claim);
         waiter.offered = now;

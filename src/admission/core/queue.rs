@@ -5,6 +5,7 @@ use super::{
     effects::{Decision, Effects},
     ids::{Contender, NodeId, QueueKey, WaiterId},
     state::Core,
+    task::{Progress, Task},
     waiter::{LEVELS, Stage, WaitLimit, Waiter},
 };
 use crate::{
@@ -56,6 +57,16 @@ pub(in crate::admission) enum TakeOutcome {
     Refused(Box<Refused>),
 }
 
+/// What comes of a look at what a request was admitted to.
+#[derive(Clone, Copy, Debug)]
+enum Review {
+    Keeps,
+    /// It is in its place in the queue again.
+    CalledBack,
+    /// There are more to call back before it than the budget allows.
+    Unfinished,
+}
+
 impl Core {
     /// Keeps a leaf where it is for a request that is going to wait there.
     pub(in crate::admission) fn pin(&mut self, leaf: NodeId) {
@@ -89,6 +100,7 @@ impl Core {
         let in_time = entry.limit.until >= now;
         if let Some(claim) = in_time.then(|| self.tree.admit(leaf, now)).flatten() {
             let id = self.insert(entry, Stage::Reserved(claim), now);
+            self.claimants.insert(leaf, entry.arrival, id);
             self.await_presence(id, now);
             let waited = std::time::Duration::ZERO;
             self.tree
@@ -154,9 +166,11 @@ impl Core {
                 WaitOutcome::Refused(refused) => return TakeOutcome::Refused(refused),
             }
         }
-        if self.is_called_back(id, now) {
-            self.put_back(id, now, fx);
-            return TakeOutcome::CalledBack;
+        match self.review_claim(id, now, fx) {
+            Review::Keeps => {}
+            Review::CalledBack => return TakeOutcome::CalledBack,
+            // It comes again at once, and goes on.
+            Review::Unfinished => return TakeOutcome::Wait,
         }
         match self.remove(id, fx).stage {
             Stage::Reserved(claim) => TakeOutcome::Taken(claim),
@@ -181,8 +195,10 @@ impl Core {
     pub(super) fn outcome(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) -> WaitOutcome {
         let leaf = self.waiter(id).leaf;
         let offered = matches!(self.waiter(id).stage, Stage::Offered(_));
-        if offered && self.is_called_back(id, now) {
-            self.put_back(id, now, fx);
+        if offered && matches!(self.review_claim(id, now, fx), Review::Unfinished) {
+            // It is woken to go on.
+            self.ask(id, now, fx);
+            return WaitOutcome::Wait { id, timed: true };
         }
         loop {
             let waiter = self.waiter(id);
@@ -236,25 +252,59 @@ impl Core {
         })
     }
 
-    /// Whether a pause has begun since a request was admitted, or a quota has changed so that it would not
-    /// be admitted any more.
-    fn is_called_back(&mut self, id: WaiterId, now: Tick) -> bool {
-        let waiter = self.waiter(id);
-        let leaf = waiter.leaf;
-        let Some(claim) = waiter.claim() else {
-            return false;
+    /// Calls a request that has its places back if a pause has begun since, or if a new quota has no room for
+    /// it.
+    ///
+    /// The youngest of its endpoint make room for the older ones, and are called back first.
+    fn review_claim(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) -> Review {
+        let &Waiter { leaf, arrival, .. } = self.waiter(id);
+        let Some(claim) = self.waiter(id).claim() else {
+            return Review::Keeps;
         };
-        self.tree.is_paused(leaf, now) || !self.tree.still_fits(claim, now)
+        if self.tree.is_paused(leaf, now) {
+            self.put_back(id, now, fx);
+            return Review::CalledBack;
+        }
+        let mut made_room = false;
+        let review = loop {
+            if self.tree.still_fits(claim, now) {
+                break Review::Keeps;
+            }
+            let Some(youngest) = self.claimants.youngest_after(leaf, arrival, id) else {
+                break Review::CalledBack;
+            };
+            if !fx.spend() {
+                break Review::Unfinished;
+            }
+            self.call_back(youngest, now, fx);
+            made_room = true;
+        };
+        if made_room {
+            // Their turns may come too late by now.
+            let after = Progress::Begun;
+            self.work.push(Task::Recheck { node: leaf, after });
+        }
+        if matches!(review, Review::CalledBack) {
+            self.put_back(id, now, fx);
+        } else if made_room {
+            self.settle(leaf, now, fx);
+        }
+        review
     }
 
     /// Puts a request that has its places and has not gone out back into its place in the queue.
-    fn put_back(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+    fn call_back(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
         self.give_up_claim(id, now, fx);
         let waiter = self.waiter_mut(id);
         waiter.stage = Stage::Queued;
         // In wider scopes it is a head like any other again.
         waiter.kept_orders = [0; LEVELS];
         self.join_queue(id);
+    }
+
+    /// The same, and sees to what follows.
+    fn put_back(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+        self.call_back(id, now, fx);
         let leaf = self.waiter(id).leaf;
         self.settle(leaf, now, fx);
         let limit = self.waiter(id).limit;
@@ -276,6 +326,7 @@ impl Core {
             self.stop_leaving(leaf, key, now, fx);
         }
         self.forget_offer(id);
+        self.claimants.remove(leaf, self.waiter(id).arrival, id);
         self.tree.give_back(claim);
         self.tree.tell(leaf, now, fx, || Decision::GivenBack);
     }
@@ -305,6 +356,7 @@ impl Core {
         let waiter = self.waiters.remove(id.index());
         let waiter = waiter.expect("a future has one waiter at most");
         self.timers.set_limit(id, waiter.limit.until, Tick::NEVER);
+        self.claimants.remove(waiter.leaf, waiter.arrival, id);
         self.unpin(waiter.leaf);
         fx.gone = Some(id);
         waiter

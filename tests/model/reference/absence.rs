@@ -150,8 +150,13 @@ impl Model<'_> {
                 return Some(format!("nobody asks {id}: {request:?}"));
             }
         }
+        // It asks the inner service only, and does not take its turn.
+        let unready = |id: &usize| {
+            let request = &self.requests[id];
+            request.readying && !request.is_ready && readiness == Readiness::Pending
+        };
         for (&id, request) in self.requests.iter().filter(|(id, _)| !sleeps(**id)) {
-            let unready = request.readying && !request.is_ready && readiness == Readiness::Pending;
+            let unready = unready(&id);
             let rests = match request.stage {
                 Stage::Made | Stage::Sent { .. } => true,
                 Stage::Queued => self.limit(id).is_none_or(|(until, _)| until > self.now),
@@ -160,7 +165,7 @@ impl Model<'_> {
                 Stage::Offered(_) => {
                     let mut leaving = self.leaving(request.leaf).into_iter();
                     let mut before = leaving.by_ref().take_while(|&other| other != id);
-                    before.any(|other| !self.is_overdue(other))
+                    unready || before.any(|other| !self.is_overdue(other))
                 }
             };
             if !rests {
@@ -180,7 +185,7 @@ impl Model<'_> {
         let nobody_leaves = |id: &usize| self.next_to_leave(self.requests[id].leaf).is_none();
         let winner = winner.filter(nobody_leaves);
         match winner {
-            Some(winner) if !sleeps(winner) => {
+            Some(winner) if !sleeps(winner) && !unready(&winner) => {
                 Some(format!("{winner} waits for those who are absent"))
             }
             Some(winner) if self.requests[&winner].absent_at.is_none() => {

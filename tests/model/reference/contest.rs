@@ -19,6 +19,12 @@ impl Model<'_> {
         self.by_age(leaf, |stage| matches!(stage, Stage::Offered(_)))
     }
 
+    /// The youngest that has its places at a leaf and has not gone out.
+    pub(super) fn youngest_admitted(&self, leaf: Bucket) -> Option<usize> {
+        let admitted = |stage: &Stage| matches!(stage, Stage::Offered(_) | Stage::Reserved(_));
+        self.by_age(leaf, admitted).pop()
+    }
+
     fn by_age(&self, leaf: Bucket, wanted: impl Fn(&Stage) -> bool) -> Vec<usize> {
         let mut found: Vec<_> = self
             .requests
@@ -119,7 +125,10 @@ impl Model<'_> {
     }
 
     fn tickets(&self) -> BTreeSet<usize> {
-        let kept = self.requests.values().flat_map(|request| request.kept.values().copied());
+        let kept = self
+            .requests
+            .values()
+            .flat_map(|request| request.kept.values().copied());
         let seats = self.seats.values().map(|seat| seat.1);
         kept.chain(seats).collect()
     }

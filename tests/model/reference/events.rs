@@ -119,8 +119,7 @@ impl Model<'_> {
                 self.hear(id);
             }
             match self.requests[&id].stage.clone() {
-                Stage::Reserved(_) if self.is_called_back(id) => {
-                    self.put_back(id);
+                Stage::Reserved(_) if self.call_back(id) => {
                     self.run();
                     let request = self.requests.get_mut(&id).unwrap();
                     request.readying = false;
@@ -191,8 +190,8 @@ impl Model<'_> {
     /// not be offered them any more.
     fn hear(&mut self, id: usize) {
         let is_offered = |state: &Self| matches!(state.requests[&id].stage, Stage::Offered(_));
-        if is_offered(self) && self.is_called_back(id) {
-            self.put_back(id);
+        if is_offered(self) {
+            self.call_back(id);
         }
         while is_offered(self) {
             let first = self.leaving(self.requests[&id].leaf)[0];
@@ -212,11 +211,30 @@ impl Model<'_> {
         }
     }
 
-    /// Whether a pause has begun since it was admitted, or a quota was set under which it does not fit.
-    fn is_called_back(&self, id: usize) -> bool {
-        let request = &self.requests[&id];
-        let before = request.serial <= self.changed;
-        self.is_paused(request.leaf) || before && !self.fits_still(id)
+    /// Calls it back if a pause has begun since it was admitted, or if a quota was set under which it does not
+    /// fit, even without those that are younger. Returns whether it is.
+    fn call_back(&mut self, id: usize) -> bool {
+        let leaf = self.requests[&id].leaf;
+        if self.is_paused(leaf) {
+            self.put_back(id);
+            return true;
+        }
+        let before = self.requests[&id].serial <= self.changed;
+        let mut made_room = false;
+        while before && !self.fits_still(id) {
+            let Some(younger) = self.youngest_admitted(leaf).filter(|&other| other != id) else {
+                self.put_back(id);
+                return true;
+            };
+            self.back_in_line(younger);
+            // The turns of those may come too late by now.
+            self.to_recheck.push(leaf);
+            made_room = true;
+        }
+        if made_room {
+            self.settle(leaf);
+        }
+        false
     }
 
     fn fits_still(&self, id: usize) -> bool {
@@ -234,8 +252,6 @@ impl Model<'_> {
             let waits = matches!(older.stage, Stage::Queued | Stage::Offered(_));
             // Who was absent comes back to its place, but not before those who have gone meanwhile.
             let waits = waits && !older.was_absent;
-            // So does who has lost its places to a new quota, if a younger one has kept its own.
-            let waits = waits && (older.serial == 0 || older.serial > self.changed);
             if older.leaf == request.leaf && older.age < request.age && waits {
                 broken.push(format!(
                     "L3: {id} goes before {other}: {older:?} vs {request:?}"
@@ -249,12 +265,17 @@ impl Model<'_> {
     }
 
     /// Back into its place in the queue.
-    fn put_back(&mut self, id: usize) {
-        let leaf = self.requests[&id].leaf;
+    fn back_in_line(&mut self, id: usize) {
         self.forget_offer(id);
-        self.give_back(leaf);
+        self.give_back(self.requests[&id].leaf);
         self.move_to(id, Stage::Queued);
         self.requests.get_mut(&id).unwrap().kept.clear();
+    }
+
+    /// The same, and what follows.
+    fn put_back(&mut self, id: usize) {
+        let leaf = self.requests[&id].leaf;
+        self.back_in_line(id);
         self.settle(leaf);
         if self.requests[&id].stage == Stage::Queued && self.is_hopeless(id) {
             self.turn_away_early(id);
