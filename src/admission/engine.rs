@@ -227,7 +227,7 @@ impl Engine {
         self.observer.get()
     }
 
-    /// Admits a request at once, if every scope has room and nobody older waits.
+    /// Admits a request at once, if every scope has room and nobody stands in its queue.
     #[inline]
     pub(super) fn admit<B>(&self, request: &http::Request<B>) -> Result<Claim, Unadmitted> {
         let target = self.routes.resolve(request).map_err(Unadmitted::unknown)?;

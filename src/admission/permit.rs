@@ -53,7 +53,7 @@ impl Drop for Dispatch {
 }
 
 impl Shared {
-    /// Admits a request at once, if every scope has room and nobody older waits.
+    /// Admits a request at once, if every scope has room and nobody stands in its queue.
     #[inline]
     pub(crate) fn admit<B>(
         self: &Arc<Self>,

@@ -1,4 +1,7 @@
-//! Nobody waits for a future that is not polled (law L13).
+//! Nobody waits for a future that is not polled.
+//!
+//! That is law L13 of `CONTRIBUTING.md`: a waiter that does not take its turn within 10 ms loses it to one
+//! that is polled, and keeps its age.
 //!
 //! 1. Whoever is offered a turn has [`PATIENCE`] to take it. Until somebody else takes it over, it may
 //!    take longer.

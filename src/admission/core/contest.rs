@@ -32,8 +32,11 @@ impl Core {
     /// Going up, each node is asked who would be next, and whether its own gate is open for that one. If
     /// so the node takes a ticket in its parent's queue; if not it leaves that queue. A head that arrives
     /// at the root has every gate open, and is offered its places in one step. That changes nothing
-    /// outside its own path, so the walk starts again from its leaf. Each round is an offer, a refusal or
-    /// the last one; what the budget does not allow is left to another hold.
+    /// outside its own path, so the walk starts again from its leaf. So it does when a head is refused.
+    ///
+    /// A ticket may be older than a pause or a quota. Then some gate below is closed for the head that
+    /// arrives, and the walk starts again there. It ends at a root that lets nobody go. What the budget does
+    /// not allow is left to another hold.
     pub(super) fn settle(&mut self, start: NodeId, now: Tick, fx: &mut Effects) {
         let mut id = start;
         loop {

@@ -26,8 +26,10 @@ pub(in crate::admission) struct Entry {
     pub(in crate::admission) max_waiting: Option<usize>,
 }
 
-/// How many of those who have been offered their places are woken at once. They leave by age, so who is
-/// polled before its turn is polled once more: behind one that is absent that goes for all who were woken.
+/// How many of the requests that were offered their places at a leaf are woken at a time.
+///
+/// They leave by age, so a request that is polled before an older one has left is polled twice. If the oldest
+/// is absent, all that were woken are.
 pub(super) const AT_ONCE: usize = 8;
 
 /// What a poll finds.

@@ -1,6 +1,7 @@
 use super::{
     claim::Claim,
     ids::{Contender, NodeId, QueueKey, WaiterId},
+    scope::SCOPES,
 };
 use crate::{
     admission::arrival::Arrival,
@@ -8,9 +9,8 @@ use crate::{
     error::{Refused, RefusedReason},
 };
 
-/// How many queues above its leaf a request can stand in: its group's, the overall one, and the one across
-/// partitions.
-pub(super) const LEVELS: usize = 3;
+/// How many queues there can be above that of a leaf.
+pub(super) const LEVELS: usize = SCOPES - 1;
 
 /// A request that waits, or has been admitted after a wait and has not been dispatched yet.
 ///
