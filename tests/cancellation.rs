@@ -2,10 +2,16 @@
 
 mod support;
 
-use std::task::Poll;
+use std::{
+    future::Future as _,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+};
 
 use support::*;
 use tokio_test::{assert_pending, assert_ready_ok};
+use tower::Service;
 use tower_throttle::Quota;
 
 async fn rest(sent: Vec<Sent>) {
@@ -363,4 +369,61 @@ async fn a_window_is_waited_for_in_about_two_polls() {
     assert!(polls <= 840, "{polls} polls for 400 admissions");
     let expected: Vec<_> = (0..400).map(|n| n / 20 * 1000).collect();
     assert_eq!(probe.times(), expected);
+}
+
+type Call = Pin<Box<<Client as Service<Req>>::Future>>;
+
+/// A task that is never woken, but knows who could.
+struct Sleeper;
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// L5: nobody keeps the waker of a future that is gone, be it dropped, refused or sent.
+#[tokio::test(start_paused = true)]
+async fn a_future_that_is_gone_leaves_no_waker() {
+    for face in FACES {
+        let probe = Probe::new();
+        let layer = layer_a(face, per(1, 100).concurrency(1)).max_wait(ms(500));
+        let mut client = layer.client(&probe);
+        // Its answer holds the permit until it is dropped.
+        let request = || Work::head(ms(0)).body([Step::Data("x")]).of("/a");
+        let running = call(&mut client, request());
+        let task = Arc::new(Sleeper);
+        let waker = Waker::from(Arc::clone(&task));
+        let poll = |future: &mut Call| {
+            let mut cx = Context::from_waker(&waker);
+            future.as_mut().poll(&mut cx)
+        };
+        let held = || Arc::strong_count(&task) - 2;
+        let mut waiting = Vec::new();
+        for _ in 0..4 {
+            ready_now(&mut client);
+            waiting.push(Box::pin(client.call(request())));
+        }
+        for future in &mut waiting {
+            assert!(poll(future).is_pending());
+        }
+        assert_eq!(held(), 4, "{face:?}");
+        waiting.pop();
+        assert_eq!(held(), 3, "{face:?}: it was dropped");
+        // Offered its places, and not ready to use them.
+        probe.log().readiness.push_back(ms(5));
+        at(&probe, 100).await;
+        drop(running);
+        at(&probe, 101).await;
+        let mut first = waiting.remove(0);
+        assert!(poll(&mut first).is_pending(), "{face:?}");
+        at(&probe, 106).await;
+        let answer = poll(&mut first);
+        assert!(answer.is_ready(), "{face:?}");
+        assert_eq!(held(), 2, "{face:?}: it was sent");
+        layer.handle().pause("/a", ms(1000)).unwrap();
+        assert_eq!(held(), 0, "{face:?}: they were refused, and woken");
+        assert!(waiting.iter_mut().all(|future| poll(future).is_ready()));
+        assert_eq!(held(), 0, "{face:?}");
+        drop(answer);
+        assert_idle(&layer.handle());
+    }
 }

@@ -638,3 +638,40 @@ proptest! {
         }
     }
 }
+
+/// L10: a request that lost its places while its inner service was not ready waits again: its limit holds.
+#[tokio::test(start_paused = true)]
+async fn one_that_lost_its_places_to_a_service_that_is_not_ready_is_refused_at_its_limit() {
+    for face in PERMITS {
+        for deadline in [false, true] {
+            let probe = Probe::new();
+            let layer = AnyLayer::new(face, Endpoints::new().route("/a", Quota::concurrent(1)));
+            let layer = if deadline {
+                layer
+            } else {
+                layer.max_wait(ms(50))
+            };
+            let client = layer.client(&probe);
+            let long = || Work::head(ms(500)).of("/a");
+            let mut limited = long();
+            if deadline {
+                let until = Deadline(probe.start() + ms(50));
+                limited.extensions_mut().insert(until);
+            }
+            let first = enter(&client, &probe, Work::head(ms(20)).of("/a")).await;
+            let unready = enter(&client, &probe, limited).await;
+            let behind = enter(&client, &probe, long()).await;
+            probe.log().readiness.push_back(ms(1000));
+            at(&probe, 49).await;
+            // At 30 the one behind took its place over.
+            assert_eq!(gauge(&layer.handle(), "/a"), (1, 1), "{face:?}");
+            assert!(!unready.is_finished(), "{face:?}");
+            at(&probe, 50).await;
+            assert!(unready.is_finished(), "{face:?} {deadline}");
+            let tasks = vec![first, unready, behind];
+            let expected = [Yes(20), No(50, WaitedTooLong, None), Yes(530)];
+            assert_eq!(came(tasks).await, expected, "{face:?} {deadline}");
+            assert_idle(&layer.handle());
+        }
+    }
+}

@@ -101,6 +101,27 @@ impl Acquire {
         }
     }
 
+    /// The inner service is not ready. Ready with the refusal of a request that lost its turn meanwhile, and
+    /// was refused.
+    pub(crate) fn poll_refused(&mut self, cx: &Context<'_>) -> Poll<BoxError> {
+        let Self { shared, state } = self;
+        let State::Waiting(id) = *state else {
+            unreachable!("its turn has come")
+        };
+        let waker = Some(cx.waker().clone());
+        let step = |core: &mut Core, now: Tick, fx: &mut Effects| {
+            let refused = core.poll_unready(id, now, fx);
+            if refused.is_some() {
+                *state = State::Done;
+            }
+            let waits = refused.is_none().then_some(id);
+            (refused, waits)
+        };
+        let engine = &shared.engine;
+        let (refused, _waker) = engine.step_as(engine.lock(), waker, step);
+        refused.map_or(Poll::Pending, |refused| Poll::Ready(refused))
+    }
+
     /// The inner service is ready: the request goes out, if it is still its turn.
     ///
     /// # Errors

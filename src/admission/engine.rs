@@ -118,7 +118,8 @@ impl Wakers {
         chunk[place].replace(waker)
     }
 
-    /// Nobody waits: what is left, and the memory, is let go.
+    /// Nobody waits, so there is no waker left: hands out the memory, to be freed without the lock. A single
+    /// chunk stays, as the next one to wait would need it.
     fn clear(&mut self) -> Vec<Vec<Option<Waker>>> {
         if self.chunks.len() <= 1 {
             return Vec::new();
@@ -226,7 +227,7 @@ impl Engine {
         self.observer.get()
     }
 
-    /// Admits a request at once, if every scope has room and nobody older waits.
+    /// Admits a request at once, if every scope has room and nobody stands in its queue.
     #[inline]
     pub(super) fn admit<B>(&self, request: &http::Request<B>) -> Result<Claim, Unadmitted> {
         let target = self.routes.resolve(request).map_err(Unadmitted::unknown)?;
@@ -315,6 +316,9 @@ impl Engine {
         let mut fx = Effects::default();
         let (result, id) = f(&mut locked.core, now, &mut fx);
         self.note(&locked);
+        // Before another waiter gets its index.
+        let gone = fx.gone.take().and_then(|id| locked.wakers.take(id));
+        aftermath.discard.extend(gone);
         if let Some((id, waker)) = id.and_then(|id| Some((id, waker.take()?))) {
             aftermath.discard.extend(locked.wakers.set(id, waker));
         }

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 /// was held against nobody, and the retry above waits by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryHint {
-    /// The layer holds the request back until then, so the retry may come down at once. Waiting for another
-    /// request of the layer to end has no known time, and counts as none.
+    /// The layer holds the request back until this instant, so the retry may send it down at once. If the
+    /// layer waits for another of its requests to end, nobody knows when that is, and this is the present.
     NotBefore(Instant),
     /// The request must not be sent again. The server asks for more than the ceiling of pauses, so that the
     /// layer would send it too early; or the layer would refuse it, for waiting too long.

@@ -41,7 +41,7 @@ impl Dispatch {
 }
 
 impl Shared {
-    /// Admits a request at once, if every scope has room and nobody older waits.
+    /// Admits a request at once, if every scope has room and nobody stands in its queue.
     #[inline]
     pub(crate) fn admit<B>(
         self: &Arc<Self>,

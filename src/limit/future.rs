@@ -34,7 +34,8 @@ pin_project! {
     enum State<S, R, F, P> {
         /// Its turn.
         Queued { waiting: Waiting<S, R> },
-        /// The inner service's readiness. It has its places, unless it takes too long.
+        /// The inner service's readiness. It has its places, unless it takes too long: then it waits for its
+        /// turn as well.
         Readying { waiting: Waiting<S, R> },
         /// The inner service's answer.
         Calling { #[pin] future: F, permit: Permit, is_connect: bool },
@@ -52,6 +53,21 @@ struct Waiting<S, R> {
     acquire: Acquire,
     service: S,
     request: R,
+}
+
+impl<S, R> Waiting<S, R> {
+    /// Makes the inner service ready. An error is the service's, or a refusal of a request that lost its
+    /// places meanwhile.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>>
+    where
+        S: Service<R>,
+        S::Error: Into<BoxError>,
+    {
+        match self.service.poll_ready(cx) {
+            Poll::Ready(readied) => Poll::Ready(readied.map_err(Into::into)),
+            Poll::Pending => self.acquire.poll_refused(cx).map(Err),
+        }
+    }
 }
 
 impl<S, R, F, P> ResponseFuture<S, R, F, P> {
@@ -108,14 +124,14 @@ where
                     state.set(State::Readying { waiting });
                 }
                 StateProj::Readying { waiting } => {
-                    let readied = ready!(waiting.service.poll_ready(cx));
+                    let readied = ready!(waiting.poll_ready(cx));
                     let StateOwned::Readying { mut waiting } =
                         state.as_mut().project_replace(State::Done)
                     else {
                         unreachable!("matched above")
                     };
                     // On an error the next in line takes its places.
-                    readied.map_err(Into::into)?;
+                    readied?;
                     let dispatch = match waiting.acquire.take()? {
                         Turn::Dispatch(dispatch) => dispatch,
                         Turn::CalledBack => {

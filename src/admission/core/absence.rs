@@ -1,4 +1,7 @@
-//! Nobody waits for a future that is not polled (law L13).
+//! Nobody waits for a future that is not polled.
+//!
+//! That is law L13 of `CONTRIBUTING.md`: a waiter that does not take its turn within 10 ms loses it to one
+//! that is polled, and keeps its age.
 //!
 //! 1. Whoever is offered a turn has [`PATIENCE`] to take it. Until somebody else takes it over, it may
 //!    take longer.
@@ -25,7 +28,7 @@ const PATIENCE: Span = Span(10_000_000);
 impl Core {
     /// A waiter has to do something by the time that [`PATIENCE`] is over.
     pub(super) fn await_presence(&mut self, id: WaiterId, now: Tick) {
-        self.is_in_time(id);
+        self.mark_in_time(id);
         self.waiter_mut(id).offered = now;
         self.set_absent_at(id, now.after(PATIENCE));
     }
@@ -37,12 +40,12 @@ impl Core {
 
     /// Nothing is expected of a waiter any more.
     pub(super) fn forget_offer(&mut self, id: WaiterId) {
-        self.is_in_time(id);
+        self.mark_in_time(id);
         self.set_absent_at(id, Tick::NEVER);
     }
 
     /// Its offer is not, or no longer, overdue.
-    fn is_in_time(&mut self, id: WaiterId) {
+    fn mark_in_time(&mut self, id: WaiterId) {
         if !self.is_overdue(id) {
             return;
         }
@@ -58,7 +61,8 @@ impl Core {
         }
     }
 
-    fn is_late(&mut self, id: WaiterId) {
+    /// Its offer is overdue.
+    fn mark_late(&mut self, id: WaiterId) {
         let waiter = self.waiter(id);
         let (leaf, offered, key) = (waiter.leaf, waiter.offered, waiter.key(id));
         for node in self.tree.path(leaf) {
@@ -72,7 +76,7 @@ impl Core {
     }
 
     /// A waiter is being polled.
-    pub(super) fn is_present(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+    pub(super) fn note_presence(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
         match self.waiter(id).stage {
             Stage::Absent => {
                 self.set_absent_at(id, Tick::NEVER);
@@ -94,25 +98,25 @@ impl Core {
         let leaf = self.waiter(id).leaf;
         match self.waiter(id).stage {
             Stage::Offered(_) | Stage::Reserved(_) => {
-                self.is_late(id);
+                self.mark_late(id);
                 self.let_leave(leaf, now, fx);
                 // Whoever comes next is invited.
                 self.settle(leaf, now, fx);
             }
             Stage::Queued => {
                 self.stand_aside(id);
-                self.is_absent(id, now, fx);
+                self.mark_absent(id, now, fx);
                 self.settle(leaf, now, fx);
             }
             Stage::Absent | Stage::Refused(_) => {}
         }
     }
 
-    fn is_absent(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
-        let waiter = self.waiter_mut(id);
-        waiter.stage = Stage::Absent;
-        waiter.keeps_ticket = waiter.ticket > 0;
-        let leaf = waiter.leaf;
+    /// It did not take its turn, and stands in no queue.
+    fn mark_absent(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+        self.keep_orders(id);
+        self.waiter_mut(id).stage = Stage::Absent;
+        let leaf = self.waiter(id).leaf;
         self.tree.tell(leaf, now, fx, || Decision::Absent);
     }
 
@@ -176,7 +180,7 @@ impl Core {
         // Counted first, so that its queue stays.
         self.count(id);
         self.give_up_claim(id, now, fx);
-        self.is_absent(id, now, fx);
+        self.mark_absent(id, now, fx);
         let until = self.waiter(id).limit.until;
         self.timers.set_limit(id, Tick::NEVER, until);
         self.settle(leaf, now, fx);

@@ -7,7 +7,7 @@ use super::{
     queue::AT_ONCE,
     state::Core,
     task::Task,
-    waiter::Stage,
+    waiter::{LEVELS, Stage},
 };
 use crate::{
     bucket::{Gate, Tick},
@@ -32,8 +32,11 @@ impl Core {
     /// Going up, each node is asked who would be next, and whether its own gate is open for that one. If
     /// so the node takes a ticket in its parent's queue; if not it leaves that queue. A head that arrives
     /// at the root has every gate open, and is offered its places in one step. That changes nothing
-    /// outside its own path, so the walk starts again from its leaf. Each round is an offer, a refusal or
-    /// the last one; what the budget does not allow is left to another hold.
+    /// outside its own path, so the walk starts again from its leaf. So it does when a head is refused.
+    ///
+    /// A ticket may be older than a pause or a quota. Then some gate below is closed for the head that
+    /// arrives, and the walk starts again there. It ends at a root that lets nobody go. What the budget does
+    /// not allow is left to another hold.
     pub(super) fn settle(&mut self, start: NodeId, now: Tick, fx: &mut Effects) {
         let mut id = start;
         loop {
@@ -137,8 +140,9 @@ impl Core {
 
     /// Makes `head` the request for which this node stands in its parent's queue.
     ///
-    /// A new head gets a new ticket, behind those that are there already; one that was absent has its old
-    /// one.
+    /// A new head gets a new ticket, behind those that are there already. One that was absent comes back to
+    /// the place that it had in this queue.
+    ///
     /// Returns whether there is a new one.
     fn set_ticket(&mut self, id: NodeId, parent: NodeId, head: Option<WaiterId>) -> bool {
         let ticket = self.tree.node(id).ticket();
@@ -147,17 +151,10 @@ impl Core {
         }
         let contender = Contender::Child(id);
         let ticket_of_head = head.map(|head| {
-            let waiter = self.waiter(head);
-            if waiter.keeps_ticket {
-                let order = waiter.ticket;
-                return Ticket { order, head };
-            }
-            self.next_ticket += 1;
-            let order = self.next_ticket;
-            let waiter = self.waiter_mut(head);
-            if waiter.leaf == id {
-                waiter.ticket = order;
-            }
+            let order = self.take_kept_order(id, head).unwrap_or_else(|| {
+                self.next_ticket += 1;
+                self.next_ticket
+            });
             Ticket { order, head }
         });
         let node = self.tree.node_mut(parent);
@@ -175,6 +172,30 @@ impl Core {
             queue.ticket = ticket_of_head;
         }
         head.is_some()
+    }
+
+    /// Has a waiter come back to the places that it has as a head, should it be absent.
+    pub(super) fn keep_orders(&mut self, id: WaiterId) {
+        let waiter = self.waiter(id);
+        let mut kept = waiter.kept_orders;
+        for (kept, node) in kept.iter_mut().zip(self.tree.path(waiter.leaf)) {
+            let ticket = self.tree.node(node).ticket();
+            if let Some(Ticket { order, .. }) = ticket.filter(|ticket| ticket.head == id) {
+                *kept = order;
+            }
+        }
+        self.waiter_mut(id).kept_orders = kept;
+    }
+
+    /// The place to which a head comes back above this node, if there is one.
+    fn take_kept_order(&mut self, id: NodeId, head: WaiterId) -> Option<u64> {
+        let waiter = self.waiter(head);
+        if waiter.kept_orders == [0; LEVELS] {
+            return None;
+        }
+        let level = self.tree.path(waiter.leaf).position(|node| node == id)?;
+        let kept = std::mem::take(&mut self.waiter_mut(head).kept_orders[level]);
+        (kept > 0).then_some(kept)
     }
 
     /// Whether the turn of a head is known to come later than it is prepared to wait.
@@ -219,9 +240,11 @@ impl Core {
 
     /// Gives a head its places. Its future fetches them, and leaves when all older ones have.
     fn offer(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+        self.keep_orders(id);
         self.leave_queue(id);
         let leaf = self.waiter(id).leaf;
         let claim = self.tree.take(leaf);
+        self.claimants.insert(leaf, self.waiter(id).arrival, id);
         let waiter = self.waiter_mut(id);
         waiter.stage = Stage::Offered(claim);
         waiter.offered = now;

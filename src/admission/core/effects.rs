@@ -17,6 +17,9 @@ use crate::{
 pub(in crate::admission) struct Effects {
     /// The waiters whose futures have news.
     pub(in crate::admission) wake: Vec<WaiterId>,
+    /// The waiter that the core has forgotten: its waker is to be dropped. Only a waiter's own future takes it
+    /// out, so a hold forgets one at most.
+    pub(in crate::admission) gone: Option<WaiterId>,
     /// The events for the observer, in this order.
     pub(in crate::admission) told: Vec<Told>,
     /// Memory to be freed after the lock was released.
@@ -33,6 +36,7 @@ impl Default for Effects {
     fn default() -> Self {
         Self {
             wake: Vec::new(),
+            gone: None,
             told: Vec::new(),
             garbage: Garbage::default(),
             budget: BATCH,

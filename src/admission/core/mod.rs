@@ -14,6 +14,7 @@
 mod absence;
 mod arena;
 mod claim;
+mod claimants;
 mod contest;
 mod effects;
 mod feedback;

@@ -5,7 +5,8 @@ use super::{
     effects::{Decision, Effects},
     ids::{Contender, NodeId, QueueKey, WaiterId},
     state::Core,
-    waiter::{Stage, WaitLimit, Waiter},
+    task::{Progress, Task},
+    waiter::{LEVELS, Stage, WaitLimit, Waiter},
 };
 use crate::{
     admission::arrival::Arrival,
@@ -25,8 +26,10 @@ pub(in crate::admission) struct Entry {
     pub(in crate::admission) max_waiting: Option<usize>,
 }
 
-/// How many of those who have been offered their places are woken at once. They leave by age, so who is
-/// polled before its turn is polled once more: behind one that is absent that goes for all who were woken.
+/// How many of the requests that were offered their places at a leaf are woken at a time.
+///
+/// They leave by age, so a request that is polled before an older one has left is polled twice. If the oldest
+/// is absent, all that were woken are.
 pub(super) const AT_ONCE: usize = 8;
 
 /// What a poll finds.
@@ -54,6 +57,16 @@ pub(in crate::admission) enum TakeOutcome {
     Wait,
     /// It is no waiter any more.
     Refused(Box<Refused>),
+}
+
+/// What comes of a look at what a request was admitted to.
+#[derive(Clone, Copy, Debug)]
+enum Review {
+    Keeps,
+    /// It is in its place in the queue again.
+    CalledBack,
+    /// There are more to call back before it than the budget allows.
+    Unfinished,
 }
 
 impl Core {
@@ -89,6 +102,7 @@ impl Core {
         let in_time = entry.limit.until >= now;
         if let Some(claim) = in_time.then(|| self.tree.admit(leaf, now)).flatten() {
             let id = self.insert(entry, Stage::Reserved(claim), now);
+            self.claimants.insert(leaf, entry.arrival, id);
             self.await_presence(id, now);
             let waited = std::time::Duration::ZERO;
             self.tree
@@ -117,8 +131,25 @@ impl Core {
         fx: &mut Effects,
     ) -> WaitOutcome {
         self.run(now, fx);
-        self.is_present(id, now, fx);
+        self.note_presence(id, now, fx);
         self.outcome(id, now, fx)
+    }
+
+    /// A waiter's inner service is not ready: fetches its refusal, if it has lost its places and been refused.
+    pub(in crate::admission) fn poll_unready(
+        &mut self,
+        id: WaiterId,
+        now: Tick,
+        fx: &mut Effects,
+    ) -> Option<Box<Refused>> {
+        self.run(now, fx);
+        let Stage::Refused(_) = self.waiter(id).stage else {
+            return None;
+        };
+        match self.outcome(id, now, fx) {
+            WaitOutcome::Refused(refused) => Some(refused),
+            outcome => unreachable!("it was refused: {outcome:?}"),
+        }
     }
 
     /// A waiter's inner service is ready: it goes out, if it still has its places.
@@ -130,18 +161,20 @@ impl Core {
     ) -> TakeOutcome {
         self.run(now, fx);
         if !matches!(self.waiter(id).stage, Stage::Reserved(_)) {
-            self.is_present(id, now, fx);
+            self.note_presence(id, now, fx);
             match self.outcome(id, now, fx) {
                 WaitOutcome::Reserved(_) => {}
                 WaitOutcome::Wait { .. } => return TakeOutcome::Wait,
                 WaitOutcome::Refused(refused) => return TakeOutcome::Refused(refused),
             }
         }
-        if self.is_called_back(id, now) {
-            self.put_back(id, now, fx);
-            return TakeOutcome::CalledBack;
+        match self.review_claim(id, now, fx) {
+            Review::Keeps => {}
+            Review::CalledBack => return TakeOutcome::CalledBack,
+            // It comes again at once, and goes on.
+            Review::Unfinished => return TakeOutcome::Wait,
         }
-        match self.remove(id).stage {
+        match self.remove(id, fx).stage {
             Stage::Reserved(claim) => TakeOutcome::Taken(claim),
             stage => unreachable!("it had its places: {stage:?}"),
         }
@@ -150,31 +183,24 @@ impl Core {
     /// A waiter's future was dropped.
     pub(in crate::admission) fn cancel(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
         let leaf = self.waiter(id).leaf;
-        let key = self.waiter(id).key(id);
         match self.waiter(id).stage {
             Stage::Queued => self.leave_queue(id),
             Stage::Absent => self.uncount(id),
-            Stage::Offered(claim) => {
-                self.has_left(leaf, key, now, fx);
-                self.tree.give_back(claim);
-                self.tree.tell(leaf, now, fx, || Decision::GivenBack);
-            }
-            Stage::Reserved(claim) => {
-                self.tree.give_back(claim);
-                self.tree.tell(leaf, now, fx, || Decision::GivenBack);
-            }
+            Stage::Offered(_) | Stage::Reserved(_) => self.give_up_claim(id, now, fx),
             Stage::Refused(_) => {}
         }
         self.settle(leaf, now, fx);
-        self.remove(id);
+        self.remove(id, fx);
     }
 
     /// What a waiter that is being polled finds.
     pub(super) fn outcome(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) -> WaitOutcome {
         let leaf = self.waiter(id).leaf;
         let offered = matches!(self.waiter(id).stage, Stage::Offered(_));
-        if offered && self.is_called_back(id, now) {
-            self.put_back(id, now, fx);
+        if offered && matches!(self.review_claim(id, now, fx), Review::Unfinished) {
+            // It is woken to go on.
+            self.ask(id, now, fx);
+            return WaitOutcome::Wait { id, timed: true };
         }
         loop {
             let waiter = self.waiter(id);
@@ -186,7 +212,7 @@ impl Core {
                     return WaitOutcome::Wait { id, timed };
                 }
                 Stage::Reserved(_) => return WaitOutcome::Reserved(id),
-                Stage::Refused(_) => match self.remove(id).stage {
+                Stage::Refused(_) => match self.remove(id, fx).stage {
                     Stage::Refused(refused) => return WaitOutcome::Refused(refused),
                     stage => unreachable!("it was refused: {stage:?}"),
                 },
@@ -197,10 +223,15 @@ impl Core {
                     let first = queue.first_leaving(&self.links).unwrap_or(key);
                     let first = self.head_of(first);
                     if first == id {
-                        self.has_left(leaf, key, now, fx);
+                        self.stop_leaving(leaf, key, now, fx);
                         self.waiter_mut(id).stage = Stage::Reserved(claim);
                         self.await_presence(id, now);
-                        self.tidy(leaf);
+                        if self.overdue.is_empty() {
+                            self.tidy(leaf);
+                        } else {
+                            // It may have been the last before the head, which can take over what is overdue.
+                            self.settle(leaf, now, fx);
+                        }
                     } else if !self.is_overdue(first) {
                         // An older one has its places too, and has yet to be polled: it goes first.
                         return WaitOutcome::Wait { id, timed: true };
@@ -223,22 +254,59 @@ impl Core {
         })
     }
 
-    /// Whether a pause has begun since a request was admitted, or a quota has changed so that it would not
-    /// be admitted any more.
-    fn is_called_back(&mut self, id: WaiterId, now: Tick) -> bool {
-        let waiter = self.waiter(id);
-        let leaf = waiter.leaf;
-        let Some(claim) = waiter.claim() else {
-            return false;
+    /// Calls a request that has its places back if a pause has begun since, or if a new quota has no room for
+    /// it.
+    ///
+    /// The youngest of its endpoint make room for the older ones, and are called back first.
+    fn review_claim(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) -> Review {
+        let &Waiter { leaf, arrival, .. } = self.waiter(id);
+        let Some(claim) = self.waiter(id).claim() else {
+            return Review::Keeps;
         };
-        self.tree.is_paused(leaf, now) || !self.tree.still_fits(claim, now)
+        if self.tree.is_paused(leaf, now) {
+            self.put_back(id, now, fx);
+            return Review::CalledBack;
+        }
+        let mut made_room = false;
+        let review = loop {
+            if self.tree.still_fits(claim, now) {
+                break Review::Keeps;
+            }
+            let Some(youngest) = self.claimants.youngest_after(leaf, arrival, id) else {
+                break Review::CalledBack;
+            };
+            if !fx.spend() {
+                break Review::Unfinished;
+            }
+            self.call_back(youngest, now, fx);
+            made_room = true;
+        };
+        if made_room {
+            // Their turns may come too late by now.
+            let after = Progress::Begun;
+            self.work.push(Task::Recheck { node: leaf, after });
+        }
+        if matches!(review, Review::CalledBack) {
+            self.put_back(id, now, fx);
+        } else if made_room {
+            self.settle(leaf, now, fx);
+        }
+        review
     }
 
     /// Puts a request that has its places and has not gone out back into its place in the queue.
-    fn put_back(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+    fn call_back(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
         self.give_up_claim(id, now, fx);
-        self.waiter_mut(id).stage = Stage::Queued;
+        let waiter = self.waiter_mut(id);
+        waiter.stage = Stage::Queued;
+        // In wider scopes it is a head like any other again.
+        waiter.kept_orders = [0; LEVELS];
         self.join_queue(id);
+    }
+
+    /// The same, and sees to what follows.
+    fn put_back(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+        self.call_back(id, now, fx);
         let leaf = self.waiter(id).leaf;
         self.settle(leaf, now, fx);
         let limit = self.waiter(id).limit;
@@ -257,9 +325,10 @@ impl Core {
         let (leaf, key) = (waiter.leaf, waiter.key(id));
         let Some(claim) = waiter.claim() else { return };
         if matches!(waiter.stage, Stage::Offered(_)) {
-            self.has_left(leaf, key, now, fx);
+            self.stop_leaving(leaf, key, now, fx);
         }
         self.forget_offer(id);
+        self.claimants.remove(leaf, self.waiter(id).arrival, id);
         self.tree.give_back(claim);
         self.tree.tell(leaf, now, fx, || Decision::GivenBack);
     }
@@ -278,19 +347,20 @@ impl Core {
             limit,
             since: now,
             offered: now,
-            ticket: 0,
-            keeps_ticket: false,
+            kept_orders: [0; LEVELS],
             absent_at: Tick::NEVER,
         }))
     }
 
     /// Forgets a waiter that stands nowhere any more.
-    fn remove(&mut self, id: WaiterId) -> Waiter {
+    fn remove(&mut self, id: WaiterId, fx: &mut Effects) -> Waiter {
         self.forget_offer(id);
         let waiter = self.waiters.remove(id.index());
         let waiter = waiter.expect("a future has one waiter at most");
         self.timers.set_limit(id, waiter.limit.until, Tick::NEVER);
+        self.claimants.remove(waiter.leaf, waiter.arrival, id);
         self.unpin(waiter.leaf);
+        fx.gone = Some(id);
         waiter
     }
 
@@ -354,8 +424,8 @@ impl Core {
         debug_assert!(known, "it stands in the queue");
     }
 
-    /// Is no longer among those that are leaving; the next one can.
-    fn has_left(&mut self, leaf: NodeId, key: QueueKey, now: Tick, fx: &mut Effects) {
+    /// Takes a request from those that are leaving, and lets the next one leave.
+    fn stop_leaving(&mut self, leaf: NodeId, key: QueueKey, now: Tick, fx: &mut Effects) {
         let queue = self.tree.node_mut(leaf).wait_queue.as_mut();
         let queue = queue.expect("it has somebody leaving");
         let first = queue.leaving.first(&self.links);

@@ -4,6 +4,9 @@ use crate::{
     quota::Quota,
 };
 
+/// How many scopes a request can have: its endpoint, a group, overall, and across partitions.
+pub(super) const SCOPES: usize = 4;
+
 /// What all buckets of one configured endpoint, group or wider scope have in common.
 #[derive(Debug)]
 pub(in crate::admission) struct Scope {

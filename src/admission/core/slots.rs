@@ -4,6 +4,7 @@ use super::{
     effects::{Decision, Effects},
     ids::{Contender, NodeId, QueueKey, WaiterId},
     queue::Entry,
+    scope::SCOPES,
     state::Core,
     task::{Progress, Task},
     waiter::Stage,
@@ -20,16 +21,14 @@ use crate::{
     steps,
 };
 
-/// How many scopes a request can have: its endpoint, a group, overall, and across partitions.
-const SCOPES: usize = 4;
-
 /// What a slot at one scope depends on.
 #[derive(Clone, Copy, Debug)]
 struct Ahead {
     node: NodeId,
-    /// How many precede the head of the leaf here.
+    /// How many heads go before the head of the leaf, in the queues up to this one.
     head: usize,
-    /// How many more precede those behind the head: each has the turn of every other head before its own.
+    /// How many other heads stand in the queues up to this one. Each of them goes once before a request that
+    /// is not the head of the leaf.
     others: usize,
 }
 
@@ -190,7 +189,7 @@ impl Core {
                     queue.queue.rank(&self.links, &key)
                 });
                 let besides = heads - usize::from(ticket.is_some());
-                // A head that is no longer one has every other head's turn before its own.
+                // A head that waits for others in a narrower queue comes to this one behind all who are here.
                 head += if head == 0 { before } else { besides };
                 others += besides;
             }

@@ -1,5 +1,6 @@
 use super::{
     arena::Arena,
+    claimants::Claimants,
     ids::{QueueKey, WaiterId},
     overdue::Overdue,
     ranked::Links,
@@ -21,6 +22,7 @@ pub(in crate::admission) struct Core {
     /// Of the queues of all nodes.
     pub(super) links: Links<QueueKey>,
     pub(super) timers: Timers,
+    pub(super) claimants: Claimants,
     pub(super) overdue: Overdue,
     pub(super) work: Work,
     pub(super) next_ticket: u64,
@@ -33,6 +35,7 @@ impl Core {
             waiters: Arena::new(),
             links: Links::new(),
             timers: Timers::default(),
+            claimants: Claimants::default(),
             overdue: Overdue::default(),
             work: Work::default(),
             next_ticket: 0,

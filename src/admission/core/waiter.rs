@@ -1,12 +1,16 @@
 use super::{
     claim::Claim,
     ids::{Contender, NodeId, QueueKey, WaiterId},
+    scope::SCOPES,
 };
 use crate::{
     admission::arrival::Arrival,
     bucket::Tick,
     error::{Refused, RefusedReason},
 };
+
+/// How many queues there can be above that of a leaf.
+pub(super) const LEVELS: usize = SCOPES - 1;
 
 /// A request that waits, or has been admitted after a wait and has not been dispatched yet.
 ///
@@ -21,9 +25,9 @@ pub(super) struct Waiter {
     pub(super) since: Tick,
     /// When its turn was offered.
     pub(super) offered: Tick,
-    /// The ticket with which it stood above its leaf last, and whether it comes back to that.
-    pub(super) ticket: u64,
-    pub(super) keeps_ticket: bool,
+    /// By level, from its leaf up: the order that it had in the parent's queue when it was offered its turn
+    /// or became absent. It comes back to that once. 0 for none.
+    pub(super) kept_orders: [u64; LEVELS],
     /// When it counts as absent unless it does something before; [`Tick::NEVER`] without an offer.
     pub(super) absent_at: Tick,
 }

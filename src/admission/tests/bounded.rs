@@ -378,6 +378,26 @@ mod queues {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_smaller_quota_that_calls_ten_thousand_back() {
+        const N: usize = 10_000;
+        for (name, leaves) in leaves() {
+            let mut crowd = closed(leaves, N, |_, request| request);
+            crowd.keeps_permits = false;
+            for n in [N, 1] {
+                let quota = Quota::concurrent(n);
+                crowd.handle.set_quota("overall", quota).unwrap();
+            }
+            crowd.permits.clear();
+            bounded(&format!("{name}: offered"), N);
+            crowd.poll(0);
+            bounded(&format!("{name}: the oldest is polled"), N);
+            crowd.pass(secs(1)).await;
+            assert_eq!(crowd.waiting(), 0);
+            bounded(&format!("{name}: all are polled"), N);
+        }
+    }
+
     /// C1.
     #[tokio::test(start_paused = true)]
     async fn a_success_with_quota_headers_looks_at_nobody_who_waits_elsewhere() {

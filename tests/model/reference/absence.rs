@@ -27,7 +27,7 @@ impl Model<'_> {
     }
 
     /// It is polled.
-    pub(super) fn is_present(&mut self, id: usize) {
+    pub(super) fn note_presence(&mut self, id: usize) {
         let request = self.requests.get_mut(&id).unwrap();
         let leaf = request.leaf;
         match request.stage {
@@ -56,18 +56,17 @@ impl Model<'_> {
                 self.settle(leaf);
             }
             Stage::Queued => {
-                self.is_absent(id);
+                self.mark_absent(id);
                 self.settle(leaf);
             }
             _ => {}
         }
     }
 
-    fn is_absent(&mut self, id: usize) {
-        self.has_left(id, Stage::Absent);
-        let request = self.requests.get_mut(&id).unwrap();
-        request.was_absent = true;
-        request.keeps_ticket = request.ticket.is_some();
+    fn mark_absent(&mut self, id: usize) {
+        self.keep_places(id);
+        self.move_to(id, Stage::Absent);
+        self.requests.get_mut(&id).unwrap().was_absent = true;
     }
 
     /// A head does not get through this bucket. It can take over what others do not take.
@@ -112,7 +111,7 @@ impl Model<'_> {
         let leaf = self.requests[&id].leaf;
         self.forget_offer(id);
         self.give_back(leaf);
-        self.is_absent(id);
+        self.mark_absent(id);
         self.settle(leaf);
     }
 
@@ -151,16 +150,22 @@ impl Model<'_> {
                 return Some(format!("nobody asks {id}: {request:?}"));
             }
         }
+        // It asks the inner service only, and does not take its turn.
+        let unready = |id: &usize| {
+            let request = &self.requests[id];
+            request.readying && !request.is_ready && readiness == Readiness::Pending
+        };
         for (&id, request) in self.requests.iter().filter(|(id, _)| !sleeps(**id)) {
-            let unready = request.readying && !request.is_ready && readiness == Readiness::Pending;
+            let unready = unready(&id);
             let rests = match request.stage {
                 Stage::Made | Stage::Sent { .. } => true,
                 Stage::Queued => self.limit(id).is_none_or(|(until, _)| until > self.now),
-                Stage::Absent | Stage::Reserved(_) | Stage::Refused(_) => unready,
+                Stage::Absent | Stage::Reserved(_) => unready,
+                Stage::Refused(_) => false,
                 Stage::Offered(_) => {
                     let mut leaving = self.leaving(request.leaf).into_iter();
                     let mut before = leaving.by_ref().take_while(|&other| other != id);
-                    before.any(|other| !self.is_overdue(other))
+                    unready || before.any(|other| !self.is_overdue(other))
                 }
             };
             if !rests {
@@ -176,18 +181,11 @@ impl Model<'_> {
             state.set_stage(id, Stage::Absent);
         }
         let winner = state.next_to_go(&mut start);
-        // Who leaves before it in time takes over what is overdue. If it has left and takes its time to go,
-        // nobody is asked in its place before it is late itself.
-        let before = |id: &usize| {
-            let leaf = self.requests[id].leaf;
-            self.requests.iter().any(|(&other, request)| {
-                let has_places = matches!(request.stage, Stage::Offered(_) | Stage::Reserved(_));
-                request.leaf == leaf && has_places && !self.is_overdue(other)
-            })
-        };
-        let winner = winner.filter(|id| !before(id));
+        // Who leaves before it in time takes over what is overdue.
+        let nobody_leaves = |id: &usize| self.next_to_leave(self.requests[id].leaf).is_none();
+        let winner = winner.filter(nobody_leaves);
         match winner {
-            Some(winner) if !sleeps(winner) => {
+            Some(winner) if !sleeps(winner) && !unready(&winner) => {
                 Some(format!("{winner} waits for those who are absent"))
             }
             Some(winner) if self.requests[&winner].absent_at.is_none() => {

@@ -19,6 +19,12 @@ impl Model<'_> {
         self.by_age(leaf, |stage| matches!(stage, Stage::Offered(_)))
     }
 
+    /// The youngest that has its places at a leaf and has not gone out.
+    pub(super) fn youngest_admitted(&self, leaf: Bucket) -> Option<usize> {
+        let admitted = |stage: &Stage| matches!(stage, Stage::Offered(_) | Stage::Reserved(_));
+        self.by_age(leaf, admitted).pop()
+    }
+
     fn by_age(&self, leaf: Bucket, wanted: impl Fn(&Stage) -> bool) -> Vec<usize> {
         let mut found: Vec<_> = self
             .requests
@@ -103,22 +109,26 @@ impl Model<'_> {
     }
 
     /// The place of a head among those that compete with it: behind all others, unless it was absent and
-    /// comes back to the place it had.
+    /// comes back to the place it had there.
     fn ticket(&mut self, bucket: Bucket, head: usize) -> usize {
         let last = self.tickets().last().copied();
         let request = self.requests.get_mut(&head).unwrap();
-        if request.keeps_ticket {
-            return request.ticket.expect("it keeps it");
-        }
-        let ticket = last.map_or(0, |last| last + 1);
-        if request.leaf == bucket {
-            request.ticket = Some(ticket);
-        }
-        ticket
+        let kept = request.kept.remove(&bucket);
+        kept.unwrap_or_else(|| last.map_or(0, |last| last + 1))
+    }
+
+    /// It comes back to the places that it has as a head.
+    pub(super) fn keep_places(&mut self, id: usize) {
+        let seats = self.seats.iter().filter(|(_, seat)| seat.0 == id);
+        let seats = seats.map(|(&bucket, seat)| (bucket, seat.1));
+        self.requests.get_mut(&id).unwrap().kept.extend(seats);
     }
 
     fn tickets(&self) -> BTreeSet<usize> {
-        let kept = self.requests.values().filter_map(|request| request.ticket);
+        let kept = self
+            .requests
+            .values()
+            .flat_map(|request| request.kept.values().copied());
         let seats = self.seats.values().map(|seat| seat.1);
         kept.chain(seats).collect()
     }
@@ -129,7 +139,7 @@ impl Model<'_> {
         let rank = |ticket: &mut usize| *ticket = tickets.binary_search(ticket).unwrap();
         self.seats.values_mut().for_each(|seat| rank(&mut seat.1));
         let requests = self.requests.values_mut();
-        let kept = requests.filter_map(|request| request.ticket.as_mut());
+        let kept = requests.flat_map(|request| request.kept.values_mut());
         kept.for_each(rank);
     }
 
@@ -167,6 +177,7 @@ impl Model<'_> {
     }
 
     fn offer(&mut self, id: usize) {
+        self.keep_places(id);
         let at_head = self.take(id);
         self.set_stage(id, Stage::Offered(at_head));
         self.requests.get_mut(&id).unwrap().offered = self.now;
@@ -202,7 +213,7 @@ impl Model<'_> {
     }
 
     /// It is in another stage now. If nobody stood before it, it is the turn of the next to leave.
-    pub(super) fn has_left(&mut self, id: usize, stage: Stage) {
+    pub(super) fn move_to(&mut self, id: usize, stage: Stage) {
         let leaf = self.requests[&id].leaf;
         let was_leaving = matches!(self.requests[&id].stage, Stage::Offered(_));
         self.set_stage(id, stage);

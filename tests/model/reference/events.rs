@@ -1,6 +1,6 @@
 //! What happens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tower_throttle::RefusedReason;
 
@@ -44,8 +44,7 @@ impl Model<'_> {
             offered: 0,
             serial: 0,
             absent_at: None,
-            ticket: None,
-            keeps_ticket: false,
+            kept: BTreeMap::new(),
             was_absent: false,
             deadline,
             panics: call.panics,
@@ -83,7 +82,7 @@ impl Model<'_> {
                 if self.requests[&id].stage == Stage::Made {
                     self.enter(id);
                 } else {
-                    self.is_present(id);
+                    self.note_presence(id);
                     self.hear(id);
                 }
                 match self.requests[&id].stage.clone() {
@@ -100,7 +99,13 @@ impl Model<'_> {
             }
             if !self.requests[&id].is_ready {
                 match readiness {
-                    Readiness::Pending => return pending,
+                    Readiness::Pending => match self.requests[&id].stage.clone() {
+                        Stage::Refused(refusal) => {
+                            self.remove(id);
+                            return (false, Outcome::Refused(refusal));
+                        }
+                        _ => return pending,
+                    },
                     Readiness::Fails => {
                         self.cancel(id);
                         return (false, Outcome::Failed);
@@ -110,12 +115,11 @@ impl Model<'_> {
             }
             // Others may have taken its places over meanwhile.
             if !matches!(self.requests[&id].stage, Stage::Reserved(_)) {
-                self.is_present(id);
+                self.note_presence(id);
                 self.hear(id);
             }
             match self.requests[&id].stage.clone() {
-                Stage::Reserved(_) if self.is_called_back(id) => {
-                    self.put_back(id);
+                Stage::Reserved(_) if self.call_back(id) => {
                     self.run();
                     let request = self.requests.get_mut(&id).unwrap();
                     request.readying = false;
@@ -186,8 +190,8 @@ impl Model<'_> {
     /// not be offered them any more.
     fn hear(&mut self, id: usize) {
         let is_offered = |state: &Self| matches!(state.requests[&id].stage, Stage::Offered(_));
-        if is_offered(self) && self.is_called_back(id) {
-            self.put_back(id);
+        if is_offered(self) {
+            self.call_back(id);
         }
         while is_offered(self) {
             let first = self.leaving(self.requests[&id].leaf)[0];
@@ -195,8 +199,10 @@ impl Model<'_> {
                 let Stage::Offered(at_head) = self.requests[&id].stage.clone() else {
                     unreachable!("it was offered its places")
                 };
-                self.has_left(id, Stage::Reserved(at_head));
+                self.move_to(id, Stage::Reserved(at_head));
                 self.await_presence(id);
+                // It may have been the last before the head, which can take over what is overdue.
+                self.settle(self.requests[&id].leaf);
             } else if self.is_overdue(first) {
                 self.revoke(first);
             } else {
@@ -205,11 +211,30 @@ impl Model<'_> {
         }
     }
 
-    /// Whether a pause has begun since it was admitted, or a quota was set under which it does not fit.
-    fn is_called_back(&self, id: usize) -> bool {
-        let request = &self.requests[&id];
-        let before = request.serial <= self.changed;
-        self.is_paused(request.leaf) || before && !self.fits_still(id)
+    /// Calls it back if a pause has begun since it was admitted, or if a quota was set under which it does not
+    /// fit, even without those that are younger. Returns whether it is.
+    fn call_back(&mut self, id: usize) -> bool {
+        let leaf = self.requests[&id].leaf;
+        if self.is_paused(leaf) {
+            self.put_back(id);
+            return true;
+        }
+        let before = self.requests[&id].serial <= self.changed;
+        let mut made_room = false;
+        while before && !self.fits_still(id) {
+            let Some(younger) = self.youngest_admitted(leaf).filter(|&other| other != id) else {
+                self.put_back(id);
+                return true;
+            };
+            self.back_in_line(younger);
+            // The turns of those may come too late by now.
+            self.to_recheck.push(leaf);
+            made_room = true;
+        }
+        if made_room {
+            self.settle(leaf);
+        }
+        false
     }
 
     fn fits_still(&self, id: usize) -> bool {
@@ -227,8 +252,6 @@ impl Model<'_> {
             let waits = matches!(older.stage, Stage::Queued | Stage::Offered(_));
             // Who was absent comes back to its place, but not before those who have gone meanwhile.
             let waits = waits && !older.was_absent;
-            // So does who has lost its places to a new quota, if a younger one has kept its own.
-            let waits = waits && (older.serial == 0 || older.serial > self.changed);
             if older.leaf == request.leaf && older.age < request.age && waits {
                 broken.push(format!(
                     "L3: {id} goes before {other}: {older:?} vs {request:?}"
@@ -242,11 +265,17 @@ impl Model<'_> {
     }
 
     /// Back into its place in the queue.
+    fn back_in_line(&mut self, id: usize) {
+        self.forget_offer(id);
+        self.give_back(self.requests[&id].leaf);
+        self.move_to(id, Stage::Queued);
+        self.requests.get_mut(&id).unwrap().kept.clear();
+    }
+
+    /// The same, and what follows.
     fn put_back(&mut self, id: usize) {
         let leaf = self.requests[&id].leaf;
-        self.forget_offer(id);
-        self.give_back(leaf);
-        self.has_left(id, Stage::Queued);
+        self.back_in_line(id);
         self.settle(leaf);
         if self.requests[&id].stage == Stage::Queued && self.is_hopeless(id) {
             self.turn_away_early(id);
@@ -259,7 +288,8 @@ impl Model<'_> {
         let Request { leaf, stage, .. } = &self.requests[&id];
         if matches!(stage, Stage::Offered(_) | Stage::Reserved(_)) {
             self.give_back(*leaf);
-            self.has_left(id, Stage::Made);
+            self.forget_offer(id);
+            self.move_to(id, Stage::Made);
         }
         self.remove(id);
     }

@@ -93,9 +93,9 @@ struct Request {
     serial: u64,
     /// When it is absent, if nothing is heard of it before.
     absent_at: Option<Millis>,
-    /// Its place in the order of arrival above its leaf, and whether it comes back to that.
-    ticket: Option<usize>,
-    keeps_ticket: bool,
+    /// For each bucket that stood for it in its parent when it was offered its turn or became absent: its
+    /// place there, to which it comes back once.
+    kept: BTreeMap<Bucket, usize>,
     /// Whether it has ever been absent.
     was_absent: bool,
     deadline: Option<Millis>,
