@@ -6,8 +6,9 @@ use tower::BoxError;
 
 /// A request that a limiting layer did not let through.
 ///
-/// It never reached the inner service. Refusals happen only where waiting was limited: by
-/// `max_waiting`, by `max_wait`, or by a [`Deadline`](crate::Deadline) on the request.
+/// It never reached the inner service. Refusals happen where waiting was limited: by `max_waiting`, by
+/// `max_wait`, or by a [`Deadline`](crate::Deadline) on the request; and where a server has named a time
+/// that is too long to be waited for.
 ///
 /// Errors travel through a tower stack as [`BoxError`], perhaps wrapped by other layers on their way:
 /// [`Refused::in_error`] finds a refusal at any depth.
@@ -40,6 +41,9 @@ pub enum RefusedReason {
     DeadlineWouldPass,
     /// It has waited for as long as `max_wait` or its deadline allow.
     WaitedTooLong,
+    /// The server has asked to be left alone for longer than `max_pause`, so nobody waits. Until then one
+    /// request in each `max_pause` is sent to see whether it still means that.
+    ServerClosed,
 }
 
 impl Refused {
@@ -115,6 +119,13 @@ impl fmt::Display for Refused {
             }
             RefusedReason::WaitedTooLong => {
                 write!(f, "it has waited for `{}` as long as it may", self.scope)
+            }
+            RefusedReason::ServerClosed => {
+                write!(
+                    f,
+                    "the server of `{}` is closed for longer than `max_pause`",
+                    self.scope
+                )
             }
         }?;
         match self.retry_after {

@@ -37,7 +37,7 @@ pub(crate) struct Engine {
     waker: Waker,
     /// How many buckets have learned something, as the core last said. Most clients never see a
     /// refusal, and need not take the lock to report a success.
-    pub(super) learned: AtomicUsize,
+    pub(super) listening: AtomicUsize,
     observer: OnceLock<SharedObserver>,
     /// What an observer panicked with when it was told of what the timer decided, which is nobody's call.
     /// The next caller hears of it.
@@ -161,7 +161,7 @@ impl Engine {
             }),
             timer: Timer::new(),
             waker: Waker::from(Arc::new(Alarm(Weak::clone(engine)))),
-            learned: AtomicUsize::new(0),
+            listening: AtomicUsize::new(0),
             observer: OnceLock::new(),
             unheard: Mutex::new(None),
             in_use: AtomicBool::new(false),
@@ -341,8 +341,8 @@ impl Engine {
 
     /// Under the lock, so that the last to tell is the one who knows.
     fn note(&self, locked: &Locked) {
-        let learned = locked.core.tree.keys.learned;
-        self.learned.store(learned, Ordering::Relaxed);
+        let listening = locked.core.listening();
+        self.listening.store(listening, Ordering::Relaxed);
     }
 
     /// Ends a hold of the lock, and makes as many more as there is work left. Everybody is woken, and

@@ -256,14 +256,14 @@ impl Engine {
     #[inline]
     fn accepted(&self, claim: Claim, quota: Option<&QuotaReport>) {
         // Relaxed: a success that just misses the first lesson would not have been counted by it.
-        let learned = self.learned.load(std::sync::atomic::Ordering::Relaxed) != 0;
-        if learned || quota.is_some() {
-            self.report(claim, quota, learned);
+        let listening = self.listening.load(std::sync::atomic::Ordering::Relaxed) != 0;
+        if listening || quota.is_some() {
+            self.report(claim, quota, listening);
         }
     }
 
-    fn report(&self, claim: Claim, quota: Option<&QuotaReport>, learned: bool) {
-        if learned || quota.is_some_and(says_something) {
+    fn report(&self, claim: Claim, quota: Option<&QuotaReport>, listening: bool) {
+        if listening || quota.is_some_and(says_something) {
             self.with(|core, now, fx| core.accepted(claim, quota, now, fx));
         }
     }

@@ -75,11 +75,14 @@ macro_rules! builder {
 
             /// Pauses no bucket for longer than `time` because an answer asks for it.
             ///
-            /// Two minutes by default, as long as openai-python honours. Where a server asks for more,
-            /// the bucket opens earlier than it said, and its answer is handed up and not retried, even
-            /// if [`RetryLayer::max_retry_after`](crate::RetryLayer::max_retry_after) is longer. Up to
-            /// a quarter of a second of jitter comes on top. Applies to the layer's state, and so to
-            /// all its clones.
+            /// Two minutes by default, as long as openai-python honours. Up to a quarter of a second of
+            /// jitter comes on top. Applies to the layer's state, and so to all its clones.
+            ///
+            /// Nobody waits for a server that asks for more. Its answer is handed up and not retried, even
+            /// if [`RetryLayer::max_retry_after`](crate::RetryLayer::max_retry_after) is longer. Requests
+            /// that wait for the bucket, and those that come later, are refused at once with the server's
+            /// own time ([`ServerClosed`](crate::RefusedReason::ServerClosed)). Once in each `time` the
+            /// next request goes all the same, as a probe. If it is accepted the bucket is open again.
             ///
             /// # Panics
             ///

@@ -100,7 +100,8 @@ impl Core {
             return None;
         }
         // A retry would come too early if it came after the pause.
-        if refusal.retry_after > Some(refusal.ceiling) {
+        if let Some(delay) = refusal.retry_after.filter(|&delay| delay > refusal.ceiling) {
+            self.close(blamed, delay, refusal.ceiling, now);
             return Some(Reopens::TooLate);
         }
         Some(Reopens::At(self.slot(leaf, 0, now).0))
@@ -137,6 +138,7 @@ impl Core {
         now: Tick,
         fx: &mut Effects,
     ) {
+        self.reopen_for(claim);
         let of_headers = quota.map(report).unwrap_or_default();
         let of_headers = of_headers.at_most(self.tree.max_pause.into());
         let mut next = Some(claim.leaf);

@@ -99,11 +99,15 @@ impl Core {
         // A gate may have opened since the last timer tick; those in front go first.
         self.run(now, fx);
         let leaf = entry.leaf;
+        self.end_closures(leaf, now);
         let in_time = entry.limit.until >= now;
-        if let Some(claim) = in_time.then(|| self.tree.admit(leaf, now)).flatten() {
-            let id = self.insert(entry, Stage::Reserved(claim), now);
-            self.claimants.insert(leaf, entry.arrival, id);
-            self.await_presence(id, now);
+        let admitted = if self.is_closed(leaf, now) {
+            self.enter_as_probe(entry, now)
+        } else {
+            let claim = in_time.then(|| self.tree.admit(leaf, now)).flatten();
+            claim.map(|claim| self.insert_admitted(entry, claim, now))
+        };
+        if let Some(id) = admitted {
             let waited = std::time::Duration::ZERO;
             self.tree
                 .tell(leaf, now, fx, || Decision::Admitted { waited });
@@ -121,6 +125,13 @@ impl Core {
         self.settle(leaf, now, fx);
         self.take_over(id, now, fx);
         self.outcome(id, now, fx)
+    }
+
+    pub(super) fn insert_admitted(&mut self, entry: Entry, claim: Claim, now: Tick) -> WaiterId {
+        let id = self.insert(entry, Stage::Reserved(claim), now);
+        self.claimants.insert(entry.leaf, entry.arrival, id);
+        self.await_presence(id, now);
+        id
     }
 
     /// A waiter's future is polled: fetches its news.
@@ -205,6 +216,10 @@ impl Core {
         loop {
             let waiter = self.waiter(id);
             match waiter.stage {
+                Stage::Queued if self.is_shut_out(id, now) => {
+                    self.refuse_late(id, now, fx);
+                    self.settle(leaf, now, fx);
+                }
                 Stage::Queued | Stage::Absent => {
                     let timed = waiter.limit.is_some()
                         || self.opens_at_a_time(leaf)
@@ -263,7 +278,7 @@ impl Core {
         let Some(claim) = self.waiter(id).claim() else {
             return Review::Keeps;
         };
-        if self.tree.is_paused(leaf, now) {
+        if self.tree.is_paused(leaf, now) && !self.is_probe(id) {
             self.put_back(id, now, fx);
             return Review::CalledBack;
         }
@@ -310,7 +325,10 @@ impl Core {
         let leaf = self.waiter(id).leaf;
         self.settle(leaf, now, fx);
         let limit = self.waiter(id).limit;
-        if self.waiter(id).is_queued() && limit.is_some() {
+        if self.is_shut_out(id, now) {
+            self.refuse_late(id, now, fx);
+            self.settle(leaf, now, fx);
+        } else if self.waiter(id).is_queued() && limit.is_some() {
             let (slot, _) = self.slot_of(id, now);
             if slot > limit.until {
                 self.refuse_late(id, now, fx);
@@ -355,6 +373,7 @@ impl Core {
     /// Forgets a waiter that stands nowhere any more.
     fn remove(&mut self, id: WaiterId, fx: &mut Effects) -> Waiter {
         self.forget_offer(id);
+        self.forget_probe(id);
         let waiter = self.waiters.remove(id.index());
         let waiter = waiter.expect("a future has one waiter at most");
         self.timers.set_limit(id, waiter.limit.until, Tick::NEVER);

@@ -56,6 +56,11 @@ impl Core {
             limit,
             max_waiting,
         } = *entry;
+        if self.is_closed(leaf, now) {
+            let slot = self.slot(leaf, 0, now);
+            let reason = RefusedReason::ServerClosed;
+            return Some(Box::new(self.refuse(leaf, slot, reason, now, fx)));
+        }
         let full = max_waiting.and_then(|most| {
             let mut path = self.tree.path(leaf);
             path.find(|&id| self.tree.node(id).waiting() >= most)
@@ -126,7 +131,11 @@ impl Core {
 
     /// The turn of a queued request is known to come too late for it.
     pub(super) fn refuse_late(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
-        let reason = self.waiter(id).limit.reason;
+        let reason = if self.is_shut_out(id, now) {
+            RefusedReason::ServerClosed
+        } else {
+            self.waiter(id).limit.reason
+        };
         self.turn_away(id, reason, now, fx);
     }
 
@@ -249,7 +258,9 @@ impl Core {
         let Some(node) = self.tree.keys.nodes.get(id.index()) else {
             return;
         };
-        let Some(queue) = node.wait_queue.as_ref().filter(|queue| queue.limited > 0) else {
+        let is_closed = self.is_closed(id, now);
+        let queue = node.wait_queue.as_ref();
+        let Some(queue) = queue.filter(|queue| queue.limited > 0 || is_closed) else {
             return;
         };
         if queue.children.is_empty() {
@@ -282,6 +293,7 @@ impl Core {
 
     fn recheck_leaf(&mut self, leaf: NodeId, after: Progress, now: Tick, fx: &mut Effects) {
         let ahead = self.ahead(leaf);
+        let is_closed = self.is_closed(leaf, now);
         let mut stayed = match after {
             Progress::Waiter(key) => Some(key),
             Progress::Begun | Progress::Child(_) => None,
@@ -306,7 +318,9 @@ impl Core {
                 break;
             }
             let limit = self.waiter(id).limit;
-            if limit.is_some() && self.slot_among(&ahead, *rank, leaf, now).0 > limit.until {
+            let is_late =
+                || limit.is_some() && self.slot_among(&ahead, *rank, leaf, now).0 > limit.until;
+            if is_closed || is_late() {
                 self.refuse_late(id, now, fx);
                 refused = true;
             } else {

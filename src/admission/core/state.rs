@@ -1,6 +1,7 @@
 use super::{
     arena::Arena,
     claimants::Claimants,
+    closures::Closures,
     ids::{QueueKey, WaiterId},
     overdue::Overdue,
     ranked::Links,
@@ -24,6 +25,7 @@ pub(in crate::admission) struct Core {
     pub(super) timers: Timers,
     pub(super) claimants: Claimants,
     pub(super) overdue: Overdue,
+    pub(super) closures: Closures,
     pub(super) work: Work,
     pub(super) next_ticket: u64,
 }
@@ -37,6 +39,7 @@ impl Core {
             timers: Timers::default(),
             claimants: Claimants::default(),
             overdue: Overdue::default(),
+            closures: Closures::default(),
             work: Work::default(),
             next_ticket: 0,
         }

@@ -3,7 +3,7 @@
 //! It is in the headers of an answer that has no body. That of an answer with a body comes after it, and
 //! too late for a limit.
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 
 use crate::signal::{
     SignalKind,
@@ -22,10 +22,12 @@ static STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
     let status = retry::texts(reading.answer.headers(), &STATUS).next()?;
-    Some(match status.trim() {
+    match status.trim() {
         // RESOURCE_EXHAUSTED and UNAVAILABLE.
-        "8" => Meaning::Refused(SignalKind::Rate),
-        "14" => Meaning::Refused(SignalKind::Overload),
-        _ => Meaning::NoLimit,
-    })
+        "8" => Some(Meaning::Refused(SignalKind::Rate)),
+        "14" => Some(Meaning::Refused(SignalKind::Overload)),
+        // A proxy on the way may answer for itself, by the status of HTTP.
+        _ if reading.status() != StatusCode::OK => None,
+        _ => Some(Meaning::NoLimit),
+    }
 }

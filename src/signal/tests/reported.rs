@@ -513,6 +513,8 @@ fn grpc_answers_200_whatever_it_means() {
     );
     let stop = as_grpc(&[("grpc-status", "8"), ("grpc-retry-pushback-ms", "-1")]).unwrap();
     assert_eq!(stop.should_retry(), Some(false));
+    let of_proxy = classify_as(Profile::Grpc, 429, &[("grpc-status", "2")], "").unwrap();
+    assert_eq!(of_proxy.kind(), Rate);
     for pairs in [&[("grpc-status", "0")][..], &[("grpc-status", "5")], &[]] {
         assert_eq!(as_grpc(pairs), None);
     }
