@@ -1,0 +1,224 @@
+//! What pauses a bucket and what is retried are two questions: statuses and errors by which servers and
+//! clients say that a request did not succeed.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use tokio::time::Instant;
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_throttle::{
+    Backoff, BoxError, Endpoints, RetryLayer, ThrottleLayer,
+    signal::{Classify, Profile},
+};
+
+type Head = (u16, &'static [(&'static str, &'static str)], &'static str);
+
+fn response((status, headers, body): Head) -> Response<Full<Bytes>> {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(*name, *value);
+    }
+    response.body(Full::from(body)).unwrap()
+}
+
+fn request(method: &Method) -> Request<()> {
+    let request = Request::builder().method(method).uri("/a");
+    request.body(()).unwrap()
+}
+
+/// How often a server is asked in 100 s by a GET a second, if it always answers like this.
+async fn asked_in_100_seconds(classify: impl Classify + Clone, head: Head) -> usize {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let layer = ThrottleLayer::new(Endpoints::new()).classify(classify);
+    let service = layer.layer(service_fn(move |_: Request<()>| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async move { Ok::<_, BoxError>(response(head)) }
+    }));
+    let started = Instant::now();
+    for second in 0..100 {
+        tokio::time::sleep_until(started + Duration::from_secs(second)).await;
+        tokio::spawn(service.clone().oneshot(request(&Method::GET)));
+    }
+    tokio::time::sleep_until(started + Duration::from_secs(100)).await;
+    asked.load(Ordering::Relaxed)
+}
+
+const MINUTE: &[(&str, &str)] = &[("retry-after", "60")];
+
+#[tokio::test(start_paused = true)]
+async fn throttling_told_by_another_status_pauses_the_bucket() {
+    for status in [403, 418, 420, 429, 430, 503, 509, 529] {
+        let asked = asked_in_100_seconds(Profile::Standard, (status, MINUTE, "")).await;
+        assert!(asked <= 3, "{status}: {asked}");
+    }
+    // A missing permission, and a joke.
+    for status in [403, 404, 418] {
+        let asked = asked_in_100_seconds(Profile::Standard, (status, &[], "")).await;
+        assert_eq!(asked, 100, "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_told_by_a_400_pauses_the_bucket_of_a_profile() {
+    const THROTTLED: &[(&str, &str)] = &[
+        ("x-amzn-errortype", "ThrottlingException"),
+        ("retry-after", "60"),
+    ];
+    let asked = asked_in_100_seconds(Profile::Aws, (400, THROTTLED, "")).await;
+    assert!(asked <= 3, "{asked}");
+    let asked = asked_in_100_seconds(Profile::Standard, (400, THROTTLED, "")).await;
+    assert_eq!(asked, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_penalty_pauses_for_as_long_as_it_is() {
+    let airtable = Profile::Standard.with_penalty(Duration::from_secs(30));
+    let asked = asked_in_100_seconds(airtable, (429, &[], "")).await;
+    assert!((2..=6).contains(&asked), "{asked}");
+}
+
+/// How often one request is sent that always fails like this.
+async fn sent<E>(
+    method: Method,
+    fails: impl Fn() -> Result<Head, E> + Clone + Send + 'static,
+) -> usize
+where
+    E: Into<BoxError> + Send + 'static,
+{
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let layer = RetryLayer::new().backoff(Backoff::full(
+        Duration::from_millis(1),
+        Duration::from_millis(1),
+    ));
+    let service = layer.layer(service_fn(move |_: Request<()>| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let fails = fails.clone();
+        async move { fails().map(response).map_err(Into::<BoxError>::into) }
+    }));
+    let _ = service.oneshot(request(&method)).await;
+    sent.load(Ordering::Relaxed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_transient_status_is_sent_again_if_repeatable() {
+    for status in 400..600 {
+        let head = move || Ok::<_, BoxError>((status, &[][..], ""));
+        let get = sent(Method::GET, head).await;
+        let post = sent(Method::POST, head).await;
+        let expected = match status {
+            // As long as there is time.
+            429 => {
+                assert!(get > 3 && post > 3);
+                continue;
+            }
+            521 | 522 | 523 | 525 | 526 | 530 => (3, 3),
+            408 | 500.. if !matches!(status, 501 | 505 | 508 | 509 | 511) => (3, 1),
+            _ => (1, 1),
+        };
+        assert_eq!((get, post), expected, "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_pauses_is_sent_again_if_that_is_asked_for() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let asked = Arc::clone(&count);
+    let statuses = [StatusCode::FORBIDDEN];
+    let retry = RetryLayer::new().statuses(statuses);
+    let layer = ThrottleLayer::new(Endpoints::new()).retry(retry);
+    let service = layer.layer(service_fn(move |_: Request<()>| {
+        let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+        let head: Head = if first {
+            (403, MINUTE, "")
+        } else {
+            (200, &[], "")
+        };
+        async move { Ok::<_, BoxError>(response(head)) }
+    }));
+    let started = Instant::now();
+    let answer = service.oneshot(request(&Method::GET)).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+    assert!(started.elapsed() >= Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_around_the_client_is_sent_again_if_repeatable() {
+    let of_tower = || Err::<Head, _>(tower::timeout::error::Elapsed::new());
+    assert_eq!(sent(Method::GET, of_tower).await, 3);
+    assert_eq!(sent(Method::POST, of_tower).await, 1);
+
+    for (method, expected) in [(Method::GET, 3), (Method::POST, 1)] {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&sent);
+        let service = ServiceBuilder::new()
+            .layer(ThrottleLayer::new(Endpoints::new()))
+            .timeout(Duration::from_secs(1))
+            .service_fn(move |_: Request<()>| {
+                count.fetch_add(1, Ordering::Relaxed);
+                std::future::pending::<Result<Response<Full<Bytes>>, BoxError>>()
+            });
+        assert!(service.oneshot(request(&method)).await.is_err());
+        assert_eq!(sent.load(Ordering::Relaxed), expected, "{method}");
+    }
+
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let service = RetryLayer::new().layer(service_fn(move |_: Request<()>| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async {
+            let never = std::future::pending::<Response<Full<Bytes>>>();
+            tokio::time::timeout(Duration::from_secs(1), never).await
+        }
+    }));
+    assert!(service.oneshot(request(&Method::GET)).await.is_err());
+    assert_eq!(sent.load(Ordering::Relaxed), 3);
+}
+
+/// A server that is closed for 58 s, and says so in its body only.
+#[tokio::test(start_paused = true)]
+async fn a_delay_that_only_the_body_names_is_waited_for_by_everybody() {
+    for with_list in [false, true] {
+        let opens = Instant::now() + Duration::from_secs(58);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let service = ThrottleLayer::new(Endpoints::new()).layer(service_fn(move |_: Request<()>| {
+            let log = Arc::clone(&log);
+            async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let now = Instant::now();
+                log.lock().unwrap().push(now);
+                let left = opens.saturating_duration_since(now).as_secs_f64();
+                if left == 0.0 {
+                    return Ok::<_, BoxError>(response((200, &[], "{}")));
+                }
+                let body = format!(
+                    r#"{{"error":{{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"{left:.9}s"}}]}}}}"#
+                );
+                let body = if with_list { format!("[{body}]") } else { body };
+                let response = Response::builder().status(429).body(Full::from(body));
+                Ok(response.unwrap())
+            }
+        }));
+        let calls: Vec<_> = (0..20)
+            .map(|_| tokio::spawn(service.clone().oneshot(request(&Method::GET))))
+            .collect();
+        for call in calls {
+            assert_eq!(call.await.unwrap().unwrap().status(), 200);
+        }
+        let asked = asked.lock().unwrap();
+        let (during, after): (Vec<Instant>, _) = asked.iter().partition(|&&at| at < opens);
+        assert_eq!(during.len(), 20, "each is refused once");
+        assert_eq!(after.len(), 20, "and nobody is refused again");
+    }
+}
