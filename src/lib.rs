@@ -194,6 +194,7 @@ mod error;
 mod event;
 #[cfg(feature = "reqwest")]
 mod in_memory;
+mod late;
 mod limit;
 mod peek;
 mod quota;

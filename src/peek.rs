@@ -7,7 +7,6 @@ use std::{
     fmt,
     io::IoSlice,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -19,6 +18,7 @@ use tokio::time::Sleep;
 
 use crate::{
     body::Body,
+    late::Unfinished,
     signal::{Answer, Classifier, Signal},
 };
 
@@ -58,31 +58,6 @@ impl Classifier {
 #[derive(Clone, Copy)]
 struct Peeked;
 
-/// Marks an answer whose meaning was decided before all was there of its body that would have been
-/// looked at. Layers that have acted on it can hear of the rest.
-#[derive(Clone)]
-pub(crate) struct Unfinished {
-    classifier: Classifier,
-    listeners: Vec<Arc<dyn Listen>>,
-}
-
-/// Who has acted on an answer whose body had yet to come.
-pub(crate) trait Listen: Send + Sync {
-    /// The body says more, or something else, than what was there of it.
-    fn hear(&self, signal: &Signal);
-}
-
-impl Unfinished {
-    pub(crate) fn add(&mut self, listener: Arc<dyn Listen>) {
-        self.listeners.push(listener);
-    }
-}
-
-/// Whether the meaning of an answer was decided before its body had said all that could matter.
-pub(crate) fn is_unfinished<B>(response: &Response<B>) -> bool {
-    response.extensions().get::<Unfinished>().is_some()
-}
-
 /// An answer whose body is being peeked.
 ///
 /// Boxed, as few answers are, and the futures that may hold one are many.
@@ -111,7 +86,7 @@ impl<B: http_body::Body> Peek<B> {
         }))
     }
 
-    /// Goes on with an answer that was handed up [unfinished](is_unfinished).
+    /// Goes on with an answer that was handed up [unfinished](Unfinished).
     pub(crate) fn resume(response: Response<Body<B>>) -> Self {
         let mut peek = Self::new(response.map(Body::peekable));
         peek.0.patience = MAX_LATE_TIME;
@@ -135,9 +110,7 @@ impl<B: http_body::Body> Peek<B> {
         let before = response.extensions_mut().remove::<Signal>();
         let signal = self.classify(&mut response, &told.classifier);
         if let Some(signal) = signal.filter(|of| before.as_ref() != Some(of)) {
-            for listener in told.listeners {
-                listener.hear(&signal);
-            }
+            told.tell(&signal);
         }
         Poll::Ready(response)
     }
@@ -156,10 +129,8 @@ impl<B: http_body::Body> Peek<B> {
         let (mut response, is_unfinished) = ready!(self.poll_text(cx));
         self.classify(&mut response, classifier);
         if is_unfinished {
-            response.extensions_mut().insert(Unfinished {
-                classifier: classifier.clone(),
-                listeners: Vec::new(),
-            });
+            let unfinished = Unfinished::new(classifier.clone());
+            response.extensions_mut().insert(unfinished);
         }
         Poll::Ready(response)
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     bucket::Tick,
-    peek::Listen,
+    late::Listen,
     signal::{QuotaReport, Signal, SignalKind},
 };
 

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 use crate::{
     admission::{Permit, RetryHint, Shared},
     body::Body,
-    peek::{Peek, Unfinished},
+    late::Unfinished,
+    peek::Peek,
     signal::Signal,
 };
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::{Concurrency, Rps, service::Limit};
+use super::service::{Concurrency, Limit, Rps};
 use crate::{
     admission::{Handle, Shared},
     bucket::Enforced,

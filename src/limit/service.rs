@@ -7,7 +7,7 @@ use http::{Method, Request, Response};
 use tower::BoxError;
 use tower_service::Service;
 
-use super::ResponseFuture;
+use super::future::ResponseFuture;
 use crate::{admission::Shared, body::Body, peek::Peek};
 
 /// What the three faces have in common: an inner service and what its layer shares.

@@ -13,7 +13,7 @@ use tower::BoxError;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{ResponseFuture, layer::builder, service::Limit};
+use super::{future::ResponseFuture, layer::builder, service::Limit};
 use crate::{
     admission::{Handle, Shared},
     body::Body,

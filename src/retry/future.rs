@@ -20,10 +20,7 @@ use super::{
     replay::Replay,
     rules::Rules,
 };
-use crate::{
-    body::Body,
-    peek::{Peek, is_unfinished},
-};
+use crate::{body::Body, late::is_unfinished, peek::Peek};
 
 pin_project! {
     /// The response of [`Retry`](crate::Retry).

@@ -4,7 +4,13 @@ use http::StatusCode;
 use tower::BoxError;
 use tower_layer::Layer;
 
-use super::{Backoff, Budget, ReplayBody, Retry, rules::Rules, service::RetryService};
+use super::{
+    backoff::Backoff,
+    budget::Budget,
+    collect::ReplayBody,
+    rules::Rules,
+    service::{Retry, RetryService},
+};
 use crate::{
     event::Observer,
     event::SharedObserver,

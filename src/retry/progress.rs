@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use tower::BoxError;
 
 use super::{
-    Attempt, Attempts,
+    attempts::{Attempt, Attempts},
     budget::{Deposit, Withdrawn},
     policy::{Decision, Facts, Failure, State, Wait},
     rules::Rules,

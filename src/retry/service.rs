@@ -8,10 +8,9 @@ use tower::BoxError;
 use tower_service::Service;
 
 use super::{
-    ResponseFuture,
     classified::Classified,
     clone_body::Plan,
-    future::{Resend, RetryFuture},
+    future::{Resend, ResponseFuture, RetryFuture},
     head::Head,
     rules::Rules,
 };

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    RetryLayer,
+    layer::RetryLayer,
     policy::Facts,
     progress::{Progress, Verdict, Wakeup, judge},
     rules::Rules,

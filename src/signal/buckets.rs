@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, time::Duration};
 
-use super::QuotaReport;
+use super::report::QuotaReport;
 
 /// What a bucket counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,9 @@ use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use http::Response;
 
-use super::{Answer, Classify, Profile, QuotaReport, Signal};
+use super::{
+    answer::Answer, classify::Classify, meaning::Signal, profile::Profile, report::QuotaReport,
+};
 
 /// A layer's [`Classify`].
 #[derive(Clone)]

@@ -1,107 +1,15 @@
-//! [`Classify`], and the [`Answer`] that it looks at.
+//! [`Classify`]: who tells what answers mean.
 
-use std::{
-    fmt,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::{
+    answer::Answer,
+    meaning::{Signal, SignalKind},
+    profile::Profile,
+    report::QuotaReport,
 };
-
-use http::{HeaderMap, StatusCode, header};
-
-use super::{Profile, QuotaReport, Signal, SignalKind, date, retry};
-
-/// A response, as far as it is needed to tell what it means.
-#[derive(Clone, Copy)]
-pub struct Answer<'a> {
-    status: StatusCode,
-    headers: &'a HeaderMap,
-    body: &'a [u8],
-    /// `None`: whatever the clock says when somebody asks.
-    now: Option<SystemTime>,
-}
-
-impl<'a> Answer<'a> {
-    /// The head of a response that arrived at `now`, by the client's clock.
-    pub fn new(status: StatusCode, headers: &'a HeaderMap, now: SystemTime) -> Self {
-        Self {
-            status,
-            headers,
-            body: &[],
-            now: Some(now),
-        }
-    }
-
-    /// The head of a response that arrives now. The clock is read only if the time is asked for,
-    /// since hardly any answer needs it, and every answer would pay.
-    pub(crate) fn arriving(status: StatusCode, headers: &'a HeaderMap) -> Self {
-        Self {
-            status,
-            headers,
-            body: &[],
-            now: None,
-        }
-    }
-
-    /// With the beginning of the body, or all of it.
-    pub fn with_body(mut self, body: &'a [u8]) -> Self {
-        self.body = body;
-        self
-    }
-
-    /// The status.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// The headers.
-    pub fn headers(&self) -> &'a HeaderMap {
-        self.headers
-    }
-
-    /// What was peeked of the body: empty if [`Classify::wants_body`] did not ask for it, and
-    /// perhaps cut short.
-    pub fn body(&self) -> &'a [u8] {
-        self.body
-    }
-
-    /// What the clock shows that times in the answer are of: its `Date` and, if a cache has kept it, its
-    /// `Age`; or else when it arrived.
-    ///
-    /// Absolute times mean something only on the clock that made them, which is not the client's.
-    pub fn time(&self) -> SystemTime {
-        let date =
-            retry::texts(self.headers, &header::DATE).find_map(|date| date::parse(date.trim()));
-        let date = date.and_then(|date| {
-            let age = retry::age(self.headers).unwrap_or_default();
-            UNIX_EPOCH.checked_add(date)?.checked_add(age)
-        });
-        date.or(self.now).unwrap_or_else(SystemTime::now)
-    }
-
-    /// The delay that the headers name, whatever the status: `Retry-After` and the like, but no
-    /// quota headers.
-    ///
-    /// An answer that is no signal, such as a 500, can name one too.
-    pub fn retry_after(&self) -> Option<Duration> {
-        retry::after(self)
-    }
-
-    /// What the headers say about a retry (`x-should-retry` and the like), whatever the status.
-    pub fn should_retry(&self) -> Option<bool> {
-        retry::wanted(self.headers)
-    }
-}
-
-/// Without the values of headers and the body, which may be secret.
-impl fmt::Debug for Answer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer")
-            .field("status", &self.status)
-            .field("headers", &self.headers.len())
-            .field("body", &self.body.len())
-            .field("now", &self.now)
-            .finish()
-    }
-}
 
 /// Tells what answers mean: a [`Profile`], or what a client knows better about its API.
 ///
@@ -157,6 +65,20 @@ pub trait Classify: Send + Sync + 'static {
     /// By default what [`Profile::Standard`] understands.
     fn quota(&self, answer: &Answer<'_>) -> Option<QuotaReport> {
         Profile::Standard.quota(answer)
+    }
+}
+
+impl Classify for Profile {
+    fn wants_body(&self, answer: &Answer<'_>) -> bool {
+        (*self).wants_body(answer)
+    }
+
+    fn classify(&self, answer: &Answer<'_>) -> Option<Signal> {
+        (*self).classify(answer)
+    }
+
+    fn quota(&self, answer: &Answer<'_>) -> Option<QuotaReport> {
+        (*self).quota(answer)
     }
 }
 

@@ -5,9 +5,11 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::{
-    Answer, QuotaReport, SignalKind, SignalScope,
+    answer::Answer,
     body::Text,
     buckets::{Bucket, Buckets},
+    meaning::{SignalKind, SignalScope},
+    report::QuotaReport,
 };
 
 /// How one API, or many that do alike, tell about their limits. A [profile](super::Profile) is a choice of

@@ -66,6 +66,7 @@
 //!
 #![doc = include_str!("DIALECTS.md")]
 
+mod answer;
 mod body;
 mod buckets;
 mod classifier;
@@ -74,10 +75,12 @@ mod coding;
 mod date;
 mod dialect;
 mod dialects;
+mod headers;
 mod json;
 mod meaning;
 mod names;
 mod profile;
+mod reading;
 mod report;
 mod retry;
 #[cfg(test)]
@@ -85,8 +88,9 @@ mod tests;
 mod time;
 mod words;
 
+pub use answer::Answer;
 pub(crate) use classifier::Classifier;
-pub use classify::{Answer, Classify, WithPenalty};
+pub use classify::{Classify, WithPenalty};
 pub use meaning::{Signal, SignalKind, SignalScope};
 pub use profile::Profile;
 pub use report::QuotaReport;

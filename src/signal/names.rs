@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Answer, time, words::Sentence};
+use super::{answer::Answer, time, words::Sentence};
 
 /// A name, or an identifier: its letters and digits, in lower case.
 pub(super) struct Name {

@@ -11,9 +11,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName};
 
-use super::{Answer, names::NamedUnit};
+use super::{
+    answer::Answer,
+    headers::{text, texts},
+    names::NamedUnit,
+};
 
 static PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
@@ -33,8 +37,23 @@ enum Rank {
     Other,
 }
 
+impl Answer<'_> {
+    /// The delay that the headers name, whatever the status: `Retry-After` and the like, but no
+    /// quota headers.
+    ///
+    /// An answer that is no signal, such as a 500, can name one too.
+    pub fn retry_after(&self) -> Option<Duration> {
+        after(self)
+    }
+
+    /// What the headers say about a retry (`x-should-retry` and the like), whatever the status.
+    pub fn should_retry(&self) -> Option<bool> {
+        wanted(self.headers())
+    }
+}
+
 /// The delay that an answer names. Among headers of the same rank, the longest.
-pub(super) fn after(answer: &Answer<'_>) -> Option<Duration> {
+fn after(answer: &Answer<'_>) -> Option<Duration> {
     let longest = |rank| {
         let named = answer.headers().iter().filter_map(|(name, value)| {
             let (of, unit) = names_a_delay(name)?;
@@ -75,7 +94,7 @@ fn names_a_delay(name: &HeaderName) -> Option<(Rank, NamedUnit)> {
 }
 
 /// Whether the server says that a retry is wanted, or that it is not.
-pub(super) fn wanted(headers: &HeaderMap) -> Option<bool> {
+fn wanted(headers: &HeaderMap) -> Option<bool> {
     let told = SHOULD_RETRY
         .iter()
         .flat_map(|name| texts(headers, name))
@@ -88,23 +107,4 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<bool> {
         let negative = |text: &str| text.trim().parse().is_ok_and(|number: i64| number < 0);
         texts(headers, &PUSHBACK).any(negative).then_some(false)
     })
-}
-
-/// For how long a cache has kept the answer.
-pub(super) fn age(headers: &HeaderMap) -> Option<Duration> {
-    let mut ages = texts(headers, &header::AGE).filter_map(|age| age.trim().parse().ok());
-    ages.next().map(Duration::from_secs)
-}
-
-/// The values of a header that are text.
-pub(super) fn texts<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> impl Iterator<Item = &'a str> {
-    headers.get_all(name).into_iter().filter_map(text)
-}
-
-/// UTF-8 rather than visible ASCII, for the micro sign of Go's durations.
-pub(super) fn text(value: &HeaderValue) -> Option<&str> {
-    std::str::from_utf8(value.as_bytes()).ok()
 }

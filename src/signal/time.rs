@@ -6,7 +6,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Answer, date};
+use super::{answer::Answer, date};
 
 /// The longest wait that is reported: a leap year.
 ///

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Answer, time};
+use super::{answer::Answer, time};
 
 /// A text as its words. Addresses, such as that of some documentation, have none.
 pub(super) struct Sentence<'a>(Vec<Word<'a>>);

@@ -1,20 +1,9 @@
-//! Servers that have named a time beyond the longest pause: nobody waits for so long.
-//!
-//! While that time is known, its bucket is *closed*: those who wait for it and those who come are refused at
-//! once. Once in `max_pause` a newcomer goes as a *probe*, and its success opens the bucket again: one header
-//! cannot switch a client off for a day.
+//! Buckets that are closed: their servers have named a time beyond the longest pause.
 
 use std::collections::BTreeMap;
 
-use super::{
-    claim::Claim,
-    ids::{NodeId, WaiterId},
-    queue::Entry,
-    state::Core,
-    task::{Progress, Task},
-    waiter::Stage,
-};
-use crate::bucket::{Span, Tick};
+use super::ids::{NodeId, WaiterId};
+use crate::bucket::Tick;
 
 /// The buckets that are closed. Each is pinned.
 #[derive(Debug, Default)]
@@ -23,139 +12,40 @@ pub(super) struct Closures {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Closure {
+pub(super) struct Closure {
     /// The server's own time.
-    until: Tick,
+    pub(super) until: Tick,
     /// Answers to later requests than this tell that the bucket is open.
-    serial: u64,
+    pub(super) serial: u64,
     /// When the next newcomer may try.
-    probe_at: Tick,
-    probe: Option<WaiterId>,
+    pub(super) probe_at: Tick,
+    pub(super) probe: Option<WaiterId>,
 }
 
-impl Core {
-    /// How many buckets want to hear of successes: those that have learned something, and those that are
-    /// closed.
-    pub(in crate::admission) fn listening(&self) -> usize {
-        self.tree.keys.learned + self.closures.all.len()
+impl Closures {
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
     }
 
-    /// A server asks to be left alone for longer than `longest`.
-    pub(super) fn close(&mut self, id: NodeId, delay: Span, longest: Span, now: Tick) {
-        let closure = Closure {
-            until: now.after(delay),
-            serial: self.tree.serial,
-            probe_at: now.after(longest),
-            probe: None,
-        };
-        let until = closure.until;
-        if self.closures.all.insert(id, closure).is_none() {
-            self.pin(id);
-        }
-        self.tree.node_mut(id).bucket.pause(until);
-        let after = Progress::Begun;
-        self.work.push(Task::Recheck { node: id, after });
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
     }
 
-    /// A bucket is open again, whatever its server has said.
-    pub(super) fn reopen(&mut self, id: NodeId) {
-        if self.closures.all.remove(&id).is_some() {
-            self.tree.node_mut(id).bucket.resume();
-            self.unpin(id);
-        }
+    /// Returns whether the bucket was open.
+    pub(super) fn insert(&mut self, id: NodeId, closure: Closure) -> bool {
+        self.all.insert(id, closure).is_none()
     }
 
-    /// The answer to a request that went out after its bucket was closed: the server is open.
-    pub(super) fn reopen_for(&mut self, claim: Claim) {
-        if self.closures.all.is_empty() {
-            return;
-        }
-        let path: Vec<_> = self.tree.path(claim.leaf).collect();
-        for id in path {
-            let closure = self.closures.all.get(&id);
-            if closure.is_some_and(|closure| claim.serial > closure.serial) {
-                self.reopen(id);
-                self.work.push(Task::Settle(id));
-            }
-        }
+    /// Returns whether the bucket was closed.
+    pub(super) fn remove(&mut self, id: NodeId) -> bool {
+        self.all.remove(&id).is_some()
     }
 
-    /// Whether a bucket that a leaf needs is closed.
-    pub(super) fn is_closed(&self, leaf: NodeId, now: Tick) -> bool {
-        !self.closures.all.is_empty() && self.closed(leaf, now).next().is_some()
+    pub(super) fn get(&self, id: NodeId) -> Option<&Closure> {
+        self.all.get(&id)
     }
 
-    fn closed(&self, leaf: NodeId, now: Tick) -> impl Iterator<Item = (NodeId, Closure)> {
-        let closures = self.tree.path(leaf).filter_map(|id| {
-            let closure = self.closures.all.get(&id)?;
-            Some((id, *closure))
-        });
-        closures.filter(move |(_, closure)| closure.until > now)
-    }
-
-    /// Forgets the closures of a path whose time is over.
-    pub(super) fn end_closures(&mut self, leaf: NodeId, now: Tick) {
-        if self.closures.all.is_empty() {
-            return;
-        }
-        let path: Vec<_> = self.tree.path(leaf).collect();
-        for id in path {
-            let closure = self.closures.all.get(&id);
-            if closure.is_some_and(|closure| closure.until <= now) {
-                self.reopen(id);
-            }
-        }
-    }
-
-    /// Lets a newcomer through to a closed bucket, if it is time to try.
-    pub(super) fn enter_as_probe(&mut self, entry: Entry, now: Tick) -> Option<WaiterId> {
-        let leaf = entry.leaf;
-        let closed: Vec<_> = self.closed(leaf, now).collect();
-        if closed.iter().any(|(_, closure)| closure.probe_at > now) {
-            return None;
-        }
-        for (id, _) in &closed {
-            self.tree.node_mut(*id).bucket.resume();
-        }
-        let claim = self.tree.admit(leaf, now);
-        let probe = claim.map(|claim| self.insert_admitted(entry, claim, now));
-        let longest = Span::from(self.tree.max_pause);
-        for (id, closure) in closed {
-            self.tree.node_mut(id).bucket.pause(closure.until);
-            if let Some(closure) = self.closures.all.get_mut(&id).filter(|_| probe.is_some()) {
-                closure.probe_at = now.after(longest);
-                closure.probe = probe;
-            }
-        }
-        probe
-    }
-
-    /// Whether it goes out although its bucket is closed.
-    pub(super) fn is_probe(&self, id: WaiterId) -> bool {
-        let leaf = self.waiter(id).leaf;
-        let mut closures = self
-            .tree
-            .path(leaf)
-            .filter_map(|id| self.closures.all.get(&id));
-        !self.closures.all.is_empty() && closures.any(|closure| closure.probe == Some(id))
-    }
-
-    /// A waiter leaves: another one may get its number.
-    pub(super) fn forget_probe(&mut self, id: WaiterId) {
-        if self.closures.all.is_empty() {
-            return;
-        }
-        let path: Vec<_> = self.tree.path(self.waiter(id).leaf).collect();
-        for node in path {
-            if let Some(closure) = self.closures.all.get_mut(&node) {
-                closure.probe.take_if(|probe| *probe == id);
-            }
-        }
-    }
-
-    /// Whether a waiter has to be refused because its bucket is closed.
-    pub(super) fn is_shut_out(&self, id: WaiterId, now: Tick) -> bool {
-        let waiter = self.waiter(id);
-        matches!(waiter.stage, Stage::Queued) && self.is_closed(waiter.leaf, now)
+    pub(super) fn get_mut(&mut self, id: NodeId) -> Option<&mut Closure> {
+        self.all.get_mut(&id)
     }
 }

@@ -15,6 +15,7 @@ mod absence;
 mod arena;
 mod claim;
 mod claimants;
+mod closed;
 mod closures;
 mod contest;
 mod effects;

@@ -7,9 +7,10 @@ use http::StatusCode;
 
 use super::x_ratelimit;
 use crate::signal::{
-    Answer, SignalKind,
+    answer::Answer,
     buckets::Buckets,
     dialect::{Dialect, Meaning, Reading},
+    meaning::SignalKind,
 };
 
 pub(super) const ANTHROPIC: Dialect = Dialect {

@@ -6,9 +6,9 @@
 use http::{HeaderName, StatusCode};
 
 use crate::signal::{
-    SignalKind,
     dialect::{Dialect, Meaning, Reading},
-    retry,
+    headers,
+    meaning::SignalKind,
 };
 
 pub(super) const AWS: Dialect = Dialect {
@@ -41,7 +41,7 @@ fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
         let error = error.rsplit('#').next().unwrap_or_default();
         THROTTLING.contains(&error.trim())
     };
-    let by_header = retry::texts(reading.answer.headers(), &ERROR_TYPE).any(is_throttling);
+    let by_header = headers::texts(reading.answer.headers(), &ERROR_TYPE).any(is_throttling);
     let by_json = || {
         let mut scalars = reading.text.scalars();
         scalars.any(|of| {

@@ -4,9 +4,9 @@
 use http::header;
 
 use crate::signal::{
-    SignalScope,
     dialect::{Dialect, Reading},
-    retry,
+    headers,
+    meaning::SignalScope,
 };
 
 pub(super) const CDN: Dialect = Dialect {
@@ -26,7 +26,7 @@ const NETWORKS: [&str; 6] = [
 
 fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
     let headers = reading.answer.headers();
-    let mut servers = retry::texts(headers, &header::SERVER);
+    let mut servers = headers::texts(headers, &header::SERVER);
     let of_network = servers.any(|server| {
         let mut networks = NETWORKS.iter();
         networks.any(|network| {
@@ -34,7 +34,7 @@ fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
             start.is_some_and(|start| start.eq_ignore_ascii_case(network))
         })
     });
-    let mut types = retry::texts(headers, &header::CONTENT_TYPE);
+    let mut types = headers::texts(headers, &header::CONTENT_TYPE);
     let body = reading.answer.body().trim_ascii_start();
     // "error code: 1015" is all that Cloudflare says to clients that take no HTML.
     let is_page = types.any(|of| of.trim_start().starts_with("text/html"))

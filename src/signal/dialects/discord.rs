@@ -6,9 +6,9 @@
 use http::HeaderName;
 
 use crate::signal::{
-    SignalScope,
     dialect::{Dialect, Reading},
-    retry,
+    headers,
+    meaning::SignalScope,
 };
 
 pub(super) const DISCORD: Dialect = Dialect {
@@ -23,7 +23,7 @@ static SCOPE: HeaderName = HeaderName::from_static("x-ratelimit-scope");
 fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
     let headers = reading.answer.headers();
     let is = |name, text: &str| {
-        retry::texts(headers, name).any(|value| value.eq_ignore_ascii_case(text))
+        headers::texts(headers, name).any(|value| value.eq_ignore_ascii_case(text))
     };
     let global = reading.text.root.global || is(&GLOBAL, "true") || is(&SCOPE, "global");
     global.then_some(SignalScope::Everything)

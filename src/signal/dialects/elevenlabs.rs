@@ -7,9 +7,11 @@
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::signal::{
-    Answer, QuotaReport, SignalKind,
+    answer::Answer,
     dialect::{Dialect, Meaning, Reading},
-    retry,
+    headers,
+    meaning::SignalKind,
+    report::QuotaReport,
 };
 
 pub(super) const ELEVENLABS: Dialect = Dialect {
@@ -71,7 +73,7 @@ pub(in crate::signal) fn maximum(headers: &HeaderMap) -> Option<usize> {
 }
 
 fn first(headers: &HeaderMap, name: &'static str) -> Option<usize> {
-    retry::texts(headers, &HeaderName::from_static(name))
+    headers::texts(headers, &HeaderName::from_static(name))
         .next()?
         .trim()
         .parse()

@@ -9,10 +9,10 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 
 use crate::signal::{
-    SignalKind, SignalScope,
     body::Members,
     dialect::{Dialect, Meaning, Reading},
-    retry,
+    headers,
+    meaning::{SignalKind, SignalScope},
     words::Sentence,
 };
 
@@ -54,7 +54,7 @@ fn unnamed_delay(reading: &Reading<'_>) -> Option<Duration> {
 
 /// The quota is one for everything, except that search, GraphQL and some others have their own.
 fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
-    match retry::texts(reading.answer.headers(), &RESOURCE).next() {
+    match headers::texts(reading.answer.headers(), &RESOURCE).next() {
         None | Some("core") => Some(SignalScope::Everything),
         Some(_) => None,
     }

@@ -6,9 +6,9 @@
 use http::{HeaderName, StatusCode};
 
 use crate::signal::{
-    SignalKind,
     dialect::{Dialect, Meaning, Reading},
-    retry,
+    headers,
+    meaning::SignalKind,
 };
 
 pub(super) const GRPC: Dialect = Dialect {
@@ -21,7 +21,7 @@ pub(super) const GRPC: Dialect = Dialect {
 static STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
-    let status = retry::texts(reading.answer.headers(), &STATUS).next()?;
+    let status = headers::texts(reading.answer.headers(), &STATUS).next()?;
     match status.trim() {
         // RESOURCE_EXHAUSTED and UNAVAILABLE.
         "8" => Some(Meaning::Refused(SignalKind::Rate)),

@@ -9,10 +9,12 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::signal::{
-    Answer, SignalKind,
+    answer::Answer,
     buckets::{self, Bucket, Buckets},
     dialect::{Dialect, Meaning, Reading},
-    retry, time,
+    headers,
+    meaning::SignalKind,
+    time,
 };
 
 pub(super) const HUBSPOT: Dialect = Dialect {
@@ -33,7 +35,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
     let count = |name| {
-        let text = retry::texts(answer.headers(), name).next()?;
+        let text = headers::texts(answer.headers(), name).next()?;
         buckets::count(text)
     };
     let mut all = Buckets::default();
@@ -55,7 +57,7 @@ fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
 }
 
 fn interval(answer: &Answer<'_>) -> Option<Duration> {
-    let text = retry::texts(answer.headers(), &INTERVAL).next()?;
+    let text = headers::texts(answer.headers(), &INTERVAL).next()?;
     time::milliseconds(text, answer)
 }
 

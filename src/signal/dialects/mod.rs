@@ -31,7 +31,7 @@ use self::{
     riot::RIOT, salesforce::SALESFORCE, shopify::SHOPIFY, statuses::OTHER_STATUSES, stripe::STRIPE,
     x_ratelimit::SEPARATE_HEADERS,
 };
-use super::{Profile, dialect::Dialect};
+use super::{dialect::Dialect, profile::Profile};
 
 /// The dialects of a profile, those first that are asked first.
 pub(super) struct Dialects {

@@ -7,7 +7,7 @@
 
 use super::x_ratelimit;
 use crate::signal::{
-    Answer,
+    answer::Answer,
     buckets::{Buckets, Unit},
     dialect::Dialect,
 };

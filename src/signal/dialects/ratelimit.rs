@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName};
 use crate::signal::{
     buckets::{Bucket, Buckets, Unit},
     dialect::Dialect,
-    retry, time,
+    headers, time,
 };
 
 pub(super) const RATELIMIT_FIELD: Dialect = Dialect {
@@ -114,7 +114,7 @@ fn members<'a>(
 ) -> Option<()> {
     for value in headers.get_all(name) {
         // A line is a list of its own: a string cannot go on in the next.
-        let mut rest = retry::text(value)?.trim_matches([' ', '\t']);
+        let mut rest = headers::text(value)?.trim_matches([' ', '\t']);
         if rest.is_empty() {
             continue;
         }

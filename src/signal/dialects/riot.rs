@@ -9,10 +9,12 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 
 use crate::signal::{
-    Answer, SignalKind, SignalScope,
+    answer::Answer,
     buckets::{Bucket, Buckets},
     dialect::{Dialect, Meaning, Reading},
-    retry, time,
+    headers,
+    meaning::{SignalKind, SignalScope},
+    time,
 };
 
 pub(super) const RIOT: Dialect = Dialect {
@@ -42,7 +44,7 @@ fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
     if reading.status() != StatusCode::TOO_MANY_REQUESTS {
         return None;
     }
-    let limit = retry::texts(reading.answer.headers(), &TYPE).next();
+    let limit = headers::texts(reading.answer.headers(), &TYPE).next();
     Some(Meaning::Refused(match limit {
         Some("application" | "method") => SignalKind::Rate,
         // "service", or none.
@@ -51,7 +53,7 @@ fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
 }
 
 fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
-    let limit = retry::texts(reading.answer.headers(), &TYPE).next();
+    let limit = headers::texts(reading.answer.headers(), &TYPE).next();
     (limit == Some("application")).then_some(SignalScope::Everything)
 }
 
@@ -60,8 +62,8 @@ fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
     let mut buckets = Buckets::default();
     for (limit, count) in &LIMITS {
         let (Some(limits), Some(counts)) = (
-            retry::texts(headers, limit).next(),
-            retry::texts(headers, count).next(),
+            headers::texts(headers, limit).next(),
+            headers::texts(headers, count).next(),
         ) else {
             continue;
         };

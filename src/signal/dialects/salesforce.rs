@@ -3,8 +3,8 @@
 use http::StatusCode;
 
 use crate::signal::{
-    SignalKind,
     dialect::{Dialect, Meaning, Reading},
+    meaning::SignalKind,
     words::Sentence,
 };
 

@@ -9,10 +9,12 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::signal::{
-    Answer, SignalScope,
+    answer::Answer,
     buckets::{Bucket, Buckets},
     dialect::Dialect,
-    retry, time,
+    headers,
+    meaning::SignalScope,
+    time,
 };
 
 pub(super) const SHOPIFY: Dialect = Dialect {
@@ -30,7 +32,7 @@ static CALL_LIMIT: HeaderName = HeaderName::from_static("x-shopify-shop-api-call
 
 fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
     let mut buckets = Buckets::default();
-    let text = retry::texts(answer.headers(), &CALL_LIMIT).next();
+    let text = headers::texts(answer.headers(), &CALL_LIMIT).next();
     if let Some((used, size)) = text.and_then(used_of) {
         buckets.push(Bucket {
             limit: Some(size.into()),

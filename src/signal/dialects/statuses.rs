@@ -11,8 +11,9 @@
 //! They pause, and are not retried unless that is asked for.
 
 use crate::signal::{
-    Answer, SignalKind,
+    answer::Answer,
     dialect::{Dialect, Meaning, Reading},
+    meaning::SignalKind,
 };
 
 pub(super) const OTHER_STATUSES: Dialect = Dialect {

@@ -4,9 +4,9 @@
 use http::{HeaderName, StatusCode};
 
 use crate::signal::{
-    SignalKind, SignalScope,
     dialect::{Dialect, Meaning, Reading},
-    retry,
+    headers,
+    meaning::{SignalKind, SignalScope},
 };
 
 pub(super) const STRIPE: Dialect = Dialect {
@@ -18,7 +18,7 @@ pub(super) const STRIPE: Dialect = Dialect {
 static REASON: HeaderName = HeaderName::from_static("stripe-rate-limited-reason");
 
 fn reason<'a>(reading: &Reading<'a>) -> Option<&'a str> {
-    retry::texts(reading.answer.headers(), &REASON).next()
+    headers::texts(reading.answer.headers(), &REASON).next()
 }
 
 /// `global-rate`, `endpoint-concurrency`, `resource-specific` and the like.

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use super::ratelimit;
 use crate::signal::{
-    Answer,
+    answer::Answer,
     buckets::{self, Buckets, Unit},
     dialect::Dialect,
+    headers,
     names::NamedUnit,
-    retry,
 };
 
 pub(super) const SEPARATE_HEADERS: Dialect = Dialect {
@@ -67,7 +67,7 @@ pub(super) fn read<'a>(answer: &Answer<'a>, names: &[&str]) -> Buckets<'a> {
             None if names.contains(&OTHER_WINDOWS) => split_other(name),
             None => None,
         };
-        let (Some((field, bucket)), Some(text)) = (parts, retry::text(value)) else {
+        let (Some((field, bucket)), Some(text)) = (parts, headers::text(value)) else {
             continue;
         };
         let (bucket, unit_of_value) = match field {

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::{
-    Answer, Classify, DATE, Duration, HeaderMap, HeaderName, HeaderValue, MAX_RETRY_AFTER, NOW,
-    Profile, SignalKind, StatusCode, UNIX_EPOCH,
+    Answer, DATE, Duration, HeaderMap, HeaderName, HeaderValue, MAX_RETRY_AFTER, NOW, Profile,
+    SignalKind, StatusCode, UNIX_EPOCH,
     bodies::{
         BUSY, BUSY_AS_RATE, CONCURRENCY, CONCURRENCY_LEGACY, INSUFFICIENT, QUOTA, QUOTA_LEGACY,
         SECONDARY,

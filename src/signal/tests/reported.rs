@@ -2,8 +2,8 @@
 //! are its siblings.
 
 use super::{
-    Answer, Classify, DATE, Duration, Profile, SignalKind, SignalScope, StatusCode, classify_as,
-    delay, headers, now, secs,
+    Answer, DATE, Duration, Profile, SignalKind, SignalScope, StatusCode, classify_as, delay,
+    headers, now, secs,
 };
 use SignalKind::{Concurrency, Overload, QuotaExhausted, Rate};
 
