@@ -50,7 +50,8 @@ impl<'a> Text<'a> {
     pub(super) fn texts(&self) -> impl Iterator<Item = &'a str> {
         let is_json = matches!(self.bytes.trim_ascii_start().first(), Some(b'{' | b'['));
         let whole = (!is_json).then(|| valid(self.bytes));
-        self.scalars().map(|scalar| scalar.text).chain(whole)
+        let said = self.scalars().filter(|scalar| !scalar.is_echo());
+        said.map(|scalar| scalar.text).chain(whole)
     }
 }
 

@@ -52,13 +52,13 @@ impl Bucket<'_> {
     /// How long a request that was refused has to wait.
     pub(super) fn wait(&self) -> Option<Duration> {
         match self.unit {
-            Unit::Requests => self.report().spacing().or_else(|| self.whole_period()),
+            Unit::Requests => self.report().spacing(),
             Unit::InFlight | Unit::Other => self.reset,
         }
     }
 
     /// Of an empty window that does not say when it is whole again: by the end of its period it is.
-    fn whole_period(&self) -> Option<Duration> {
+    pub(super) fn whole_period(&self) -> Option<Duration> {
         self.period
             .filter(|&period| self.remaining == Some(0) && period <= LONGEST_PERIOD)
     }
@@ -102,6 +102,35 @@ impl<'a> Buckets<'a> {
                 name,
                 ..Bucket::default()
             }),
+        }
+    }
+
+    /// Of a bucket that only says when it is whole again, and one that says all but that, makes one: their
+    /// names differ by a word that names no bucket.
+    pub(super) fn join_reset(&mut self) {
+        let only_reset =
+            |of: &Bucket<'_>| of.reset.is_some() && of.remaining.is_none() && of.limit.is_none();
+        let no_reset = |of: &Bucket<'_>| of.reset.is_none() && of.remaining.is_some();
+        let only = |is: &dyn Fn(&Bucket<'_>) -> bool| {
+            let mut found = (0..self.len).filter(|&at| is(&self.rows[at]));
+            found.next().filter(|_| found.next().is_none())
+        };
+        let (Some(from), Some(to)) = (only(&only_reset), only(&no_reset)) else {
+            return;
+        };
+        if self.len == 2 {
+            self.rows[to].reset = self.rows[from].reset;
+            let name = self.rows[from].name;
+            self.remove(name);
+        }
+    }
+
+    /// Forgets the bucket of this name.
+    pub(super) fn remove(&mut self, name: &str) {
+        let known = self.iter().position(|bucket| bucket.name == name);
+        if let Some(at) = known {
+            self.rows[at..self.len].rotate_left(1);
+            self.len -= 1;
         }
     }
 

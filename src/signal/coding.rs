@@ -22,11 +22,12 @@ pub(super) enum Coding {
 impl Coding {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut coding = Self::Identity;
-        for value in headers.get_all(header::CONTENT_ENCODING) {
-            let of_value = Self::named(value.as_bytes());
-            if of_value != Self::Identity {
+        let values = headers.get_all(header::CONTENT_ENCODING).into_iter();
+        let names = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+        for of_name in names.map(Self::named) {
+            if of_name != Self::Identity {
                 coding = if coding == Self::Identity {
-                    of_value
+                    of_name
                 } else {
                     Self::Other
                 };
@@ -37,7 +38,7 @@ impl Coding {
 
     fn named(name: &[u8]) -> Self {
         let is = |coding: &str| name.trim_ascii().eq_ignore_ascii_case(coding.as_bytes());
-        if is("identity") {
+        if is("identity") || is("") {
             return Self::Identity;
         }
         #[cfg(feature = "decompress")]

@@ -27,8 +27,8 @@ struct Parts {
 /// `Thu Aug 07 2025 12:41:00 GMT+0000 (Coordinated Universal Time)` (JavaScript),
 /// `2025-08-07 12:41:00 +0000 UTC` (Go).
 fn of_words(text: &str) -> Option<Duration> {
-    // What JavaScript adds in parentheses is a comment.
-    let text = text.split(" (").next()?;
+    // What JavaScript adds in parentheses is a comment; Go adds its monotonic clock, Java the zone.
+    let text = text.split(" (").next()?.split(" m=").next()?;
     let mut parts = Parts::default();
     for word in text.split([' ', ',']).filter(|word| !word.is_empty()) {
         parts.read(word)?;
@@ -118,6 +118,15 @@ fn fraction(rest: &mut &str) -> Option<u32> {
 
 /// `GMT`, `UTC`, `Z`, `+0200`, `-0000`, `+02:00`, `GMT+0200`; in minutes, east of Greenwich.
 fn offset(word: &str) -> Option<i64> {
+    // Those of North America, which RFC 5322 still knows.
+    let names = ["EDT", "EST", "CDT", "CST", "MDT", "MST", "PDT", "PST"];
+    let hours = [-4, -5, -5, -6, -6, -7, -7, -8];
+    let known = names
+        .iter()
+        .position(|name| word.eq_ignore_ascii_case(name));
+    if let Some(at) = known {
+        return Some(hours[at] * 60);
+    }
     let zones = ["GMT", "UTC", "UT", "Z"];
     let zone = |zone: &&&str| {
         let start = word.get(..zone.len());

@@ -19,8 +19,36 @@ pub(super) struct Scalar<'a> {
     pub(super) depth: usize,
 }
 
+/// Names of members that hold what was asked for, or where: they say nothing about a refusal.
+const ECHOES: [&str; 15] = [
+    "prompt",
+    "input",
+    "messages",
+    "request",
+    "query",
+    "content",
+    "path",
+    "instance",
+    "url",
+    "uri",
+    "href",
+    "user",
+    "method",
+    "documentation_url",
+    "link",
+];
+
+impl Scalar<'_> {
+    /// Whether it repeats what the client has sent, or names a place.
+    pub(super) fn is_echo(&self) -> bool {
+        ECHOES.contains(&self.name) || ECHOES.contains(&self.parent)
+    }
+}
+
 /// The scalars of a text, in their order. An object or an array at the root; anything else has none.
 pub(super) fn scalars(text: &[u8]) -> Scalars<'_> {
+    // A byte order mark, as .NET writes it.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let mut scalars = Scalars {
         cursor: Cursor(text),
         levels: [Level::default(); MAX_DEPTH],

@@ -34,6 +34,8 @@ impl Name {
 /// The unit that the end of a name tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NamedUnit {
+    Nanoseconds,
+    Microseconds,
     Milliseconds,
     Seconds,
     Minutes,
@@ -42,7 +44,11 @@ pub(super) enum NamedUnit {
 }
 
 /// The plural is a unit; the singular names a window (`x-ratelimit-limit-minute`).
-const UNITS: [(&str, NamedUnit); 10] = [
+const UNITS: [(&str, NamedUnit); 14] = [
+    ("nanoseconds", NamedUnit::Nanoseconds),
+    ("nanos", NamedUnit::Nanoseconds),
+    ("microseconds", NamedUnit::Microseconds),
+    ("micros", NamedUnit::Microseconds),
     ("milliseconds", NamedUnit::Milliseconds),
     ("millis", NamedUnit::Milliseconds),
     ("msecs", NamedUnit::Milliseconds),
@@ -71,6 +77,8 @@ impl NamedUnit {
     /// The wait that a value in this unit names. A text that has a unit of its own keeps it.
     pub(super) fn read(self, text: &str, answer: &Answer<'_>) -> Option<Duration> {
         time::longest(text, |text| match (self, time::number(text.trim())) {
+            (Self::Nanoseconds, Some(number)) => time::wait(time::from_seconds(number / 1e9)),
+            (Self::Microseconds, Some(number)) => time::wait(time::from_seconds(number / 1e6)),
             (Self::Milliseconds, Some(_)) => time::milliseconds(text, answer),
             (Self::Minutes, Some(number)) => time::wait(time::from_seconds(number * 60.0)),
             _ => time::parse(text, answer),
@@ -79,7 +87,11 @@ impl NamedUnit {
 }
 
 /// Names of members that hold how long to wait, or until when.
-const RETRY: [&str; 20] = [
+const RETRY: [&str; 24] = [
+    "toretry",
+    "nextrequestin",
+    "nextattemptin",
+    "xretryafter",
     "wait",
     "towait",
     "untilretry",
@@ -103,7 +115,8 @@ const RETRY: [&str; 20] = [
 ];
 
 /// Names of members that hold when a limit is whole again.
-const RESET: [&str; 17] = [
+const RESET: [&str; 18] = [
+    "timetoreset",
     "untilreset",
     "resetsin",
     "resetin",
@@ -137,6 +150,9 @@ impl DelayName {
         let name = Name::new(name)?;
         let whole = Self::without_unit(name.text(), NamedUnit::None);
         whole.or_else(|| {
+            if name.text() == "msbeforenext" {
+                return Some(Self::Retry(NamedUnit::Milliseconds));
+            }
             // `retry_after_ms`, `resets_in_seconds`, `retry_after_in_seconds`, `seconds_until_reset`.
             let (rest, unit) = NamedUnit::at_end(name.text(), "");
             let start = name.text().strip_prefix("seconds");

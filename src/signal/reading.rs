@@ -10,7 +10,7 @@ use super::{
     buckets::{Bucket, Buckets, Unit},
     coding::Coding,
     dialect::{Dialect, Meaning, Reading},
-    dialects::{Dialects, concurrency, elevenlabs},
+    dialects::{Dialects, concurrency, delay_in_body, elevenlabs},
     headers,
     meaning::{Signal, SignalKind, SignalScope},
     profile::Profile,
@@ -174,12 +174,18 @@ impl Dialects {
         scope.unwrap_or(SignalScope::Endpoint)
     }
 
-    /// By precedence: the headers that are made for it, the body, the quota that is used up.
+    /// By precedence: the headers that are made for it, members of the body, the quota that is used up,
+    /// words, other quotas.
     fn delay(&self, reading: &Reading<'_>, blocking: Option<Bucket<'_>>) -> Option<Duration> {
+        // An empty bucket that says when it is whole again is more exact than words.
+        let exact = blocking.filter(|bucket| bucket.remaining == Some(0));
         (reading.answer.retry_after())
             .or_else(|| self.iter().find_map(|of| (of.delay)(reading)))
+            .or_else(|| exact?.wait())
+            .or_else(|| delay_in_body::less_exact(reading))
             .or_else(|| blocking?.wait())
             .or_else(|| self.iter().find_map(|of| (of.unnamed_delay)(reading)))
+            .or_else(|| blocking?.whole_period())
     }
 }
 

@@ -76,6 +76,7 @@ fn names_a_delay(name: &HeaderName) -> Option<(Rank, NamedUnit)> {
         "x-amz-retry-after" | "grpc-retry-pushback-ms" => {
             return Some((Rank::Milliseconds, NamedUnit::Milliseconds));
         }
+        "x-retry-in" => return Some((Rank::Other, NamedUnit::None)),
         _ => {}
     }
     let (start, rest) = name.as_str().split_once(RETRY_AFTER)?;

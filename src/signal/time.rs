@@ -48,14 +48,15 @@ pub(super) fn longest(text: &str, read: impl Fn(&str) -> Option<Duration>) -> Op
         let mut rest = Some(text);
         let parts = std::iter::from_fn(move || {
             let list = rest?;
-            let end = list.match_indices(", ").nth(commas);
+            let end = list.match_indices(',').nth(commas);
             rest = end.map(|(at, comma)| &list[at + comma.len()..]);
             Some(end.map_or(list, |(at, _)| &list[..at]))
         });
-        parts.filter_map(&read).max()
+        parts.filter_map(|part| read(part.trim())).max()
     };
-    // A date has a comma of its own.
-    read(text).or_else(|| of_parts(0)).or_else(|| of_parts(1))
+    // A date has a comma of its own, and its parts are no numbers of seconds.
+    let is_date = text.contains(':');
+    read(text).or_else(|| of_parts(usize::from(is_date)))
 }
 
 /// The wait until a date.
@@ -154,9 +155,9 @@ pub(super) fn unit(text: &str) -> Option<f64> {
         (&["ns", "nanoseconds"], 1e-9),
     ];
     let mut units = units.iter();
-    units.find_map(|(names, seconds)| {
-        (names.iter().any(|name| name.eq_ignore_ascii_case(text))).then_some(*seconds)
-    })
+    // A single capital is no unit.
+    let is = |name: &&str| *name == text || text.len() > 1 && name.eq_ignore_ascii_case(text);
+    units.find_map(|(names, seconds)| names.iter().any(is).then_some(*seconds))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::{answer::Answer, time};
 /// A text as its words. Addresses, such as that of some documentation, have none.
 pub(super) struct Sentence<'a>(Vec<Word<'a>>);
 
-/// A run of letters and digits. A point between digits belongs to it.
+/// A run of letters and digits. A point or a comma between digits belongs to it.
 #[derive(Clone, Copy)]
 struct Word<'a> {
     text: &'a str,
@@ -42,19 +42,50 @@ impl Word<'_> {
 
     /// Whether it is one for several at the same time, or has one in it, as identifiers do.
     fn is_at_once(&self) -> bool {
-        ["concurren", "simultaneous"].iter().any(|part| {
+        let has = |part: &str| {
             let mut windows = self.text.as_bytes().windows(part.len());
             windows.any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
+        };
+        (has("concurren") && !has("concurrence")) || has("simultaneous")
+    }
+
+    /// Whether there is a sign before it, and not a hyphen.
+    fn is_signed(&self) -> bool {
+        let before = self.before.as_bytes();
+        matches!(
+            before,
+            [.., b' ' | b':' | b'"' | b'=', b'-' | b'+'] | [b'-' | b'+']
+        )
+    }
+
+    /// A number without a sign. A comma separates thousands, or else a fraction; so does a point before it.
+    fn number(&self) -> Option<f64> {
+        if !self.text.starts_with(|c: char| c.is_ascii_digit()) || self.is_signed() {
+            return None;
+        }
+        let number = match self.text.split_once(',') {
+            None => time::number(self.text),
+            Some((_, rest)) if rest.len() == 3 => time::number(&self.text.replace(',', "")),
+            Some(_) if self.text.matches(',').count() > 1 => {
+                time::number(&self.text.replace(',', ""))
+            }
+            Some(_) => time::number(&self.text.replace(',', ".")),
+        };
+        let is_fraction = self.before == "." || self.before.ends_with(" .");
+        let digits = i32::try_from(self.text.len()).ok()?;
+        number.map(|number| {
+            if is_fraction {
+                number / 10_f64.powi(digits)
+            } else {
+                number
+            }
         })
     }
 
-    /// A number without a sign.
-    fn number(&self) -> Option<f64> {
-        let is_signed = matches!(self.before.as_bytes(), [.., b' ' | b':', b'-'] | [b'-']);
-        let starts = self.text.starts_with(|c: char| c.is_ascii_digit());
-        (starts && !is_signed)
-            .then(|| time::number(self.text))
-            .flatten()
+    /// Whether no more than blanks, quotes and brackets stand between it and the next word.
+    fn leads_on(&self) -> bool {
+        let between = |c: char| c.is_whitespace() || "'\"`)]\\*".contains(c);
+        !self.after.is_empty() && self.after.chars().all(between)
     }
 
     /// How many seconds it has as a unit.
@@ -71,7 +102,7 @@ fn end_of_word(text: &str) -> usize {
     let mut last = ' ';
     for (at, char) in text.char_indices() {
         let next_is_digit = text[at + char.len_utf8()..].starts_with(|c: char| c.is_ascii_digit());
-        let is_point = char == '.' && last.is_ascii_digit() && next_is_digit;
+        let is_point = matches!(char, '.' | ',') && last.is_ascii_digit() && next_is_digit;
         if !is_in_word(char) && !is_point {
             return at;
         }
@@ -131,11 +162,21 @@ impl<'a> Sentence<'a> {
     }
 
     /// Whether it says that there were too many requests at the same time.
+    ///
+    /// Beside a limit of rate it has to say so in plain words: such a refusal may advise less concurrency, or
+    /// describe what else is limited.
     pub(super) fn is_about_concurrency(&self) -> bool {
-        let mut sentences = self.0.split_inclusive(Word::ends_a_sentence);
-        sentences.any(|words| {
-            (words.iter().any(Word::is_at_once) || AT_ONCE.iter().any(|of| says(words, of)))
-                && !words.iter().any(|word| word.is_any(&ADVICE))
+        let names = |words: &[Word<'_>]| {
+            words.iter().any(Word::is_at_once) || AT_ONCE.iter().any(|of| says(words, of))
+        };
+        let is_too_much = |words: &[Word<'_>]| {
+            words.iter().any(|word| word.is_any(&TOO_MUCH)) || says(words, "too many")
+        };
+        let is_of_rate = self.says_any(&RATES);
+        let mut parts = self.0.split_inclusive(Word::ends_a_part);
+        parts.any(|words| {
+            let denied = words.iter().any(|word| word.is("not"));
+            names(words) && !denied && (!is_of_rate || is_too_much(words))
         })
     }
 
@@ -148,13 +189,27 @@ impl<'a> Sentence<'a> {
             let mut linked = before.take_while(|word| word.is_any(&LIMITS) || word.is_any(&LINKS));
             linked.any(|word| word.is_any(&LIMITS))
         };
+        // `11/10`, "11 of 10": the second is the limit.
+        let of_a_pair = |at: &usize| match &self.0[..*at] {
+            [.., first, of] if of.is("of") => first.number().is_some(),
+            [.., first] => matches!(first.after.trim(), "/" | ">") && first.number().is_some(),
+            [] => false,
+        };
         let before_the_word = |at: &usize| {
-            let mut near = self.0[*at + 1..].iter().take(2);
-            near.any(Word::is_at_once)
+            let mut near = self.0[*at + 1..].iter().take(4);
+            near.any(|word| word.is_at_once() || word.is("parallel"))
+        };
+        let behind_the_word = |at: &usize| {
+            let mut near = self.0[..*at].iter().rev().take(2);
+            self.0[*at].before.contains([':', '(']) && near.any(Word::is_at_once)
         };
         let numbers = || (0..self.0.len()).filter(counts);
-        let at = (numbers().find(behind_a_limit)).or_else(|| numbers().find(before_the_word))?;
-        self.0[at].text.parse().ok().filter(|&limit| limit > 0)
+        let at = (numbers().find(of_a_pair))
+            .or_else(|| numbers().find(behind_a_limit))
+            .or_else(|| numbers().find(before_the_word))
+            .or_else(|| numbers().find(behind_the_word))?;
+        let limit = self.0[at].text.replace(',', "");
+        limit.parse().ok().filter(|&limit| limit > 0)
     }
 
     /// Whether a number can be one of requests at the same time: it is none of a time, nor per time.
@@ -167,16 +222,22 @@ impl<'a> Sentence<'a> {
             && word.after.trim() != "/"
     }
 
-    /// Whether it says that what was paid for, or what a day or a month has, is used up. One that names a
-    /// shorter time, too, describes the limits, and not the one that was reached.
+    /// Whether it says that what was paid for, or what a day or a month has, is used up.
+    ///
+    /// Of a day or a month it has to say so in plain words, and name no shorter time: a refusal may describe
+    /// what else is limited.
     pub(super) fn is_used_up(&self) -> bool {
-        let of_a_long_time = (0..self.0.len()).any(|at| {
-            let mut behind = self.0[at + 1..].iter().take(3);
-            self.0[at].is_any(&LONG) && behind.any(|word| word.is_any(&QUOTAS))
-        });
-        let shorter = ["per second", "per minute", "per min", "per hour"];
+        let mut sentences = self.0.split_inclusive(Word::ends_a_sentence);
+        let of_a_long_time = |words: &[Word<'_>]| {
+            let named = (0..words.len()).any(|at| is_of_a_long_time(words, at));
+            (named || USAGE.iter().any(|of| says(words, of))) && is_exhausted(words)
+        };
+        self.names_no_credits() || !names_a_short_time(&self.0) && sentences.any(of_a_long_time)
+    }
+
+    /// Whether it says that there is nothing left of what was paid for.
+    pub(super) fn names_no_credits(&self) -> bool {
         self.says_any(&CREDITS)
-            || (of_a_long_time || self.says_any(&PER_A_LONG_TIME)) && !self.says_any(&shorter)
     }
 
     /// Whether it says that it is tokens of which there were too many, and not requests.
@@ -186,22 +247,47 @@ impl<'a> Sentence<'a> {
 }
 
 /// The phrases behind which a delay is named.
-const BEFORE_A_SPAN: [&str; 15] = [
-    "retry after",
-    "retry in",
+const BEFORE_A_SPAN: [&str; 25] = [
+    "retry ~ after",
+    "retry ~ in",
     "retrying in",
-    "again in",
-    "again after",
+    "again ~ in",
+    "again ~ after",
+    "try after",
+    "request ~ in",
     "available in",
     "available after",
     "reset in",
     "reset after",
     "resets in",
     "resets after",
+    "replenished in",
     "wait for",
+    "wait of",
     "wait",
     "back off for",
+    "break for",
+    "limited for",
+    "blocked for",
+    "throttled for",
+    "banned for",
     "retry delay",
+    "retryAfter",
+];
+
+/// What may be named between a phrase's words.
+const REQUESTS: [&str; 11] = [
+    "your",
+    "the",
+    "this",
+    "a",
+    "request",
+    "requests",
+    "call",
+    "operation",
+    "later",
+    "allowed",
+    "seconds",
 ];
 
 /// The phrases behind which a time is named.
@@ -230,25 +316,24 @@ const FILLERS: [&str; 8] = [
 ];
 
 /// Words for several requests at the same time, besides [`Word::is_at_once`].
-const AT_ONCE: [&str; 8] = [
+const AT_ONCE: [&str; 17] = [
     "in parallel",
+    "parallel request",
     "parallel requests",
+    "max parallelism",
     "requests in flight",
     "inflight requests",
     "in flight requests",
+    "requests in progress",
+    "in progress requests",
+    "already in progress",
+    "active requests",
+    "pending requests",
+    "open connections",
+    "running jobs",
     "at the same time",
     "requests at once",
     "too many connections",
-];
-
-/// Words of the advice to send fewer requests at the same time, which any refusal may give.
-const ADVICE: [&str; 6] = [
-    "reduce",
-    "reducing",
-    "lower",
-    "lowering",
-    "decrease",
-    "decreasing",
 ];
 
 const LIMITS: [&str; 9] = [
@@ -271,19 +356,88 @@ const LINKS: [&str; 12] = [
     "concurrency",
 ];
 
-const LONG: [&str; 3] = ["daily", "weekly", "monthly"];
-const QUOTAS: [&str; 5] = ["limit", "limits", "quota", "cap", "allowance"];
-const PER_A_LONG_TIME: [&str; 3] = ["per day", "per week", "per month"];
+/// What a refusal says of a limit that was exceeded.
+const TOO_MUCH: [&str; 6] = [
+    "exceed", "exceeds", "exceeded", "reached", "limit", "limits",
+];
 
-const CREDITS: [&str; 8] = [
+/// Phrases of a refusal that is one of rate.
+const RATES: [&str; 9] = [
+    "rate limit",
+    "rate limited",
+    "per second",
+    "per sec",
+    "per minute",
+    "per min",
+    "per hour",
+    "rpm",
+    "rps",
+];
+
+const LONG: [&str; 3] = ["daily", "weekly", "monthly"];
+const QUOTAS: [&str; 8] = [
+    "limit",
+    "limits",
+    "quota",
+    "cap",
+    "allowance",
+    "credits",
+    "requests",
+    "count",
+];
+
+const EXHAUSTED: [&str; 9] = [
+    "exceed",
+    "exceeded",
+    "exceeds",
+    "reached",
+    "exhausted",
+    "hit",
+    "over",
+    "depleted",
+    "consumed",
+];
+
+/// What is bought, and is used up for longer than anybody waits.
+const USAGE: [&str; 7] = [
+    "usage limit",
+    "usage limits",
+    "plan limit",
+    "billing limit",
+    "spending limit",
+    "spend limit",
+    "credit limit",
+];
+
+const CREDITS: [&str; 28] = [
     "credit balance is too low",
     "out of credits",
+    "insufficient credit",
     "insufficient credits",
     "insufficient balance",
-    "insufficient funds",
+    "insufficient account balance",
+    "balance is insufficient",
+    "account balance is negative",
+    "not enough balance",
     "not enough credits",
+    "not have enough credits",
+    "t have enough credits",
+    "maximum credits exceeded",
     "no credits left",
     "no credits remaining",
+    "0 credits left",
+    "0 credits remaining",
+    "credits exhausted",
+    "credits are exhausted",
+    "credits have been consumed",
+    "credits have been used up",
+    "credits used up",
+    "quota exhausted",
+    "quota has been exhausted",
+    "quota has been used up",
+    "out of quota",
+    "free trial has ended",
+    "subscription expired",
 ];
 
 const TOKENS: [&str; 12] = [
@@ -301,31 +455,95 @@ const TOKENS: [&str; 12] = [
     "OTPM",
 ];
 
+/// Whether words name a time that is waited for.
+fn names_a_short_time(words: &[Word<'_>]) -> bool {
+    let mut before = None::<&Word<'_>>;
+    words.iter().any(|word| {
+        let of_a_day = before.replace(word).is_some_and(|word| word.is("24"));
+        let per = word.before.trim() == "/" && word.is_any(&["s", "sec", "m", "h"]);
+        word.is_any(&["second", "minute", "min"]) || word.is("hour") && !of_a_day || per
+    })
+}
+
+/// Whether a word names what is counted by the day, the week or the month.
+fn is_of_a_long_time(words: &[Word<'_>], at: usize) -> bool {
+    let word = &words[at];
+    let is_path = word.before.ends_with('/') && word.after.starts_with(['_', '-', '/']);
+    let mut behind = words[at + 1..].iter().take(4);
+    let is_long = word.is_any(&LONG) || word.is("24") && words.get(at + 1).is_some_and(is_hour);
+    let long = is_long && behind.any(|word| word.is_any(&QUOTAS));
+    let ends = word.is_any(&["day", "week", "month"]);
+    let per = at > 0 && words[at - 1].is_any(&["per", "the", "this", "current"]);
+    !is_path && (long || ends && (per || word.before.trim() == "/"))
+}
+
+fn is_hour(word: &Word<'_>) -> bool {
+    word.is_any(&["hour", "hours", "h"])
+}
+
+/// Whether words say that something is used up.
+fn is_exhausted(words: &[Word<'_>]) -> bool {
+    let denied = words.iter().any(|word| word.is_any(&["not", "unused"]));
+    let exhausted = words.iter().any(|word| word.is_any(&EXHAUSTED));
+    let phrases = ["used up", "used all", "used 100", "been used", "run out"];
+    (exhausted || phrases.iter().any(|of| says(words, of))) && !denied
+}
+
 /// Whether the words of a phrase follow each other somewhere.
 fn says(words: &[Word<'_>], phrase: &str) -> bool {
     (0..words.len()).any(|at| behind(&words[at..], phrase).is_some())
 }
 
-/// What follows a phrase with which words begin.
+/// What follows a phrase with which words begin. A tilde stands for up to three words that name what is to
+/// be sent again.
 fn behind<'s, 'a>(words: &'s [Word<'a>], phrase: &str) -> Option<&'s [Word<'a>]> {
-    let mut words = words.iter();
-    let same = |of: &str| words.next().is_some_and(|word| word.is(of));
-    (phrase.split(' ').all(same)).then_some(words.as_slice())
+    let mut rest = words;
+    for of in phrase.split(' ') {
+        if of == "~" {
+            let skipped = rest
+                .iter()
+                .take(3)
+                .take_while(|word| word.is_any(&REQUESTS));
+            rest = &rest[skipped.count()..];
+            continue;
+        }
+        // A phrase ends with its sentence.
+        let at = words.len() - rest.len();
+        let ended = at > 0 && words[at - 1].ends_a_part();
+        let (_, behind) = rest
+            .split_first()
+            .filter(|(word, _)| word.is(of) && !ended)?;
+        rest = behind;
+    }
+    Some(rest)
 }
 
 /// A delay: numbers, each with its unit; or a number of seconds, if no word follows that could be what
 /// it counts.
 fn span(words: &[Word<'_>], answer: &Answer<'_>) -> Option<Duration> {
-    let fillers = words
-        .iter()
-        .take_while(|word| word.is_any(&FILLERS))
-        .count();
-    let words = &words[fillers..];
-    if let Some((total, _)) = with_units(words) {
+    let is_filler = |word: &&Word<'_>| word.is_any(&FILLERS);
+    let words = &words[words.iter().take_while(is_filler).count()..];
+    if let Some((total, _)) = with_units(words).or_else(|| clock(words)) {
         return time::wait(total);
     }
     let word = words.first().filter(|word| word.ends_a_part())?;
-    time::seconds(word.number()?, answer)
+    let number = word.number()?;
+    // A year is no delay.
+    let is_year = (1_900.0..2_200.0).contains(&number) && word.text.len() == 4;
+    (!is_year).then(|| time::seconds(number, answer)).flatten()
+}
+
+/// `00:12:34`.
+fn clock<'s, 'a>(words: &'s [Word<'a>]) -> Option<(Duration, &'s [Word<'a>])> {
+    let [hours, minutes, seconds, rest @ ..] = words else {
+        return None;
+    };
+    if hours.after != ":" || minutes.after != ":" {
+        return None;
+    }
+    let (hours, minutes) = (time::number(hours.text)?, time::number(minutes.text)?);
+    let total = (hours * 60.0 + minutes) * 60.0 + time::number(seconds.text)?;
+    Some((time::from_seconds(total), rest))
 }
 
 /// One or more numbers, each with its unit, and what follows them: `1h2m3s`, `1 min 30 s`, `1 minute and
@@ -352,6 +570,9 @@ fn one_with_unit<'s, 'a>(words: &'s [Word<'a>]) -> Option<(Duration, &'s [Word<'
         let [unit, rest @ ..] = rest else { return None };
         return Some((count(1.0, unit)?, rest));
     }
+    if first.is_signed() {
+        return None;
+    }
     let Some(number) = first.number() else {
         return Some((time::with_units(first.text, time::unit)?, rest));
     };
@@ -365,10 +586,14 @@ fn one_with_unit<'s, 'a>(words: &'s [Word<'a>]) -> Option<(Duration, &'s [Word<'
     };
     let (number, rest) = match range {
         Some((Some(end), rest)) => (end.max(number), rest),
-        _ if first.after == " " => (number, rest),
+        _ if first.leads_on() || first.after == "-" => (number, rest),
         _ => return None,
     };
-    let (unit, rest) = rest.split_first()?;
+    let (unit, rest) = match rest {
+        [more, unit, rest @ ..] if more.is("more") => (unit, rest),
+        [unit, rest @ ..] => (unit, rest),
+        [] => return None,
+    };
     Some((count(number, unit)?, rest))
 }
 
@@ -379,7 +604,14 @@ fn date(text: &str, answer: &Answer<'_>) -> Option<Duration> {
     let spaces = text.match_indices(' ').map(|(at, _)| at).take(9);
     let longest_first =
         std::iter::once(text.len()).chain(spaces.collect::<Vec<_>>().into_iter().rev());
+    let epoch = || {
+        let number = text.split([' ', ')', ',']).next().and_then(time::number)?;
+        (number >= 1e9)
+            .then(|| time::seconds(number, answer))
+            .flatten()
+    };
     longest_first
         .map(|end| text[..end].trim_end_matches(['.', ',', ')']))
         .find_map(|part| time::date(part, answer))
+        .or_else(epoch)
 }

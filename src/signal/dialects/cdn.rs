@@ -40,5 +40,9 @@ fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
     let is_page = types.any(|of| of.trim_start().starts_with("text/html"))
         || body.starts_with(b"<")
         || body.starts_with(b"error code: 10");
-    (of_network && is_page).then_some(SignalScope::Everything)
+    // The API behind it knows its own quota. Cloudflare can answer with JSON, too.
+    let is_own = is_page && reading.blocking.is_none();
+    let mut scalars = reading.text.scalars();
+    let says_so = scalars.any(|of| of.name == "cloudflare_error" && of.text == "true");
+    (of_network && (is_own || says_so)).then_some(SignalScope::Everything)
 }

@@ -1,9 +1,10 @@
 //! Too many requests at the same time, in whatever words a 429 says so.
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use crate::signal::{
     dialect::{Dialect, Meaning, Reading},
+    headers,
     meaning::SignalKind,
     names::Name,
     words::Sentence,
@@ -14,10 +15,18 @@ pub(super) const CONCURRENCY: Dialect = Dialect {
     ..Dialect::NONE
 };
 
+static PROBLEM: HeaderName = HeaderName::from_static("x-rate-limit-problem");
+static REASON: HeaderName = HeaderName::from_static("stripe-rate-limited-reason");
+
 fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
     let mut texts = reading.text.texts();
     let says = |text| Sentence::new(text).is_about_concurrency();
-    (reading.status() == StatusCode::TOO_MANY_REQUESTS && texts.any(says))
+    // Xero, and Stripe whatever the profile.
+    let mut problems = [&PROBLEM, &REASON]
+        .into_iter()
+        .flat_map(|name| headers::texts(reading.answer.headers(), name));
+    let is_told = problems.any(|problem| problem.contains("concurren"));
+    (reading.status() == StatusCode::TOO_MANY_REQUESTS && (is_told || texts.any(says)))
         .then_some(Meaning::Refused(SignalKind::Concurrency))
 }
 

@@ -17,7 +17,7 @@ pub(super) const CREDITS: Dialect = Dialect {
 };
 
 /// As whole values, whatever their case and however their words are joined.
-const IDENTIFIERS: [&str; 21] = [
+const IDENTIFIERS: [&str; 36] = [
     // OpenAI and the many that answer in its way.
     "insufficientquota",
     "billinghardlimitreached",
@@ -25,33 +25,54 @@ const IDENTIFIERS: [&str; 21] = [
     "exceededcurrentquotaerror",
     "usagelimitreached",
     "usagelimitexceeded",
+    "usagenotincluded",
     "insufficientcredits",
     "insufficientcredit",
     "insufficientbalance",
-    "insufficientfunds",
+    "insufficientaccountbalance",
+    "insufficienttokens",
     "outofcredits",
+    "nocredits",
+    "creditsdepleted",
     "creditsexhausted",
     "creditlimitexceeded",
+    "quotaexhausted",
+    "outofquota",
+    "overquota",
+    "freequotaexhausted",
+    "subscriptionquotaexceeded",
+    "quotaexceededdaily",
     "dailylimitexceeded",
     "dailylimitreached",
     "dailyquotaexceeded",
+    "dailyquotareached",
     "monthlylimitexceeded",
     "monthlylimitreached",
     "monthlyquotaexceeded",
     "planlimitreached",
     "spendinglimitexceeded",
+    "publicapibillinglimitexceeded",
+    "apikeyexhausted",
+    "arrearage",
+    "allocationquotafreetieronly",
 ];
 
 fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
-    let in_words = reading.status() != StatusCode::UNAUTHORIZED;
-    let is_used_up = |text: &str| {
-        let name = Name::new(text);
-        let named = name.is_some_and(|name| IDENTIFIERS.contains(&name.text()));
-        // `GenerateRequestsPerDayPerProjectPerModel-FreeTier` (Gemini).
-        named || text.contains("PerDay") || in_words && Sentence::new(text).is_used_up()
-    };
+    is_used_up(reading).then_some(Meaning::Refused(SignalKind::QuotaExhausted))
+}
+
+/// Whether the body says that nothing is left for a day or longer.
+pub(super) fn is_used_up(reading: &Reading<'_>) -> bool {
+    // A wrong key may be answered with what a right one would have.
+    let is_401 = reading.status() == StatusCode::UNAUTHORIZED;
     let mut texts = reading.text.texts();
-    texts
-        .any(is_used_up)
-        .then_some(Meaning::Refused(SignalKind::QuotaExhausted))
+    texts.any(|text| {
+        let name = Name::new(text);
+        let sentence = Sentence::new(text);
+        name.is_some_and(|name| IDENTIFIERS.contains(&name.text()))
+            // `GenerateRequestsPerDayPerProjectPerModel-FreeTier` (Gemini).
+            || text.contains("PerDay")
+            || sentence.names_no_credits()
+            || !is_401 && sentence.is_used_up()
+    })
 }

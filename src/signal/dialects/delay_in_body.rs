@@ -13,17 +13,24 @@ use crate::signal::{
 };
 
 pub(super) const DELAY_IN_BODY: Dialect = Dialect {
-    delay,
+    delay: |reading| named(reading).retry,
     ..Dialect::NONE
 };
 
 /// How deep a member may stand: `error.details[].retryDelay` and one more.
 const DEEPEST: usize = 3;
 
-fn delay(reading: &Reading<'_>) -> Option<Duration> {
+fn named(reading: &Reading<'_>) -> Named {
     let (mut retry, mut reset) = (None, None);
-    for scalar in reading.text.scalars().filter(|of| of.depth <= DEEPEST) {
-        let Some(name) = DelayName::of(scalar.name) else {
+    let scalars = reading.text.scalars();
+    for scalar in scalars.filter(|of| of.depth <= DEEPEST && !of.is_echo()) {
+        // The seconds of a duration may be a member of their own (`google.protobuf.Duration`).
+        let name = if scalar.name == "seconds" {
+            scalar.parent
+        } else {
+            scalar.name
+        };
+        let Some(name) = DelayName::of(name) else {
             continue;
         };
         let named = name.read(scalar.text, &reading.answer);
@@ -32,9 +39,18 @@ fn delay(reading: &Reading<'_>) -> Option<Duration> {
             DelayName::Reset(_) => reset = reset.max(named),
         }
     }
-    let in_words = || {
-        let mut texts = reading.text.texts();
-        texts.find_map(|text| Sentence::new(text).delay(&reading.answer))
-    };
-    retry.or_else(in_words).or(reset)
+    Named { retry, reset }
+}
+
+/// The delays that members name.
+struct Named {
+    retry: Option<Duration>,
+    reset: Option<Duration>,
+}
+
+/// The delay of a body whose members name none for a retry: in words, or of a reset.
+pub(in crate::signal) fn less_exact(reading: &Reading<'_>) -> Option<Duration> {
+    let mut texts = reading.text.texts();
+    let in_words = texts.find_map(|text| Sentence::new(text).delay(&reading.answer));
+    in_words.or_else(|| named(reading).reset)
 }

@@ -25,7 +25,12 @@ const CURRENT: &str = "current-concurrent-requests";
 const MAXIMUM: &str = "maximum-concurrent-requests";
 
 fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
-    kind(reading).map(Meaning::Refused)
+    kind(reading).map(Meaning::Refused).or_else(|| {
+        let headers = reading.answer.headers();
+        let full = first(headers, CURRENT)? >= maximum(headers)?;
+        (full && reading.status() == StatusCode::TOO_MANY_REQUESTS)
+            .then_some(Meaning::Refused(SignalKind::Concurrency))
+    })
 }
 
 /// The reason for a refusal, by the members of `detail`.

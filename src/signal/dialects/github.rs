@@ -47,7 +47,10 @@ fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
 /// The secondary limits name no delay.
 fn unnamed_delay(reading: &Reading<'_>) -> Option<Duration> {
     let root = &reading.text.root;
-    let phrases = ["secondary rate limit", "abuse detection mechanism"];
+    let phrases = [
+        "exceeded a secondary rate limit",
+        "triggered an abuse detection mechanism",
+    ];
     let sentence = Sentence::new(root.message);
     (phrases.iter().any(|phrase| sentence.says(phrase))).then_some(SECONDARY_PAUSE)
 }
@@ -62,9 +65,9 @@ fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
 
 fn names_a_limit(root: &Members<'_>) -> bool {
     let phrases = [
-        "rate limit exceeded",
-        "secondary rate limit",
-        "abuse detection mechanism",
+        "API rate limit exceeded",
+        "exceeded a secondary rate limit",
+        "triggered an abuse detection mechanism",
     ];
     phrases
         .iter()

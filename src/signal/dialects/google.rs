@@ -4,6 +4,7 @@
 
 use http::StatusCode;
 
+use super::credits;
 use crate::signal::{
     dialect::{Dialect, Meaning, Reading},
     meaning::SignalKind,
@@ -21,7 +22,14 @@ fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
     let told = reasons.find_map(|reason| {
         let name = Name::new(reason.text)?;
         match name.text() {
-            "ratelimitexceeded" | "userratelimitexceeded" => Some(SignalKind::Rate),
+            "ratelimitexceeded" | "userratelimitexceeded" | "sharingratelimitexceeded" => {
+                // The quota of a day may go by the same reason.
+                Some(if credits::is_used_up(reading) {
+                    SignalKind::QuotaExhausted
+                } else {
+                    SignalKind::Rate
+                })
+            }
             "concurrentlimitexceeded" => Some(SignalKind::Concurrency),
             "quotaexceeded" | "dailylimitexceeded" | "dailylimitexceededunreg" => {
                 Some(SignalKind::QuotaExhausted)

@@ -20,9 +20,19 @@ pub(super) const GRPC: Dialect = Dialect {
 
 static STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
+static MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// "received message larger than max", percent-encoded or not.
+fn is_about_size(message: &str) -> bool {
+    message.replace("%20", " ").contains("larger than max")
+}
+
 fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
     let status = headers::texts(reading.answer.headers(), &STATUS).next()?;
+    let mut messages = headers::texts(reading.answer.headers(), &MESSAGE);
     match status.trim() {
+        // A message that is too large is no limit of rate: it is too large each time.
+        "8" if messages.any(is_about_size) => Some(Meaning::NoLimit),
         // RESOURCE_EXHAUSTED and UNAVAILABLE.
         "8" => Some(Meaning::Refused(SignalKind::Rate)),
         "14" => Some(Meaning::Refused(SignalKind::Overload)),

@@ -76,8 +76,10 @@ fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
 fn unnamed_delay(reading: &Reading<'_>) -> Option<Duration> {
     match policy(reading) {
         Some("DAILY") => None,
-        Some("TEN_SECONDLY_ROLLING") => Some(Duration::from_secs(10)),
-        Some("SECONDLY") => Some(Duration::from_secs(1)),
-        _ => interval(&reading.answer),
+        policy => interval(&reading.answer).or(match policy {
+            Some("TEN_SECONDLY_ROLLING") => Some(Duration::from_secs(10)),
+            Some("SECONDLY") => Some(Duration::from_secs(1)),
+            _ => None,
+        }),
     }
 }

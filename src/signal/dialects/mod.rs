@@ -8,7 +8,7 @@ mod aws;
 mod cdn;
 pub(super) mod concurrency;
 mod credits;
-mod delay_in_body;
+pub(super) mod delay_in_body;
 mod discord;
 pub(super) mod elevenlabs;
 mod github;

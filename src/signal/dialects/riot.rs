@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
+use super::credits;
 use crate::signal::{
     answer::Answer,
     buckets::{Bucket, Buckets},
@@ -45,11 +46,12 @@ fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
         return None;
     }
     let limit = headers::texts(reading.answer.headers(), &TYPE).next();
-    Some(Meaning::Refused(match limit {
-        Some("application" | "method") => SignalKind::Rate,
+    match limit {
+        Some("application" | "method") => Some(Meaning::Refused(SignalKind::Rate)),
+        _ if credits::is_used_up(reading) => None,
         // "service", or none.
-        _ => SignalKind::Overload,
-    }))
+        _ => Some(Meaning::Refused(SignalKind::Overload)),
+    }
 }
 
 fn scope(reading: &Reading<'_>) -> Option<SignalScope> {

@@ -15,12 +15,10 @@ pub(super) const SALESFORCE: Dialect = Dialect {
 };
 
 fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
-    if reading.status() != StatusCode::FORBIDDEN {
-        return None;
-    }
     let mut scalars = reading.text.scalars();
     if !scalars.any(|of| of.name == "errorCode" && of.text == "REQUEST_LIMIT_EXCEEDED") {
-        return Some(Meaning::NoLimit);
+        let is_403 = reading.status() == StatusCode::FORBIDDEN;
+        return is_403.then_some(Meaning::NoLimit);
     }
     // "ConcurrentRequests (Concurrent API Requests) Limit exceeded."; the other is of a day.
     let mut texts = reading.text.texts();

@@ -27,7 +27,15 @@ pub(super) const SEPARATE_HEADERS: Dialect = Dialect {
 };
 
 /// The names of the headers.
-pub(super) const HEADERS: &[&str] = &["x-ratelimit-", "ratelimit-", "x-rate-limit-", OTHER_WINDOWS];
+pub(super) const HEADERS: &[&str] = &[
+    "x-ratelimit-",
+    "ratelimit-",
+    "x-rate-limit-",
+    "rate-limit-",
+    "fastly-ratelimit-",
+    "x-esi-error-limit-",
+    OTHER_WINDOWS,
+];
 
 /// Names of another window's headers, if they say that it is one of requests.
 const OTHER_WINDOWS: &str = "x-*-remaining";
@@ -45,13 +53,20 @@ enum Field {
 }
 
 /// Longer names first, since `reset` is a part of one of them.
-const FIELDS: [(&str, Field); 8] = [
+const FIELDS: [(&str, Field); 15] = [
+    ("left", Field::Remaining),
+    ("resetafter", Field::After),
+    ("retryafter", Field::After),
+    ("resettime", Field::Reset),
+    ("resetat", Field::Reset),
+    ("resetin", Field::Reset),
     ("reset-after", Field::After),
     ("retry-after", Field::After),
     ("interval", Field::Period),
     ("window", Field::Period),
     ("period", Field::Period),
     ("remaining", Field::Remaining),
+    ("remain", Field::Remaining),
     ("reset", Field::Reset),
     ("limit", Field::Limit),
 ];
@@ -63,7 +78,8 @@ pub(super) fn read<'a>(answer: &Answer<'a>, names: &[&str]) -> Buckets<'a> {
         let name = name.as_str();
         let of_prefix = names.iter().find_map(|prefix| name.strip_prefix(prefix));
         let parts = match of_prefix {
-            Some(rest) => split(rest),
+            // The unit may stand behind the field, or behind all.
+            Some(rest) => split(rest).or_else(|| split(NamedUnit::at_end(rest, "-").0)),
             None if names.contains(&OTHER_WINDOWS) => split_other(name),
             None => None,
         };
@@ -72,7 +88,11 @@ pub(super) fn read<'a>(answer: &Answer<'a>, names: &[&str]) -> Buckets<'a> {
         };
         let (bucket, unit_of_value) = match field {
             Field::Limit | Field::Remaining => (bucket, NamedUnit::None),
-            Field::Reset | Field::After | Field::Period => NamedUnit::at_end(bucket, "-"),
+            Field::Reset | Field::After | Field::Period => {
+                let (_, unit) = NamedUnit::at_end(name, "-");
+                let (bucket, _) = NamedUnit::at_end(bucket, "-");
+                (without_reset_words(bucket), unit)
+            }
         };
         let Some(bucket) = buckets.named(bucket) else {
             continue;
@@ -93,8 +113,74 @@ pub(super) fn read<'a>(answer: &Answer<'a>, names: &[&str]) -> Buckets<'a> {
             Field::Period => bucket.period = unit_of_value.read(text, answer).or(bucket.period),
         }
     }
+    buckets.join_reset();
+    split_columns(answer, names, &mut buckets);
     ratelimit::describe(answer.headers(), &mut buckets);
     buckets
+}
+
+/// What may stand beside `reset` in a name, and names no bucket: `X-RateLimit-Reset-At`.
+fn without_reset_words(bucket: &str) -> &str {
+    const WORDS: [&str; 11] = [
+        "in",
+        "at",
+        "time",
+        "date",
+        "epoch",
+        "timestamp",
+        "unix",
+        "utc",
+        "ts",
+        "until",
+        "left",
+    ];
+    let mut rest = bucket;
+    loop {
+        let shorter = WORDS.iter().find_map(|word| {
+            let end = rest
+                .strip_suffix(word)
+                .filter(|rest| rest.is_empty() || rest.ends_with('-'));
+            let start = || rest.strip_prefix(word).filter(|rest| rest.starts_with('-'));
+            end.or_else(start)
+        });
+        match shorter {
+            Some(shorter) => rest = shorter.trim_matches('-'),
+            None => return rest,
+        }
+    }
+}
+
+/// Some list their windows in columns: `X-RateLimit-Remaining: 0, 14700`, `-Reset: 1, 1419704` (Brave). Each
+/// column is a bucket of its own.
+fn split_columns<'a>(answer: &Answer<'a>, names: &[&str], buckets: &mut Buckets<'a>) {
+    let column = |prefix: &str, field: &str| {
+        let mut headers = answer.headers().iter();
+        let (_, value) =
+            headers.find(|(name, _)| name.as_str().strip_prefix(prefix) == Some(field))?;
+        headers::text(value).filter(|text| text.contains(',') && !text.contains(';'))
+    };
+    for prefix in names {
+        let (Some(remaining), Some(resets)) =
+            (column(prefix, "remaining"), column(prefix, "reset"))
+        else {
+            continue;
+        };
+        let mut limits = column(prefix, "limit")
+            .into_iter()
+            .flat_map(|text| text.split(','));
+        if remaining.split(',').count() != resets.split(',').count() {
+            continue;
+        }
+        buckets.remove("");
+        for (remaining, reset) in remaining.split(',').zip(resets.split(',')) {
+            buckets.push(buckets::Bucket {
+                limit: limits.next().and_then(buckets::count),
+                remaining: buckets::count(remaining),
+                reset: NamedUnit::None.read(reset, answer),
+                ..buckets::Bucket::default()
+            });
+        }
+    }
 }
 
 /// `10`, `100;w=21600`, or `10, 10;w=1, 50;w=60`: the limit comes first, and its window may be told
@@ -128,14 +214,16 @@ fn split(rest: &str) -> Option<(Field, &str)> {
 /// The same of another window: its name stands before the field, and says that requests are limited.
 fn split_other(name: &str) -> Option<(Field, &str)> {
     let (field, bucket) = split(name.strip_prefix("x-")?)?;
-    let limited = ["limit", "quota", "request", "call"];
+    let limited = ["limit", "quota", "request", "call", "concurren"];
     let is_last = !name.ends_with(bucket);
     (is_last && limited.iter().any(|word| bucket.contains(word))).then_some((field, bucket))
 }
 
 fn unit(bucket: &str) -> Unit {
-    let others = ["token", "byte", "credit", "point", "cost", "character"];
-    if others.iter().any(|other| bucket.contains(other)) {
+    let others = ["tokens", "byte", "credit", "point", "cost", "character"];
+    if bucket.contains("concurren") {
+        Unit::InFlight
+    } else if others.iter().any(|other| bucket.contains(other)) {
         Unit::Other
     } else {
         Unit::Requests

@@ -352,7 +352,7 @@ fn duplicates_that_were_joined() {
     assert_eq!(delay(&[("x-ratelimit-reset", "7, 9")]), secs(9));
     let dates = "Thu, 21 Aug 2025 12:40:05 GMT, Thu, 21 Aug 2025 12:40:09 GMT";
     assert_eq!(delay(&[("retry-after", dates)]), secs(9));
-    assert_eq!(delay(&[("retry-after", "1,5")]), None);
+    assert_eq!(delay(&[("retry-after", "10,20")]), secs(20));
 }
 
 #[test]
@@ -717,4 +717,191 @@ fn a_compressed_refusal_is_read() {
     let body = gzip("Rate limit exceeded, retry in 1 minute");
     let signal = classify(Profile::Standard, 429, &body).unwrap();
     assert_eq!(signal.retry_after(), secs(60));
+}
+
+#[test]
+fn columns_of_a_list_are_windows_of_their_own() {
+    for prefix in ["x-ratelimit", "x-rate-limit", "ratelimit"] {
+        let names =
+            ["limit", "policy", "remaining", "reset"].map(|field| format!("{prefix}-{field}"));
+        let of = |remaining: &str, status: u16| {
+            let values = [
+                "1, 15000",
+                "1;w=1, 15000;w=2592000",
+                remaining,
+                "1, 1419704",
+            ];
+            let mut map = http::HeaderMap::new();
+            for (name, value) in names.iter().zip(values) {
+                let name: http::HeaderName = name.parse().unwrap();
+                map.insert(name, value.parse().unwrap());
+            }
+            let status = StatusCode::from_u16(status).unwrap();
+            let answer = Answer::new(status, &map, now());
+            let signal = Profile::Standard.classify(&answer);
+            let report = Profile::Standard.quota(&answer);
+            (signal.and_then(|of| of.retry_after()), report)
+        };
+        assert_eq!(of("0, 14700", 429).0, secs(1), "{prefix}");
+        let report = of("1, 14700", 200).1.unwrap();
+        assert_eq!((report.remaining(), report.reset()), (Some(1), secs(1)));
+    }
+}
+
+#[test]
+fn words_that_a_person_would_read_alike() {
+    let said = |text: &str| told(&format!(r#"{{"message":"{text}"}}"#));
+    for (text, delay) in [
+        ("Please try again after '6' minutes.", secs(360)),
+        ("Please try again in (2) minutes", secs(120)),
+        ("Try again in 1,200 seconds", secs(1_200)),
+        ("Retry after 2,500 ms", ms(2_500)),
+        ("Try again in .5 seconds", ms(500)),
+        ("Try again in 12,5 seconds", ms(12_500)),
+        ("Please retry your request after 9 seconds", secs(9)),
+        ("Quota will be replenished in 00:12:34", secs(754)),
+        ("IP banned until 1755780060000", secs(60)),
+        ("Take a break for 8 minutes before trying again", secs(480)),
+        ("wait 12 more seconds", secs(12)),
+        ("Please try again in 2025", None),
+        ("Retry in 3D mode", None),
+        ("Do not try again. In 5 seconds we close.", None),
+    ] {
+        assert_eq!(said(text).1, delay, "{text}");
+    }
+    for text in [
+        "Daily limits are documented elsewhere",
+        "Daily limit: 10000, remaining: 9532",
+        "Your daily limit is 10000; you have used 20 today.",
+        "This does not count against your monthly quota",
+        "unused monthly quota: 4000",
+        "Minute quota used up, daily quota fine",
+        "Monthly plan: rate limit 5/s exceeded",
+        "You have run out of API credits for the current minute",
+        "You have exhausted your API Request Quota",
+    ] {
+        assert_eq!(said(text).0, Rate, "{text}");
+    }
+    for text in [
+        "You have exceeded your monthly included credits",
+        "You have reached your specified API usage limits",
+        "Quota exceeded for quota metric 'Queries' and limit 'Queries per day'",
+        "You have reached your daily API call limit",
+        "24-hour limit exceeded",
+        "API quota exhausted",
+        "You do not have enough credits",
+    ] {
+        assert_eq!(said(text).0, QuotaExhausted, "{text}");
+    }
+    for text in [
+        "Rate limit exceeded (100 rpm); your concurrency limit of 25 was not reached",
+        "You exceeded 10 requests per second. Concurrent requests are allowed.",
+        "concurrence of events: too many requests",
+    ] {
+        assert_eq!(said(text).0, Rate, "{text}");
+    }
+    for (text, limit) in [
+        ("Concurrency limit exceeded: 11 of 10 in use", Some(10)),
+        ("exceeded max concurrent requests: 1,000", Some(1_000)),
+        (
+            "Your account reached max organization concurrency: 1, please try again after 1 seconds",
+            Some(1),
+        ),
+        ("Too many concurrent requests. 1 retry left", None),
+        ("Please reduce the number of concurrent requests", None),
+        ("Too many active requests", None),
+    ] {
+        let body = format!(r#"{{"message":"{text}"}}"#);
+        let signal = classify_as(Profile::Standard, 429, &[], &body).unwrap();
+        assert_eq!(
+            (signal.kind(), signal.concurrency_limit()),
+            (Concurrency, limit),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn an_exact_reset_counts_before_words_and_a_member_before_both() {
+    let pairs = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "41")];
+    let of = |body: &str| {
+        let signal = classify_as(Profile::Standard, 429, &pairs, body).unwrap();
+        signal.retry_after()
+    };
+    assert_eq!(
+        of(r#"{"message":"Wait an hour or so, then try again."}"#),
+        secs(41)
+    );
+    assert_eq!(of("Try again in 3 minutes"), secs(41));
+    assert_eq!(of(r#"{"retry_after":7}"#), secs(7));
+}
+
+#[test]
+fn what_repeats_the_request_says_nothing() {
+    for body in [
+        r#"{"path":"/v1/concurrency"}"#,
+        r#"{"prompt":"please try again in 50 seconds"}"#,
+        r#"{"request":{"retry_after":7}}"#,
+    ] {
+        assert_eq!(told(body), (Rate, None), "{body}");
+    }
+    let card = r#"{"error":{"code":"card_declined","decline_code":"insufficient_funds"}}"#;
+    assert_eq!(classify_as(Profile::Standard, 402, &[], card), None);
+}
+
+#[test]
+fn a_reset_by_a_longer_name_belongs_to_its_bucket() {
+    for name in [
+        "x-ratelimit-reset-at",
+        "x-ratelimit-reset-in",
+        "x-ratelimit-reset-in-seconds",
+        "x-ratelimit-reset-time",
+        "x-ratelimit-reset-epoch",
+        "x-ratelimit-reset-timestamp",
+        "x-ratelimit-seconds-until-reset",
+        "x-ratelimit-resetat",
+        "x-ratelimit-resettime",
+    ] {
+        let value = if name.ends_with("in") || name.contains("seconds") {
+            "30"
+        } else {
+            "1755780030"
+        };
+        assert_eq!(
+            delay(&[("x-ratelimit-remaining", "0"), (name, value)]),
+            secs(30),
+            "{name}"
+        );
+    }
+    let bigcommerce = [
+        ("x-rate-limit-requests-left", "0"),
+        ("x-rate-limit-time-reset-ms", "15000"),
+    ];
+    assert_eq!(delay(&bigcommerce), secs(15));
+    for (name, value) in [
+        ("x-rate-limit-retry-after-nanoseconds", "3500000000"),
+        ("x-rate-limit-retry-after-microseconds", "3500000"),
+    ] {
+        assert_eq!(delay(&[(name, value)]), ms(3_500), "{name}");
+    }
+    // A named reset counts before the length of a window.
+    let kong = [
+        ("x-ratelimit-remaining-minute", "0"),
+        ("ratelimit-remaining", "0"),
+        ("ratelimit-reset", "37"),
+    ];
+    assert_eq!(delay(&kong), secs(37));
+}
+
+#[test]
+fn a_message_that_is_too_large_is_no_limit() {
+    for message in [
+        "grpc: received message larger than max (5 vs. 4)",
+        "message%20larger%20than%20max",
+    ] {
+        let pairs = [("grpc-status", "8"), ("grpc-message", message)];
+        assert_eq!(classify_as(Profile::Grpc, 200, &pairs, ""), None);
+    }
+    assert_eq!(told(r#"[{"retryDelay":"-3s"}]"#), (Rate, None));
+    assert_eq!(told(r#"{"retryDelay":{"seconds":"30"}}"#), (Rate, secs(30)));
 }
