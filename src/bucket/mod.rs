@@ -237,18 +237,14 @@ impl Bucket {
             return;
         }
         let learned = self.learned.get_or_insert_default();
-        let period = learned
-            .period()
-            .unwrap_or_else(|| learned::period(refusal, rules));
-        // Whoever has a place and has not gone out is called back by the pause, and is no part of it.
-        let placed = self.log.count_after(now.before(period));
         let sent = Sent {
             serial,
             newest,
-            in_period: placed - self.log.places(),
             in_flight: face.permits.then_some(self.in_flight),
+            log: &self.log,
+            now,
         };
-        let until = learned.refused(refusal, sent, rules, self.paused_until, now);
+        let until = learned.refused(refusal, &sent, rules, self.paused_until);
         self.paused_until = self.paused_until.max(until);
         // Whatever was or was not learned: a refusal that left the gate open would be answered by
         // sending the same again at once.
@@ -280,17 +276,14 @@ impl Bucket {
             return;
         }
         let learned = self.learned.get_or_insert_default();
-        // A little more than the period, as the answer comes a little later than the request went.
-        let period = learned
-            .period()
-            .map(|period| period.plus(Span(period.0 / 4)));
         let sent = Sent {
             serial,
             newest,
-            in_period: period.map_or(0, |period| self.log.count_after(now.before(period))),
             in_flight: face.permits.then_some(self.in_flight),
+            log: &self.log,
+            now,
         };
-        let until = learned.succeeded(report, sent, rules, now);
+        let until = learned.accepted(report, &sent, rules);
         self.pause(until);
         self.forget(now);
     }

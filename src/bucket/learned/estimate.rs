@@ -1,6 +1,6 @@
 //! A limit that is guessed, from what was refused and what was not.
 
-use super::Sent;
+use super::news::Sent;
 
 /// How many clean rounds precede the first attempt at more. Twice as many after each failure ...
 const FIRST_PATIENCE: u32 = 2;
@@ -58,7 +58,7 @@ impl Estimate {
     /// What was accepted of a wave is what was sent without what was refused. That is known only
     /// once all its answers are there, in whatever order they come; until then it counts down. It
     /// can be less than the limit that is named: strangers may have the rest.
-    pub(super) fn refused(&mut self, sent: Sent, believed: u32, named: Option<u32>) {
+    pub(super) fn refused(&mut self, sent: &Sent<'_>, believed: u32, named: Option<u32>) {
         if sent.serial > self.wave {
             let failures = self.failures + u32::from(self.raise > 0);
             *self = Self {
@@ -81,7 +81,7 @@ impl Estimate {
     /// A round of successes is as many as the value. After enough rounds it is raised by one, then
     /// by twice as much after each round that was clean too. Only those count that were sent while
     /// the limit was `in_use`: the others would have succeeded under any.
-    pub(super) fn succeeded(&mut self, sent: Sent, in_use: u32) {
+    pub(super) fn succeeded(&mut self, sent: &Sent<'_>, in_use: u32) {
         if sent.serial <= self.since || in_use < self.value {
             return;
         }

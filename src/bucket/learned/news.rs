@@ -1,7 +1,8 @@
 //! What answers say, in a bucket's terms.
 
-use super::{Learning, SECOND};
+use super::{Learning, RECENT, SECOND};
 use crate::bucket::{
+    log::Log,
     rules::{Enforced, Rules},
     tick::{Span, Tick},
 };
@@ -45,20 +46,41 @@ pub(crate) struct Report {
     pub(crate) counts: bool,
 }
 
-/// Which requests an answer is about.
+/// Which request an answer is about, and what else was sent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sent {
+pub(in crate::bucket) struct Sent<'a> {
     /// The number of the request that was answered.
-    pub(crate) serial: u64,
+    pub(in crate::bucket) serial: u64,
     /// The number of the one that was admitted last.
-    pub(crate) newest: u64,
-    /// How many were dispatched within the learned (or the default) period.
-    pub(crate) in_period: u32,
+    pub(in crate::bucket) newest: u64,
     /// How many are in flight, the one that was answered included; `None` if nobody counts.
-    pub(crate) in_flight: Option<u32>,
+    pub(in crate::bucket) in_flight: Option<u32>,
+    pub(in crate::bucket) log: &'a Log,
+    pub(in crate::bucket) now: Tick,
+}
+
+impl Sent<'_> {
+    /// How many were dispatched within a period. Whoever has a place and has not gone out is called back by
+    /// the pause that follows a refusal, and is no part of it.
+    pub(super) fn in_period(&self, period: Span) -> u32 {
+        self.log.count_after(self.now.before(period)) - self.log.places()
+    }
+
+    /// How much of a window was used when an answer's request went out: the answer comes a little later.
+    pub(super) fn in_use(&self, period: Span) -> u32 {
+        let period = period.plus(Span(period.0 / 4));
+        self.log.count_after(self.now.before(period))
+    }
 }
 
 impl Refusal {
+    /// The limit of a window that was named with its period, if a client can keep to it: it has to remember
+    /// what it sent.
+    pub(super) fn named_rate(&self) -> Option<u32> {
+        self.rate
+            .filter(|_| self.period.is_some_and(|period| period <= RECENT))
+    }
+
     /// Whether those who enforce this can do anything about it. Too many at once is for those who count
     /// how many there are, unless the server asks for a pause.
     pub(crate) fn concerns(&self, face: Enforced) -> bool {
