@@ -1,11 +1,12 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::StatusCode;
+use http::{Extensions, StatusCode};
 
 use super::{
-    core::{Claim, Core, Decision, Effects, NodeId, Reopens, says_something},
+    core::{Claim, Core, Decision, Effects, NodeId, Reopens, Setback, says_something},
     engine::{Engine, Hold, Unadmitted},
     hint::RetryHint,
+    setbacks::Setbacks,
     shared::Shared,
 };
 use crate::{
@@ -26,8 +27,12 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    pub(super) fn new(shared: Arc<Shared>, claim: Claim) -> Self {
-        let permit = Some(Permit { shared, claim });
+    pub(super) fn new(shared: Arc<Shared>, claim: Claim, setback: Option<Box<Setback>>) -> Self {
+        let permit = Some(Permit {
+            shared,
+            claim,
+            setback,
+        });
         Self { permit }
     }
 
@@ -60,7 +65,8 @@ impl Shared {
         request: &http::Request<B>,
     ) -> Result<Dispatch, Unadmitted> {
         let claim = self.engine.admit(request)?;
-        Ok(Dispatch::new(Arc::clone(self), claim))
+        let setback = self.engine.setback(request.extensions());
+        Ok(Dispatch::new(Arc::clone(self), claim, setback))
     }
 }
 
@@ -70,6 +76,8 @@ impl Shared {
 pub(crate) struct Permit {
     shared: Arc<Shared>,
     claim: Claim,
+    /// What came of the attempt before. Boxed, as few have one.
+    setback: Option<Box<Setback>>,
 }
 
 impl Permit {
@@ -98,9 +106,16 @@ impl Permit {
     }
 
     /// The answer was a throttling one: its bucket hears of it, and everyone who waits there. Returns when
-    /// the request can be sent again, as far as can be told, unless there is nothing to wait for.
-    pub(crate) fn throttled(&self, signal: &Signal) -> Option<RetryHint> {
-        self.shared.engine.throttled(self.claim, signal)
+    /// the request can be sent again, as far as can be told, unless there is nothing to wait for. What it has
+    /// to know of this answer then is left in `setbacks`.
+    pub(crate) fn throttled(&self, signal: &Signal, setbacks: &mut Setbacks) -> Option<RetryHint> {
+        let engine = &self.shared.engine;
+        let mut setback = self.setback.as_deref().copied();
+        let hint = engine.throttled(self.claim, signal, &mut setback);
+        if let Some(setback) = setback {
+            setbacks.set(engine.id(), setback);
+        }
+        hint
     }
 
     /// The answer was none, and said this about what is left.
@@ -113,7 +128,8 @@ impl Permit {
     pub(crate) fn asked_to_wait(&self, delay: Duration) {
         let random = fastrand::f64();
         self.shared.engine.with(|core, now, fx| {
-            core.asked_to_wait(self.claim, delay, random, now, fx);
+            let setback = self.setback.as_deref();
+            core.asked_to_wait(self.claim, delay, setback, random, now, fx);
         });
     }
 
@@ -217,16 +233,36 @@ impl Engine {
         });
     }
 
-    fn throttled(&self, claim: Claim, signal: &Signal) -> Option<RetryHint> {
+    fn throttled(
+        &self,
+        claim: Claim,
+        signal: &Signal,
+        setback: &mut Option<Setback>,
+    ) -> Option<RetryHint> {
         let random = fastrand::f64();
-        let reopens = self.with(|core, now, fx| core.throttled(claim, signal, random, now, fx))?;
-        Some(match reopens {
-            Reopens::At(tick) => match self.clock.instant(tick) {
-                Some(instant) => RetryHint::NotBefore(instant),
-                None => RetryHint::Forbidden,
-            },
-            Reopens::TooLate => RetryHint::Forbidden,
-        })
+        let reopens =
+            self.with(|core, now, fx| core.throttled(claim, signal, setback, random, now, fx))?;
+        let hint = match reopens {
+            Reopens::At(tick) => self.clock.instant(tick).map(RetryHint::NotBefore),
+            Reopens::Alone(tick) => self.clock.instant(tick).map(RetryHint::Alone),
+            Reopens::TooLate => None,
+        };
+        Some(hint.unwrap_or(RetryHint::Forbidden))
+    }
+
+    /// What came of the attempt before, if a request is a retry. Where nothing was refused, none is.
+    #[inline]
+    pub(super) fn setback(&self, request: &Extensions) -> Option<Box<Setback>> {
+        if self.learned.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let setback = request.get::<Setbacks>()?.of(self.id())?;
+        Some(Box::new(setback))
+    }
+
+    /// Tells the engines of a stack apart.
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self) as usize
     }
 
     #[inline]

@@ -14,7 +14,7 @@ pub use self::{
     lessons::{Learned, LearnedFrom},
 };
 pub(crate) use self::{
-    learned::{Refusal, RefusalKind, Report},
+    learned::{Refusal, RefusalKind, Report, Setback, TELLING},
     lessons::Lessons,
     rules::{Enforced, Rules},
     tick::{Span, Tick},
@@ -27,7 +27,7 @@ use self::{
 };
 
 /// For how long stamps are kept only because they are recent: a rate per minute can be learned.
-const RECENT: Span = Span(60_000_000_000);
+pub(crate) const RECENT: Span = Span(60_000_000_000);
 
 /// Whether a bucket admits one more request now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,8 @@ impl Bucket {
     }
 
     fn narrowed_gate(&self, learned: &Narrowing, in_flight: u32, rules: &Rules, now: Tick) -> Gate {
-        let windows = self.windows(rules, now);
+        let with_rate = !learned.lets_through(&self.log, in_flight, now);
+        let windows = self.windows(rules, with_rate, now);
         let configured = self.gate_of(rules.concurrency(), in_flight, windows, now);
         let narrowed = learned
             .ceiling()
@@ -144,7 +145,12 @@ impl Bucket {
         }
     }
 
-    fn windows<'a>(&'a self, rules: &'a Rules, now: Tick) -> impl Iterator<Item = Rule> + 'a {
+    fn windows<'a>(
+        &'a self,
+        rules: &'a Rules,
+        with_rate: bool,
+        now: Tick,
+    ) -> impl Iterator<Item = Rule> + 'a {
         let learned = self.learned(now);
         let configured = rules.windows().iter().map(move |&rule| match learned {
             Some(learned) => learned.widened(rule),
@@ -152,7 +158,7 @@ impl Bucket {
         });
         let learned = learned
             .into_iter()
-            .flat_map(move |learned| learned.windows(now));
+            .flat_map(move |learned| learned.windows(with_rate, now));
         configured.chain(learned)
     }
 
@@ -217,9 +223,43 @@ impl Bucket {
     /// lower bound. Permits count as free: nobody knows when work ends.
     pub(crate) fn slot(&self, rules: &Rules, rank: usize, now: Tick, start: Tick) -> Tick {
         let start = self.paused_until.max(start);
-        self.windows(rules, now)
+        let with_rate = !self.learned(now).is_some_and(Narrowing::may_let_through);
+        self.windows(rules, with_rate, now)
             .map(|rule| self.log.slot(rule, rank, now, start))
             .fold(start, Tick::max)
+    }
+
+    /// Whether a refusal is its request's own trouble (law L17): then it is nobody else's news. `earlier` is
+    /// what came of the refusal before, if that was the request's last answer, and `answered` how many answers
+    /// there were before this one.
+    pub(crate) fn judge(
+        &mut self,
+        refusal: &Refusal,
+        earlier: Option<&Setback>,
+        answered: u64,
+        face: Enforced,
+        rules: &Rules,
+        (serial, newest): (u64, u64),
+        now: Tick,
+    ) -> Setback {
+        self.forget(now);
+        let sent = Sent {
+            serial,
+            newest,
+            in_flight: face.permits.then_some(self.in_flight),
+            log: &self.log,
+            now,
+        };
+        let learned = self
+            .learned
+            .get_or_insert_with(|| Box::new(Narrowing::after(answered)));
+        learned.judge(refusal, earlier, &sent, rules)
+    }
+
+    /// Whether one more refusal of the same request is its own trouble, whatever it says.
+    pub(crate) fn only_refuses(&self, earlier: &Setback, now: Tick) -> bool {
+        self.learned(now)
+            .is_some_and(|learned| learned.only_refuses(earlier))
     }
 
     /// The answer to the request numbered `serial` was a refusal, while `newest` was the last one
@@ -306,6 +346,11 @@ impl Bucket {
     pub(crate) fn kept_lessons(&self, now: Tick) -> Lessons {
         let learned = self.learned.as_deref();
         learned.map_or_else(Lessons::default, |learned| learned.lessons(now))
+    }
+
+    /// How many were dispatched within a time, as far as that is remembered.
+    pub(crate) fn sent_within(&self, time: Span, now: Tick) -> u32 {
+        self.log.count_after(now.before(time))
     }
 
     /// Whether a new bucket would decide exactly as this one from now on.

@@ -16,6 +16,7 @@ pub struct Signal {
     pub(super) concurrency_limit: Option<usize>,
     pub(super) rate_limit: Option<u64>,
     pub(super) period: Option<Duration>,
+    of_requests: bool,
 }
 
 /// Why a server refused.
@@ -53,7 +54,20 @@ impl Signal {
             concurrency_limit: None,
             rate_limit: None,
             period: None,
+            of_requests: true,
         }
+    }
+
+    /// Whether the limit counts requests, as far as is known, and not tokens or something else.
+    pub(crate) fn is_of_requests(&self) -> bool {
+        self.of_requests
+    }
+
+    /// Of a limit that counts something else.
+    #[allow(dead_code, reason = "what answers say of their unit is not read yet")]
+    pub(super) fn of_another_unit(mut self) -> Self {
+        self.of_requests = false;
+        self
     }
 
     /// Why the server refused.

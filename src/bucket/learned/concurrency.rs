@@ -32,6 +32,9 @@ impl Lesson for Concurrency {
     fn accepted(&mut self, report: &Report, sent: &Sent<'_>, rules: &Rules) {
         if let Some(estimate) = &mut self.estimate {
             estimate.succeeded(sent, sent.in_flight.unwrap_or(0));
+            if estimate.is_due() {
+                estimate.raise(sent.newest);
+            }
         }
         if let Some(maximum) = report.maximum_concurrency {
             self.named(maximum.max(1), sent);
@@ -63,6 +66,42 @@ impl Concurrency {
             }
             estimate => *estimate = Some(Estimate::named(maximum)),
         }
+    }
+
+    /// A suspicion has been confirmed.
+    pub(super) fn begin(&mut self, estimate: Estimate) {
+        self.estimate = Some(estimate);
+    }
+
+    /// Whether a refusal that does not say so is one of those that set the limit, or of what was tried beyond
+    /// it.
+    pub(super) fn expects(&self, sent: &Sent<'_>) -> bool {
+        let expects = |estimate: &Estimate| sent.serial <= estimate.wave || estimate.raise > 0;
+        self.estimate.as_ref().is_some_and(expects)
+    }
+
+    /// Whether more is being tried.
+    pub(super) fn is_tried(&self) -> bool {
+        self.estimate
+            .as_ref()
+            .is_some_and(|estimate| estimate.raise > 0)
+    }
+
+    /// A refusal of requests that kept to the limit. `false` if it explains too few of them.
+    pub(super) fn doubt(&mut self, sent: &Sent<'_>) -> bool {
+        let Some(estimate) = &mut self.estimate else {
+            return true;
+        };
+        estimate.evidence.contradict(sent);
+        let refuted = !estimate.named && estimate.evidence.refutes();
+        if refuted {
+            self.estimate = None;
+        }
+        !refuted
+    }
+
+    pub(super) fn is_learned(&self) -> bool {
+        self.estimate.is_some()
     }
 
     /// The limit, and whether the server named it.

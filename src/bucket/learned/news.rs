@@ -32,6 +32,8 @@ pub(crate) enum RefusalKind {
     /// With the limit, if it was named.
     Concurrency(Option<u32>),
     Overload,
+    /// Too much of something that is not counted in requests.
+    OtherUnit,
 }
 
 /// An answer said nothing of the kind.
@@ -40,8 +42,14 @@ pub(crate) struct Report {
     pub(crate) maximum_concurrency: Option<u32>,
     /// Nothing is left until then.
     pub(crate) empty_for: Option<Span>,
+    /// When something will be left again, however long that is; `None` where a little comes back all the
+    /// time.
+    pub(crate) resets_in: Option<Span>,
     /// What is left lasts until then if requests keep this distance.
     pub(crate) pace: Option<(Span, Span)>,
+    /// How many are left, and how many wait for them.
+    pub(crate) left: u32,
+    pub(crate) waiting: u32,
     /// Whether it says how many are left at all.
     pub(crate) counts: bool,
 }
@@ -74,6 +82,12 @@ impl Sent<'_> {
 }
 
 impl Refusal {
+    /// Whether it says no more than that it was too much.
+    pub(super) fn is_plain(&self) -> bool {
+        let kind = matches!(self.kind, RefusalKind::Rate | RefusalKind::Overload);
+        kind && self.retry_after.is_none() && self.rate.is_none() && self.period.is_none()
+    }
+
     /// The limit of a window that was named with its period, if a client can keep to it: it has to remember
     /// what it sent.
     pub(super) fn named_rate(&self) -> Option<u32> {
@@ -88,6 +102,16 @@ impl Refusal {
         face.permits || !counted || self.retry_after.is_some()
     }
 
+    /// How long the server asked to be left alone, and jitter.
+    pub(super) fn asked(&self) -> Option<Span> {
+        let asked = self.retry_after?.min(self.ceiling);
+        Some(asked.plus(self.jitter(asked)))
+    }
+
+    fn jitter(&self, asked: Span) -> Span {
+        asked.part(JITTER_PART * self.random).min(JITTER_MAX)
+    }
+
     /// Until when the server asked to be left alone; `NONE` if that is no news.
     pub(in crate::bucket) fn asked_until(&self, paused_until: Tick, now: Tick) -> Tick {
         let asked = self.retry_after.unwrap_or(Span::ZERO).min(self.ceiling);
@@ -97,18 +121,16 @@ impl Refusal {
         if until <= paused_until {
             return Tick::NONE;
         }
-        until.after(asked.part(JITTER_PART * self.random).min(JITTER_MAX))
+        until.after(self.jitter(asked))
     }
 }
 
 impl Report {
-    /// Without asking for a longer pause than this.
+    /// Without asking for a longer pause than this, and without a pace that goes on for longer.
     pub(crate) fn at_most(self, ceiling: Span) -> Self {
         Self {
             empty_for: self.empty_for.map(|span| span.min(ceiling)),
-            pace: self
-                .pace
-                .map(|(spacing, until)| (spacing.min(ceiling), until)),
+            pace: self.pace.filter(|(_, until)| *until <= ceiling),
             ..self
         }
     }
@@ -120,6 +142,7 @@ impl Report {
             empty_for: self.empty_for.filter(|_| learning.quota_headers),
             pace: self.pace.filter(|_| learning.quota_headers),
             counts: self.counts && learning.quota_headers,
+            ..self
         }
     }
 
