@@ -67,16 +67,21 @@ impl Evidence {
         }
     }
 
-    /// Whether more than half of the share is refused that was refused without the limit. One refusal tells
+    /// Whether more than two thirds of the share are refused that was refused without the limit. One refusal tells
     /// little, and is refuted by another one.
     pub(super) fn refutes(&self) -> bool {
         let Self { before, since, .. } = *self;
         let is_telling = since.refused >= TELLING_REFUSALS && since.all() >= TELLING_ANSWERS;
-        let is_larger =
-            2 * u64::from(since.refused) * before.all() > u64::from(before.refused) * since.all();
+        let is_larger = 3 * u64::from(since.refused) * before.all()
+            > 2 * u64::from(before.refused) * since.all();
         // A wave of which nothing was accepted has another reason than any limit, but not every wave.
         (since.accepted > 0 || self.waves >= TELLING_REFUSALS)
             && (self.is_of_one() && since.refused > 0 || is_telling && is_larger)
+    }
+
+    /// So many had been refused when the limit was guessed.
+    pub(super) fn weigh(&mut self, refused: u32) {
+        self.before.refused = self.before.refused.max(refused);
     }
 
     /// Whether the limit comes from a single refusal.

@@ -179,7 +179,9 @@ impl Narrowing {
             return;
         }
         match tightest(rules) {
-            Some(rule) if is_half_used(rule, sent) => self.too_much_of(rule, refusal, sent, rules),
+            Some(rule) if is_half_used(rule, sent) || in_flight(refusal, sent, rules).is_none() => {
+                self.too_much_of(rule, refusal, sent, rules);
+            }
             _ => self.suspect(refusal, sent, rules),
         }
     }
@@ -278,15 +280,18 @@ impl Narrowing {
         let telling = rule.n >= TELLING && refused >= rule.n / 2;
         if rules.learning().rate && (telling || !unsteady) {
             // Not the way's fault: of what was believed to fit, so many did not.
-            let accepted = self.accepted_within(rule.period, sent).min(rule.n - 1) + 1;
-            self.rate.begin(accepted, None, rule.period, sent);
             self.margin = Margin::default();
+            let accepted = self.accepted_within(rule.period, sent).min(rule.n - 1);
+            if accepted == 0 {
+                return;
+            }
+            self.rate.begin(accepted + 1, None, rule.period, sent);
             if !unsteady {
                 self.rate.exclude_jitter();
             }
             let in_flight = in_flight(refusal, sent, rules);
             let in_flight = in_flight.filter(|_| !self.concurrency.is_learned());
-            self.watch(in_flight, accepted.saturating_sub(1), rule.period, sent);
+            self.watch(in_flight, accepted, rule.period, sent);
             if let Some(suspects) = &mut self.suspects {
                 suspects.wait();
             }
@@ -321,6 +326,8 @@ impl Narrowing {
 
     /// A rate was learned: was it what was in flight?
     fn watch(&mut self, in_flight: Option<Estimate>, accepted: u32, period: Span, sent: &Sent<'_>) {
+        let refused = self.backoff.refused_within(period, sent.now);
+        self.rate.weigh(refused);
         self.suspects = in_flight
             .filter(|_| accepted > 0)
             .map(|in_flight| Suspects::new(in_flight, accepted, period, sent));

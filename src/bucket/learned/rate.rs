@@ -131,6 +131,13 @@ impl Rate {
         });
     }
 
+    /// So many of a period had been refused when the limit was guessed.
+    pub(super) fn weigh(&mut self, refused: u32) {
+        if let Some(window) = &mut self.window {
+            window.estimate.evidence.weigh(refused);
+        }
+    }
+
     /// Whether a refusal is one of those that set the limit.
     pub(super) fn is_set_by(&self, sent: &Sent<'_>) -> bool {
         self.window
