@@ -54,6 +54,15 @@ pub(crate) struct Bucket {
     learned: Option<Box<Narrowing>>,
 }
 
+/// What came before a refusal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Past<'a> {
+    /// What came of the answer before to the same request, if that was a refusal, too.
+    pub(crate) earlier: Option<&'a Setback>,
+    /// How many answers the bucket had had.
+    pub(crate) answered: u64,
+}
+
 impl Default for Bucket {
     fn default() -> Self {
         Self {
@@ -229,14 +238,11 @@ impl Bucket {
             .fold(start, Tick::max)
     }
 
-    /// Whether a refusal is its request's own trouble (law L17): then it is nobody else's news. `earlier` is
-    /// what came of the refusal before, if that was the request's last answer, and `answered` how many answers
-    /// there were before this one.
+    /// Whether a refusal is its request's own trouble (law L17): then it is nobody else's news.
     pub(crate) fn judge(
         &mut self,
         refusal: &Refusal,
-        earlier: Option<&Setback>,
-        answered: u64,
+        past: Past<'_>,
         face: Enforced,
         rules: &Rules,
         (serial, newest): (u64, u64),
@@ -252,8 +258,8 @@ impl Bucket {
         };
         let learned = self
             .learned
-            .get_or_insert_with(|| Box::new(Narrowing::after(answered)));
-        learned.judge(refusal, earlier, &sent, rules)
+            .get_or_insert_with(|| Box::new(Narrowing::after(past.answered)));
+        learned.judge(refusal, past.earlier, &sent, rules)
     }
 
     /// Whether one more refusal of the same request is its own trouble, whatever it says.

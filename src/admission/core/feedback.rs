@@ -11,7 +11,9 @@ use super::{
     tree::Tree,
 };
 use crate::{
-    bucket::{self, Bucket, Enforced, Learned, Refusal, RefusalKind, Report, Rules, Span, Tick},
+    bucket::{
+        self, Bucket, Enforced, Learned, Past, Refusal, RefusalKind, Report, Rules, Span, Tick,
+    },
     endpoints::SpecKind,
     event::PauseCause,
     signal::{QuotaReport, Signal, SignalKind, SignalScope},
@@ -98,15 +100,11 @@ impl Core {
         let mut own_wait = None;
         self.teach(blamed, cause, now, fx, |bucket, enforced, rules, newest| {
             let number = (claim.serial, newest);
-            let of = bucket.judge(
-                &refusal,
-                earlier.as_ref(),
+            let past = Past {
+                earlier: earlier.as_ref(),
                 answered,
-                enforced,
-                rules,
-                number,
-                now,
-            );
+            };
+            let of = bucket.judge(&refusal, past, enforced, rules, number, now);
             own_wait = of.own_wait(&refusal).filter(|_| concerns);
             *setback = Some(Setback { node: blamed, of });
             if own_wait.is_none() {
