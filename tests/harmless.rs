@@ -5,6 +5,7 @@ mod support;
 
 use std::{
     collections::VecDeque,
+    fmt::Display,
     future::Future,
     sync::{Arc, Mutex},
     time::Duration,
@@ -52,8 +53,8 @@ fn no(after: Duration) -> Reply {
 }
 
 impl Reply {
-    fn header(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.headers.push((name, value.to_string()));
+    fn header(mut self, name: &'static str, value: impl Display) -> Self {
+        self.headers.push((name, format!("{value}")));
         self
     }
 
@@ -418,7 +419,7 @@ async fn requests_that_have_a_trouble_of_their_own_hold_up_no_other() {
             tasks.spawn(async move {
                 let took = tokio::time::timeout(secs(600), &mut sending).await;
                 sending.abort();
-                (troubled, took.map(Result::unwrap).unwrap_or(secs(600)))
+                (troubled, took.map_or(secs(600), Result::unwrap))
             });
             tokio::time::sleep(ms(distance)).await;
         }
@@ -456,7 +457,10 @@ async fn a_troubled_request_backs_off_by_itself() {
             .iter()
             .filter(|sent| sent.1 == "/poisoned")
             .collect();
-        let gaps: Vec<_> = sent.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+        let gaps: Vec<_> = sent
+            .windows(2)
+            .map(|pair| pair[1].0.saturating_sub(pair[0].0))
+            .collect();
         let least = delay.map_or(Duration::ZERO, secs);
         assert!(gaps.iter().all(|&gap| gap >= least), "{gaps:?}");
         // The first delay that is named pauses everyone, and may do so twice.
