@@ -202,7 +202,7 @@ impl Keys {
         if node.is_pinned() || !node.bucket.is_quiet(rules.longest(), now) {
             return None;
         }
-        if rules.windows().is_empty() {
+        if rules.keeps_log() && rules.windows().is_empty() {
             let sent = node.bucket.sent_within(bucket::RECENT, now);
             let remembered = &mut self.sweep.remembered;
             if sent >= SENT_MUCH || sent > 0 && *remembered < MOST_REMEMBERED {
