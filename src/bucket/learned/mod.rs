@@ -508,5 +508,5 @@ fn tightest(rules: &Rules) -> Option<&Rule> {
 }
 
 fn is_half_used(rule: &Rule, sent: &Sent<'_>) -> bool {
-    sent.in_period(rule.span).saturating_mul(2) > rule.n
+    sent.in_use(rule.span).saturating_mul(2) > rule.n
 }
