@@ -393,3 +393,22 @@ fn a_large_limit_that_is_named_is_kept_to() {
     assert_eq!(client.send(1, at(360_000 + 59_999)), 0);
     assert_eq!(client.send(20_000, at(360_000 + 60_000)), 10_000);
 }
+
+/// Tokens are no requests: only the delay is everybody's.
+#[test]
+fn what_is_refused_for_another_unit_pauses_and_teaches_nothing() {
+    for quota in [
+        Quota::unlimited(),
+        Quota::per_second(10),
+        Quota::per_minute(10).concurrency(20),
+    ] {
+        for (delay, pause) in [(Some(3000), 3000), (None, 250)] {
+            let mut client = Client::new(&quota);
+            client.send(10, at(0));
+            client.refuse(8, &refusal(RefusalKind::OtherUnit, delay), at(0));
+            let lessons = client.bucket.lessons(at(0));
+            assert_eq!(lessons, crate::bucket::Lessons::default(), "{quota:?}");
+            assert_eq!(client.bucket.paused_until(), at(pause), "{quota:?}");
+        }
+    }
+}
