@@ -6,7 +6,9 @@ use tower::BoxError;
 
 use super::{
     arrival::Arrival,
-    core::{Claim, Core, Effects, Entry, NodeId, TakeOutcome, WaitLimit, WaitOutcome, WaiterId},
+    core::{
+        Claim, Core, Effects, Entry, NodeId, Setback, TakeOutcome, WaitLimit, WaitOutcome, WaiterId,
+    },
     deadline::Deadline,
     engine::Unadmitted,
     permit::Dispatch,
@@ -23,6 +25,8 @@ use crate::{bucket::Tick, endpoints::UnknownEndpoint};
 pub(crate) struct Acquire {
     shared: Arc<Shared>,
     state: State,
+    /// What came of the attempt before.
+    setback: Option<Box<Setback>>,
 }
 
 #[derive(Debug)]
@@ -51,7 +55,11 @@ pub(crate) enum Turn {
 impl Acquire {
     pub(super) fn new(shared: Arc<Shared>, leaf: NodeId) -> Self {
         let state = State::New(leaf);
-        Self { shared, state }
+        Self {
+            shared,
+            state,
+            setback: None,
+        }
     }
 
     /// Ready when the request's turn has come: the caller now makes the inner service ready.
@@ -64,8 +72,15 @@ impl Acquire {
         cx: &mut Context<'_>,
         request: &http::Request<B>,
     ) -> Poll<Result<(), BoxError>> {
-        let Self { shared, state } = self;
+        let Self {
+            shared,
+            state,
+            setback,
+        } = self;
         let engine = &shared.engine;
+        if matches!(state, State::New(_)) {
+            *setback = engine.setback(request.extensions());
+        }
         let has_timer = engine.join_timer();
         // Cloned before the lock is taken, as cloning is foreign code.
         let waker = Some(cx.waker().clone());
@@ -104,7 +119,7 @@ impl Acquire {
     /// The inner service is not ready. Ready with the refusal of a request that lost its turn meanwhile, and
     /// was refused.
     pub(crate) fn poll_refused(&mut self, cx: &Context<'_>) -> Poll<BoxError> {
-        let Self { shared, state } = self;
+        let Self { shared, state, .. } = self;
         let State::Waiting(id) = *state else {
             unreachable!("its turn has come")
         };
@@ -128,7 +143,11 @@ impl Acquire {
     ///
     /// If it lost its turn and was refused meanwhile.
     pub(crate) fn take(&mut self) -> Result<Turn, BoxError> {
-        let Self { shared, state } = self;
+        let Self {
+            shared,
+            state,
+            setback,
+        } = self;
         let State::Waiting(id) = *state else {
             unreachable!("its turn has come")
         };
@@ -144,7 +163,8 @@ impl Acquire {
         match turn {
             TakeOutcome::Taken(claim) => {
                 *state = State::Done;
-                Ok(Turn::Dispatch(Dispatch::new(Arc::clone(shared), claim)))
+                let dispatch = Dispatch::new(Arc::clone(shared), claim, setback.take());
+                Ok(Turn::Dispatch(dispatch))
             }
             TakeOutcome::CalledBack => Ok(Turn::CalledBack),
             TakeOutcome::Wait => Ok(Turn::Lost),

@@ -130,7 +130,8 @@ impl Handle {
     ///
     /// Later calls do so anyway, a few keys each. This goes over all keys, a few at a time, and requests go on
     /// meanwhile. A key is idle when no request waits for it, nothing is in flight, it is not paused, no window
-    /// still counts a request of it, and no [lesson](crate::Learning) about it is kept.
+    /// still counts a request of it, and no [lesson](crate::Learning) about it is kept. Without a window, a key
+    /// is kept for a minute after its last request: see [`Learning::rate`](crate::Learning::rate).
     pub fn sweep(&self) {
         // A node keeps its parent, so parents go one round after their children.
         loop {

@@ -19,6 +19,7 @@ mod engine;
 mod handle;
 mod hint;
 mod permit;
+mod setbacks;
 mod shared;
 mod snapshot;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub(crate) use self::{
     arrival::Arrival,
     hint::RetryHint,
     permit::Permit,
+    setbacks::Setbacks,
     shared::Shared,
 };
 pub use self::{

@@ -1,11 +1,12 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::StatusCode;
+use http::{Extensions, StatusCode};
 
 use super::{
-    core::{Claim, Core, Decision, Effects, NodeId, Reopens, says_something},
+    core::{Claim, Core, Decision, Effects, NodeId, Reopens, Setback, says_something},
     engine::{Engine, Hold, Unadmitted},
     hint::RetryHint,
+    setbacks::Setbacks,
     shared::Shared,
 };
 use crate::{
@@ -26,8 +27,12 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    pub(super) fn new(shared: Arc<Shared>, claim: Claim) -> Self {
-        let permit = Permit { shared, claim };
+    pub(super) fn new(shared: Arc<Shared>, claim: Claim, setback: Option<Box<Setback>>) -> Self {
+        let permit = Permit {
+            shared,
+            claim,
+            setback,
+        };
         Self { permit }
     }
 
@@ -48,7 +53,8 @@ impl Shared {
         request: &http::Request<B>,
     ) -> Result<Dispatch, Unadmitted> {
         let claim = self.engine.admit(request)?;
-        Ok(Dispatch::new(Arc::clone(self), claim))
+        let setback = self.engine.setback(request.extensions());
+        Ok(Dispatch::new(Arc::clone(self), claim, setback))
     }
 }
 
@@ -58,6 +64,8 @@ impl Shared {
 pub(crate) struct Permit {
     shared: Arc<Shared>,
     claim: Claim,
+    /// What came of the attempt before. Boxed, as few have one.
+    setback: Option<Box<Setback>>,
 }
 
 impl Permit {
@@ -89,9 +97,16 @@ impl Permit {
     }
 
     /// The answer was a throttling one: its bucket hears of it, and everyone who waits there. Returns when
-    /// the request can be sent again, as far as can be told, unless there is nothing to wait for.
-    pub(crate) fn throttled(&self, signal: &Signal) -> Option<RetryHint> {
-        self.shared.engine.throttled(self.claim, signal)
+    /// the request can be sent again, as far as can be told, unless there is nothing to wait for. What it has
+    /// to know of this answer then is left in `setbacks`.
+    pub(crate) fn throttled(&self, signal: &Signal, setbacks: &mut Setbacks) -> Option<RetryHint> {
+        let engine = &self.shared.engine;
+        let mut setback = self.setback.as_deref().copied();
+        let hint = engine.throttled(self.claim, signal, &mut setback);
+        if let Some(setback) = setback {
+            setbacks.set(engine.id(), setback);
+        }
+        hint
     }
 
     /// The answer was none, and said this about what is left.
@@ -102,7 +117,8 @@ impl Permit {
 
     /// The head of the answer names a delay, and its body is still to be looked at.
     pub(crate) fn asked_to_wait(&self, delay: Duration) {
-        self.shared.engine.asked_to_wait(self.claim, delay);
+        let setback = self.setback.as_deref();
+        (self.shared.engine).asked_to_wait(self.claim, delay, setback);
     }
 
     /// Hears what the body of the answer says, should that come later than it is waited for.
@@ -161,7 +177,7 @@ impl Listen for Listener {
     fn hear(&self, signal: &Signal) {
         let is_limit = signal.kind() != SignalKind::QuotaExhausted;
         if let Some(delay) = signal.retry_after().filter(|_| is_limit) {
-            self.shared.engine.asked_to_wait(self.claim, delay);
+            self.shared.engine.asked_to_wait(self.claim, delay, None);
         }
     }
 }
@@ -173,9 +189,9 @@ impl Drop for Listener {
 }
 
 impl Engine {
-    fn asked_to_wait(&self, claim: Claim, delay: Duration) {
+    fn asked_to_wait(&self, claim: Claim, delay: Duration, setback: Option<&Setback>) {
         let random = fastrand::f64();
-        self.with(|core, now, fx| core.asked_to_wait(claim, delay, random, now, fx));
+        self.with(|core, now, fx| core.asked_to_wait(claim, delay, setback, random, now, fx));
     }
 
     fn stamp(&self, claim: Claim) {
@@ -241,16 +257,36 @@ impl Engine {
         });
     }
 
-    fn throttled(&self, claim: Claim, signal: &Signal) -> Option<RetryHint> {
+    fn throttled(
+        &self,
+        claim: Claim,
+        signal: &Signal,
+        setback: &mut Option<Setback>,
+    ) -> Option<RetryHint> {
         let random = fastrand::f64();
-        let reopens = self.with(|core, now, fx| core.throttled(claim, signal, random, now, fx))?;
-        Some(match reopens {
-            Reopens::At(tick) => match self.clock.instant(tick) {
-                Some(instant) => RetryHint::NotBefore(instant),
-                None => RetryHint::Forbidden,
-            },
-            Reopens::TooLate => RetryHint::Forbidden,
-        })
+        let reopens =
+            self.with(|core, now, fx| core.throttled(claim, signal, setback, random, now, fx))?;
+        let hint = match reopens {
+            Reopens::At(tick) => self.clock.instant(tick).map(RetryHint::NotBefore),
+            Reopens::Alone(tick) => self.clock.instant(tick).map(RetryHint::Alone),
+            Reopens::TooLate => None,
+        };
+        Some(hint.unwrap_or(RetryHint::Forbidden))
+    }
+
+    /// What came of the attempt before, if a request is a retry. Where nothing was refused, none is.
+    #[inline]
+    pub(super) fn setback(&self, request: &Extensions) -> Option<Box<Setback>> {
+        if self.listening.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let setback = request.get::<Setbacks>()?.of(self.id())?;
+        Some(Box::new(setback))
+    }
+
+    /// Tells the engines of a stack apart.
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self) as usize
     }
 
     #[inline]

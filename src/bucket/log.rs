@@ -67,6 +67,13 @@ impl Log {
             .saturating_add(self.places)
     }
 
+    /// When the latest but n-1 was dispatched, as far as that is remembered. `n` is not 0, and those that are
+    /// about to be dispatched are the latest.
+    pub(crate) fn dispatched(&self, n: u32) -> Option<Tick> {
+        let stamped = n.checked_sub(self.places).filter(|&n| n > 0)?;
+        self.stamps.nth_last(stamped as usize)
+    }
+
     pub(crate) fn places(&self) -> u32 {
         self.places
     }

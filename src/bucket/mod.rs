@@ -14,7 +14,7 @@ pub use self::{
     lessons::{Learned, LearnedFrom},
 };
 pub(crate) use self::{
-    learned::{Refusal, RefusalKind, Report},
+    learned::{Refusal, RefusalKind, Report, Setback, TELLING},
     lessons::Lessons,
     rules::{Enforced, Rules},
     tick::{Span, Tick},
@@ -27,7 +27,7 @@ use self::{
 };
 
 /// For how long stamps are kept only because they are recent: a rate per minute can be learned.
-const RECENT: Span = Span(60_000_000_000);
+pub(crate) const RECENT: Span = Span(60_000_000_000);
 
 /// Whether a bucket admits one more request now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,15 @@ pub(crate) struct Bucket {
     in_flight: u32,
     paused_until: Tick,
     learned: Option<Box<Narrowing>>,
+}
+
+/// What came before a refusal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Past<'a> {
+    /// What came of the answer before to the same request, if that was a refusal, too.
+    pub(crate) earlier: Option<&'a Setback>,
+    /// How many answers the bucket had had.
+    pub(crate) answered: u64,
 }
 
 impl Default for Bucket {
@@ -96,7 +105,8 @@ impl Bucket {
     }
 
     fn narrowed_gate(&self, learned: &Narrowing, in_flight: u32, rules: &Rules, now: Tick) -> Gate {
-        let windows = self.windows(rules, now);
+        let with_rate = !learned.lets_through(&self.log, in_flight, now);
+        let windows = self.windows(rules, with_rate, now);
         let configured = self.gate_of(rules.concurrency(), in_flight, windows, now);
         let narrowed = learned
             .ceiling()
@@ -144,7 +154,12 @@ impl Bucket {
         }
     }
 
-    fn windows<'a>(&'a self, rules: &'a Rules, now: Tick) -> impl Iterator<Item = Rule> + 'a {
+    fn windows<'a>(
+        &'a self,
+        rules: &'a Rules,
+        with_rate: bool,
+        now: Tick,
+    ) -> impl Iterator<Item = Rule> + 'a {
         let learned = self.learned(now);
         let configured = rules.windows().iter().map(move |&rule| match learned {
             Some(learned) => learned.widened(rule),
@@ -152,7 +167,7 @@ impl Bucket {
         });
         let learned = learned
             .into_iter()
-            .flat_map(move |learned| learned.windows(now));
+            .flat_map(move |learned| learned.windows(with_rate, now));
         configured.chain(learned)
     }
 
@@ -218,9 +233,40 @@ impl Bucket {
     /// the slot is then a lower bound. Permits count as free: the end of work is not known ahead.
     pub(crate) fn slot(&self, rules: &Rules, rank: usize, now: Tick, start: Tick) -> Tick {
         let start = self.paused_until.max(start);
-        self.windows(rules, now)
+        let with_rate = !self.learned(now).is_some_and(Narrowing::may_let_through);
+        self.windows(rules, with_rate, now)
             .map(|rule| self.log.slot(rule, rank, now, start))
             .fold(start, Tick::max)
+    }
+
+    /// Whether a refusal is its request's own trouble (law L17): then it is nobody else's news.
+    pub(crate) fn judge(
+        &mut self,
+        refusal: &Refusal,
+        past: Past<'_>,
+        face: Enforced,
+        rules: &Rules,
+        (serial, newest): (u64, u64),
+        now: Tick,
+    ) -> Setback {
+        self.forget(now);
+        let sent = Sent {
+            serial,
+            newest,
+            in_flight: face.permits.then_some(self.in_flight),
+            log: &self.log,
+            now,
+        };
+        let learned = self
+            .learned
+            .get_or_insert_with(|| Box::new(Narrowing::after(past.answered)));
+        learned.judge(refusal, past.earlier, &sent, rules)
+    }
+
+    /// Whether one more refusal of the same request is its own trouble, whatever it says.
+    pub(crate) fn only_refuses(&self, earlier: &Setback, now: Tick) -> bool {
+        self.learned(now)
+            .is_some_and(|learned| learned.only_refuses(earlier))
     }
 
     /// The answer to the request numbered `serial` was a refusal, while `newest` was the last one
@@ -238,18 +284,14 @@ impl Bucket {
             return;
         }
         let learned = self.learned.get_or_insert_default();
-        let period = learned
-            .period()
-            .unwrap_or_else(|| learned::period(refusal, rules));
-        // The pause calls back a request that has a place and was not sent: it is not part of the wave.
-        let placed = self.log.count_after(now.before(period));
         let sent = Sent {
             serial,
             newest,
-            in_period: placed - self.log.places(),
             in_flight: face.permits.then_some(self.in_flight),
+            log: &self.log,
+            now,
         };
-        let until = learned.refused(refusal, sent, rules, self.paused_until, now);
+        let until = learned.refused(refusal, &sent, rules, self.paused_until);
         self.paused_until = self.paused_until.max(until);
         // Whatever was learned: after a refusal that left the gate open, the same request would be sent
         // again at once.
@@ -281,17 +323,14 @@ impl Bucket {
             return;
         }
         let learned = self.learned.get_or_insert_default();
-        // A little more than the period, as the answer comes a little later than the request went.
-        let period = learned
-            .period()
-            .map(|period| period.plus(Span(period.0 / 4)));
         let sent = Sent {
             serial,
             newest,
-            in_period: period.map_or(0, |period| self.log.count_after(now.before(period))),
             in_flight: face.permits.then_some(self.in_flight),
+            log: &self.log,
+            now,
         };
-        let until = learned.succeeded(report, sent, rules, now);
+        let until = learned.accepted(report, &sent, rules);
         self.pause(until);
         self.forget(now);
     }
@@ -314,6 +353,11 @@ impl Bucket {
     pub(crate) fn kept_lessons(&self, now: Tick) -> Lessons {
         let learned = self.learned.as_deref();
         learned.map_or_else(Lessons::default, |learned| learned.lessons(now))
+    }
+
+    /// How many were dispatched within a time, as far as that is remembered.
+    pub(crate) fn sent_within(&self, time: Span, now: Tick) -> u32 {
+        self.log.count_after(now.before(time))
     }
 
     /// Whether a new bucket would decide exactly as this one from now on.

@@ -4,7 +4,7 @@ use http::Response;
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Permit, RetryHint, Shared},
+    admission::{Permit, RetryHint, Setbacks, Shared},
     body::Body,
     late::Unfinished,
     peek::Peek,
@@ -56,7 +56,10 @@ impl Shared {
                 permit.asked_to_wait(delay);
             }
         }
-        if let Some(hint) = permit.throttled(signal) {
+        let mut setbacks = (response.extensions().get::<Setbacks>().cloned()).unwrap_or_default();
+        let hint = permit.throttled(signal, &mut setbacks);
+        response.extensions_mut().insert(setbacks);
+        if let Some(hint) = hint {
             let hint = match hint {
                 RetryHint::NotBefore(opens)
                     if !self.limits.allow(opens.saturating_duration_since(now)) =>

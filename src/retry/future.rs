@@ -271,6 +271,9 @@ where
                     return Poll::Ready(result);
                 }
             };
+            if let Some(resend) = &mut *this.resend {
+                resend.progress.remember(&result);
+            }
             // The inner future and the answer end here, before the wait: with them the permit that the
             // next attempt may need.
             this.state.set(match wakeup {

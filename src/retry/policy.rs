@@ -84,6 +84,8 @@ pub(super) struct Failure {
 pub(super) enum Hold {
     /// Holds it back for this long.
     For(Duration),
+    /// Lets it through, but it has a trouble of its own, and waits for this long by itself.
+    Alone(Duration),
     /// Would send it too early, or refuse it.
     Forbidden,
 }
@@ -92,6 +94,7 @@ impl Hold {
     fn of(hint: RetryHint, now: Instant) -> Self {
         match hint {
             RetryHint::NotBefore(opens) => Self::For(opens.saturating_duration_since(now)),
+            RetryHint::Alone(until) => Self::Alone(until.saturating_duration_since(now)),
             RetryHint::Forbidden => Self::Forbidden,
         }
     }
@@ -155,6 +158,8 @@ pub(super) enum Wait {
     AtLeast(Duration),
     /// The back-off.
     Own(Duration),
+    /// As long as a limiting layer below says.
+    Alone(Duration),
     /// Not here: a limiting layer below holds the retry back, for this long.
     Below(Duration),
 }
@@ -177,14 +182,16 @@ impl Policy {
         if named.is_some_and(|named| named > self.max_retry_after) {
             return Decision::GiveUp;
         }
-        let held_for = match failure.hold {
+        let wait = match failure.hold {
             Some(Hold::Forbidden) => return Decision::GiveUp,
-            Some(Hold::For(time)) => Some(time),
-            None => None,
-        };
-        let wait = match held_for {
+            Some(Hold::Alone(wait)) => {
+                let own = if charged { own() } else { Duration::ZERO };
+                Wait::Alone(wait.max(own))
+            }
             // The time of the answer was read a moment later than by the layer below.
-            Some(held_for) if named.unwrap_or_default() <= held_for.saturating_add(TICK) => {
+            Some(Hold::For(held_for))
+                if named.unwrap_or_default() <= held_for.saturating_add(TICK) =>
+            {
                 // A busy server that names no delay gets the back-off that was asked for.
                 let own = if charged { own() } else { Duration::ZERO };
                 if own > held_for {
@@ -193,12 +200,17 @@ impl Policy {
                     Wait::Below(held_for)
                 }
             }
-            _ => named.map_or_else(|| Wait::Own(own()), Wait::AtLeast),
+            Some(Hold::For(_)) | None => named.map_or_else(|| Wait::Own(own()), Wait::AtLeast),
         };
-        let (Wait::AtLeast(delay) | Wait::Own(delay) | Wait::Below(delay)) = wait;
+        let held_for = match failure.hold {
+            Some(Hold::For(time)) => time,
+            _ => Duration::ZERO,
+        };
+        let (Wait::AtLeast(delay) | Wait::Own(delay) | Wait::Alone(delay) | Wait::Below(delay)) =
+            wait;
         let total = self.max_total.saturating_sub(state.elapsed);
         let latest = request.left.map_or(total, |left| left.min(total));
-        if delay.max(held_for.unwrap_or_default()) > latest {
+        if delay.max(held_for) > latest {
             return Decision::GiveUp;
         }
         Decision::Retry {

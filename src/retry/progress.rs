@@ -10,7 +10,10 @@ use super::{
     policy::{Decision, Facts, Failure, State, Wait},
     rules::Rules,
 };
-use crate::{admission::Arrival, event::EventKind};
+use crate::{
+    admission::{Arrival, Setbacks},
+    event::EventKind,
+};
 
 /// The most that is added to a server's delay, of which jitter is up to a tenth.
 const MAX_JITTER: Duration = Duration::from_secs(1);
@@ -29,6 +32,8 @@ pub(super) struct Progress {
     waited: Duration,
     /// Taken when a retry is decided, spent when it is sent.
     withdrawn: Option<Withdrawn>,
+    /// What the layers below made of the last answer.
+    setbacks: Option<Setbacks>,
 }
 
 /// What was decided about a failure that can be retried.
@@ -58,6 +63,7 @@ impl Progress {
             previous: Duration::ZERO,
             waited: Duration::ZERO,
             withdrawn: None,
+            setbacks: None,
         }
     }
 
@@ -137,6 +143,7 @@ impl Progress {
     ) -> Option<(Wakeup, Duration)> {
         let (delay, wakeup) = match wait {
             Wait::Below(delay) => (delay, Wakeup::Now),
+            Wait::Alone(delay) => (delay, Wakeup::At(now.checked_add(delay)?)),
             Wait::Own(delay) => {
                 self.previous = delay;
                 (delay, Wakeup::At(now.checked_add(delay)?))
@@ -161,9 +168,19 @@ impl Progress {
         self.attempts.saturating_add(1)
     }
 
+    /// Keeps of an answer what the layers below want to know again with the retry.
+    pub(super) fn remember<A>(&mut self, result: &Result<Response<A>, BoxError>) {
+        let extensions = result.as_ref().ok().map(Response::extensions);
+        self.setbacks = extensions.and_then(Extensions::get).cloned();
+    }
+
     /// Leaves with a retry what the layers below should know.
     pub(super) fn mark(&self, request: &mut Extensions) {
         request.insert(Attempt(self.next_attempt()));
+        match &self.setbacks {
+            Some(setbacks) => request.insert(setbacks.clone()),
+            None => request.remove(),
+        };
         // A retry of a retry, by another layer above, is as old as the first.
         if request.get::<Arrival>().is_none() {
             request.insert(self.age);

@@ -96,7 +96,10 @@ impl<B: 'static, A> Policy<Request<B>, Response<A>, BoxError> for RetryPolicy {
             None => (None, None),
         };
         match (&wakeup, &mut *result) {
-            (Some(_), _) => self.progress.mark(request.extensions_mut()),
+            (Some(_), result) => {
+                self.progress.remember(result);
+                self.progress.mark(request.extensions_mut());
+            }
             (None, Ok(response)) => self.progress.tell(response.extensions_mut()),
             (None, Err(_)) => {}
         }

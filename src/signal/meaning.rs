@@ -60,6 +60,11 @@ impl Signal {
         }
     }
 
+    /// Whether the limit counts requests, as far as is known, and not tokens or something else.
+    pub(crate) fn is_of_requests(&self) -> bool {
+        self.of_requests
+    }
+
     /// Why the server refused.
     pub fn kind(&self) -> SignalKind {
         self.kind
@@ -94,12 +99,6 @@ impl Signal {
     /// The length of the window that refused; positive.
     pub fn period(&self) -> Option<Duration> {
         self.period
-    }
-
-    /// Whether it is requests of which there were too many, and not tokens or bytes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "lessons do not ask yet"))]
-    pub(crate) fn is_of_requests(&self) -> bool {
-        self.of_requests
     }
 
     /// Whether only the status says that this is a refusal, and means something else to others.

@@ -268,10 +268,12 @@ impl Server {
             .count()
     }
 
-    /// L7: after an answer with a hint nothing is sent to its path before the time, up to `ceiling`.
+    /// L7: after an answer with a hint nothing is sent to its path before the time, up to `ceiling`, unless the
+    /// trouble is the request's own (L17).
     pub fn assert_nobody_early(&self, ceiling: Duration) {
         let mut until = HashMap::<&str, (Instant, &Event)>::new();
-        for event in &self.journal().events {
+        let journal = self.journal();
+        for (index, event) in journal.events.iter().enumerate() {
             match event.what {
                 What::Sent { attempt } => {
                     if let Some((until, answer)) = until.get(event.path.as_str()) {
@@ -289,7 +291,12 @@ impl Server {
                     }
                 }
                 What::Answered { hint, .. } => {
-                    if let Some(hint) = hint {
+                    if let Some(hint) = hint.filter(|_| {
+                        // Its bucket is its path's, or has others, too.
+                        let events = &journal.events[..=index];
+                        !is_own_trouble(events, |other| other.path == event.path)
+                            && !is_own_trouble(events, |_| true)
+                    }) {
                         let end = event.at + hint.min(ceiling);
                         let until = until.entry(&event.path).or_insert((end, event));
                         if end > until.0 {
@@ -699,6 +706,12 @@ pub async fn all(sent: Vec<Sent>) -> Vec<Result<StatusCode, BoxError>> {
     answers
 }
 
+/// Whether nobody waits for the server, since it asks for more than the ceiling.
+pub fn is_closed(error: &BoxError) -> bool {
+    let refused = tower_throttle::Refused::in_error(error);
+    refused.is_some_and(|of| of.reason() == tower_throttle::RefusedReason::ServerClosed)
+}
+
 pub async fn all_ok(sent: Vec<Sent>) {
     for (i, answer) in all(sent).await.into_iter().enumerate() {
         assert_eq!(answer.unwrap(), StatusCode::OK, "request {i}");
@@ -830,4 +843,44 @@ pub fn too_many(limit: Option<usize>) -> Reply {
         }
         Some(other) => panic!("no body that names {other}"),
     })
+}
+
+/// L17: whether the last of these answers is at least the second refusal in a row of its request, nobody else
+/// was told to wait since the one before, and at least three that were sent after that one were accepted. (What
+/// names no delay may be about credits, or of a request that nobody waits for any more.)
+fn is_own_trouble(events: &[Event], here: impl Fn(&Event) -> bool) -> bool {
+    let (last, before) = events.split_last().unwrap();
+    let answers = |event: &Event| matches!(event.what, What::Answered { .. });
+    let of_request = |event: &Event| event.id == last.id && answers(event);
+    let Some(earlier) = before.iter().rposition(of_request) else {
+        return false;
+    };
+    let refuses = |event: &Event| match event.what {
+        What::Answered {
+            status: Some(status),
+            hint,
+            ..
+        } => hint.is_some() || [429, 503, 529].contains(&status.as_u16()),
+        _ => false,
+    };
+    if !refuses(&before[earlier]) {
+        return false;
+    }
+    let since = &before[earlier + 1..];
+    let mut sent = Vec::new();
+    let mut accepted = 0;
+    for event in since.iter().filter(|event| here(event)) {
+        match event.what {
+            What::Sent { .. } => sent.push(event.id),
+            What::Answered { hint: Some(_), .. } => return false,
+            What::Answered { .. } if refuses(event) => {}
+            What::Answered {
+                status: Some(_), ..
+            } => {
+                accepted += usize::from(sent.contains(&event.id));
+            }
+            What::Answered { .. } => {}
+        }
+    }
+    accepted >= 3
 }

@@ -39,12 +39,16 @@ impl Core {
         self.work.push(Task::Recheck { node: id, after });
     }
 
-    /// A bucket is open again, whatever its server has said.
+    /// A bucket is open again, whatever its server has said. A pause that has begun since stays.
     pub(super) fn reopen(&mut self, id: NodeId) {
-        if self.closures.remove(id) {
-            self.tree.node_mut(id).bucket.resume();
-            self.unpin(id);
+        let Some(closure) = self.closures.remove(id) else {
+            return;
+        };
+        let bucket = &mut self.tree.node_mut(id).bucket;
+        if bucket.paused_until() == closure.until {
+            bucket.resume();
         }
+        self.unpin(id);
     }
 
     /// The answer to a request that went out after its bucket was closed: the server is open.
@@ -96,8 +100,12 @@ impl Core {
         if closed.iter().any(|(_, closure)| closure.probe_at > now) {
             return None;
         }
-        for (id, _) in &closed {
-            self.tree.node_mut(*id).bucket.resume();
+        // Past the closure's own pause, and no other.
+        for (id, closure) in &closed {
+            let bucket = &mut self.tree.node_mut(*id).bucket;
+            if bucket.paused_until() == closure.until {
+                bucket.resume();
+            }
         }
         let claim = self.tree.admit(leaf, now);
         let probe = claim.map(|claim| self.insert_admitted(entry, claim, now));

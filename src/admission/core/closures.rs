@@ -36,9 +36,8 @@ impl Closures {
         self.all.insert(id, closure).is_none()
     }
 
-    /// Returns whether the bucket was closed.
-    pub(super) fn remove(&mut self, id: NodeId) -> bool {
-        self.all.remove(&id).is_some()
+    pub(super) fn remove(&mut self, id: NodeId) -> Option<Closure> {
+        self.all.remove(&id)
     }
 
     pub(super) fn get(&self, id: NodeId) -> Option<&Closure> {

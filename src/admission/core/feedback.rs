@@ -11,7 +11,9 @@ use super::{
     tree::Tree,
 };
 use crate::{
-    bucket::{Bucket, Enforced, Learned, Refusal, RefusalKind, Report, Rules, Tick},
+    bucket::{
+        self, Bucket, Enforced, Learned, Past, Refusal, RefusalKind, Report, Rules, Span, Tick,
+    },
     endpoints::SpecKind,
     event::PauseCause,
     signal::{QuotaReport, Signal, SignalKind, SignalScope},
@@ -22,11 +24,24 @@ const LITTLE: u64 = 4;
 /// If the limit is unknown, this many or fewer are little.
 const FEW: u64 = 10;
 
+/// Where nobody counts what is in flight: after this time, most requests have been answered.
+const ANSWERED: Span = Span(5_000_000_000);
+
+/// What an earlier answer to a request was: it was refused.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::admission) struct Setback {
+    /// The bucket that was blamed.
+    node: NodeId,
+    of: bucket::Setback,
+}
+
 /// When a throttled request can be sent again.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::admission) enum Reopens {
     /// When its scopes open again, as far as can be told.
     At(Tick),
+    /// The trouble is its own: it waits until then, and nobody else does.
+    Alone(Tick),
     /// The server named a time that is longer than any pause.
     TooLate,
 }
@@ -44,12 +59,13 @@ impl Tree {
 }
 
 impl Core {
-    /// The answer to a request was a throttling one. Returns when it can be sent again, unless there is
-    /// nothing to wait for. `random` is a fresh random number from [0, 1).
+    /// The answer to a request was a throttling one, and perhaps the one before as well. Returns when it can
+    /// be sent again, unless there is nothing to wait for. `random` is a fresh random number from [0, 1).
     pub(in crate::admission) fn throttled(
         &mut self,
         claim: Claim,
         signal: &Signal,
+        setback: &mut Option<Setback>,
         random: f64,
         now: Tick,
         fx: &mut Effects,
@@ -58,23 +74,7 @@ impl Core {
         self.tree.tell(leaf, now, fx, || {
             Decision::Throttled(Box::new(signal.clone()))
         });
-        let kind = match signal.kind() {
-            SignalKind::Rate => RefusalKind::Rate,
-            SignalKind::Concurrency => {
-                RefusalKind::Concurrency(signal.concurrency_limit().map(saturated))
-            }
-            SignalKind::Overload => RefusalKind::Overload,
-            // Waiting brings no credits, and requests that cost none still work.
-            SignalKind::QuotaExhausted => return None,
-        };
-        let refusal = Refusal {
-            kind,
-            retry_after: signal.retry_after().map(Into::into),
-            rate: signal.rate_limit().map(saturated),
-            period: signal.period().map(Into::into),
-            ceiling: self.tree.max_pause.into(),
-            random,
-        };
+        let refusal = refusal(signal, self.tree.max_pause, random)?;
         self.tree
             .each(leaf, |node, _, _| node.counters.throttled += 1);
         let mut blamed = match refusal.kind {
@@ -88,34 +88,74 @@ impl Core {
                 |&id: &NodeId| self.tree.scope(self.tree.node(id).spec).kind == SpecKind::Overall;
             blamed = self.tree.path(leaf).find(is_overall).unwrap_or(blamed);
         }
+        let concerns = refusal.concerns(self.tree.enforced);
+        let earlier = setback.take().filter(|earlier| earlier.node == blamed);
+        let earlier = earlier.map(|earlier| earlier.of);
+        let answered = self.answered(blamed, now);
         let cause = if refusal.retry_after.is_some() {
             PauseCause::Asked
         } else {
             PauseCause::BackOff
         };
+        let mut own_wait = None;
         self.teach(blamed, cause, now, fx, |bucket, enforced, rules, newest| {
-            bucket.refused(&refusal, enforced, rules, (claim.serial, newest), now);
+            let number = (claim.serial, newest);
+            let past = Past {
+                earlier: earlier.as_ref(),
+                answered,
+            };
+            let of = bucket.judge(&refusal, past, enforced, rules, number, now);
+            own_wait = of.own_wait(&refusal).filter(|_| concerns);
+            *setback = Some(Setback { node: blamed, of });
+            if own_wait.is_none() {
+                bucket.refused(&refusal, enforced, rules, number, now);
+            }
         });
-        if !refusal.concerns(self.tree.enforced) {
+        if !concerns {
             return None;
         }
         // A retry would come too early if it came after the pause.
         if let Some(delay) = refusal.retry_after.filter(|&delay| delay > refusal.ceiling) {
-            self.close(blamed, delay, refusal.ceiling, now);
+            if own_wait.is_none() {
+                self.close(blamed, delay, refusal.ceiling, now);
+            }
             return Some(Reopens::TooLate);
         }
-        Some(Reopens::At(self.slot(leaf, 0, now).0))
+        Some(match own_wait {
+            Some(wait) => Reopens::Alone(now.after(wait)),
+            None => Reopens::At(self.slot(leaf, 0, now).0),
+        })
     }
 
-    /// The head of an answer names a delay: nothing is sent until then, whatever else it says.
+    /// How many answers a bucket has had.
+    fn answered(&self, id: NodeId, now: Tick) -> u64 {
+        let node = self.tree.node(id);
+        let under_way = if self.tree.enforced.permits {
+            node.bucket.in_flight() as u64
+        } else {
+            u64::from(node.bucket.sent_within(ANSWERED, now))
+        };
+        node.counters.admitted.saturating_sub(under_way)
+    }
+
+    /// The head of an answer names a delay: nothing is sent until then, whatever else it says, unless it is
+    /// the trouble of that request alone.
     pub(in crate::admission) fn asked_to_wait(
         &mut self,
         claim: Claim,
         delay: Duration,
+        setback: Option<&Setback>,
         random: f64,
         now: Tick,
         fx: &mut Effects,
     ) {
+        let is_own = |earlier: &Setback| {
+            let node = self.tree.keys.nodes.get(earlier.node.index());
+            node.is_some_and(|node| node.bucket.only_refuses(&earlier.of, now))
+        };
+        if setback.is_some_and(is_own) {
+            return;
+        }
         let refusal = Refusal {
             kind: RefusalKind::Rate,
             retry_after: Some(delay.into()),
@@ -140,7 +180,11 @@ impl Core {
     ) {
         self.reopen_for(claim);
         let of_headers = quota.map(report).unwrap_or_default();
-        let of_headers = of_headers.at_most(self.tree.max_pause.into());
+        let waiting = saturated(self.tree.node(claim.leaf).waiting());
+        let of_headers = Report {
+            waiting,
+            ..of_headers.at_most(self.tree.max_pause.into())
+        };
         let mut next = Some(claim.leaf);
         while let Some(id) = next {
             next = self.tree.node(id).parent;
@@ -220,6 +264,29 @@ impl Core {
     }
 }
 
+/// What an answer says in a bucket's terms. `None` if there is nothing that a bucket could do about it.
+fn refusal(signal: &Signal, max_pause: Duration, random: f64) -> Option<Refusal> {
+    let of_requests = signal.is_of_requests();
+    let kind = match signal.kind() {
+        SignalKind::Concurrency => {
+            RefusalKind::Concurrency(signal.concurrency_limit().map(saturated))
+        }
+        SignalKind::Rate | SignalKind::Overload if !of_requests => RefusalKind::OtherUnit,
+        SignalKind::Rate => RefusalKind::Rate,
+        SignalKind::Overload => RefusalKind::Overload,
+        // Waiting brings no credits, and requests that cost none still work.
+        SignalKind::QuotaExhausted => return None,
+    };
+    Some(Refusal {
+        kind,
+        retry_after: signal.retry_after().map(Into::into),
+        rate: signal.rate_limit().filter(|_| of_requests).map(saturated),
+        period: signal.period().filter(|_| of_requests).map(Into::into),
+        ceiling: max_pause.into(),
+        random,
+    })
+}
+
 /// Whether a report says anything at all.
 pub(in crate::admission) fn says_something(quota: &QuotaReport) -> bool {
     !report(quota).is_empty()
@@ -239,6 +306,12 @@ fn report(quota: &QuotaReport) -> Report {
     };
     Report {
         counts: quota.remaining().is_some(),
+        left: quota.remaining().map_or(0, saturated),
+        waiting: 0,
+        resets_in: quota
+            .reset()
+            .filter(|_| empty && !quota.is_gradual())
+            .map(Into::into),
         maximum_concurrency: quota.maximum_concurrency().map(saturated),
         empty_for: until.filter(|_| empty).map(Into::into),
         pace: quota

@@ -13,7 +13,7 @@ use super::{
     text::Text,
 };
 use crate::{
-    bucket::{Span, Tick},
+    bucket::{self, Span, Tick},
     endpoints::{Key, SpecId, SpecKind, Target},
 };
 
@@ -64,7 +64,15 @@ pub(super) struct Sweep {
     pub(super) compacting: bool,
     /// Whether the index is being shrunk.
     pub(super) shrinking: bool,
+    /// How many nodes it has kept for no other reason than that they are remembered.
+    pub(super) remembered: usize,
 }
+
+/// A bucket without a window is remembered for a minute after its last request: a rate may have to be
+/// learned, or a window may come. So many of them, at about 250 bytes each ...
+const MOST_REMEMBERED: usize = 1 << 16;
+/// ... and those besides that have sent enough in that minute for a rate to be learned.
+const SENT_MUCH: u32 = bucket::TELLING;
 
 /// The partition that stands for all new ones once there are `max_keys` keys.
 const OVERFLOW: u64 = u64::MAX;
@@ -190,9 +198,17 @@ impl Keys {
     /// Takes out the node at `index` if it would decide like a new one.
     pub(super) fn forget(&mut self, scopes: &[Scope], index: usize, now: Tick) -> Option<Node> {
         let node = self.nodes.get(index)?;
-        let longest = scopes[node.spec.0 as usize].rules.longest();
-        if node.is_pinned() || !node.bucket.is_quiet(longest, now) {
+        let rules = &scopes[node.spec.0 as usize].rules;
+        if node.is_pinned() || !node.bucket.is_quiet(rules.longest(), now) {
             return None;
+        }
+        if rules.keeps_log() && rules.windows().is_empty() {
+            let sent = node.bucket.sent_within(bucket::RECENT, now);
+            let remembered = &mut self.sweep.remembered;
+            if sent >= SENT_MUCH || sent > 0 && *remembered < MOST_REMEMBERED {
+                *remembered += 1;
+                return None;
+            }
         }
         let node = self.nodes.remove(index)?;
         self.learned -= usize::from(node.bucket.has_learned());
@@ -215,6 +231,7 @@ impl Keys {
             due: Some(now.after(interval)),
             compacting: self.nodes.len() <= self.nodes.end() / 4,
             shrinking: true,
+            remembered: 0,
         };
     }
 

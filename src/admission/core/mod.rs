@@ -41,7 +41,7 @@ mod work;
 pub(super) use self::{
     claim::Claim,
     effects::{Decision, Effects, Told},
-    feedback::{Reopens, says_something},
+    feedback::{Reopens, Setback, says_something},
     ids::{NodeId, WaiterId},
     keys::Garbage,
     node::Node,

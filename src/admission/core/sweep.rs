@@ -40,6 +40,9 @@ impl Tree {
             }
             return (0, self.keys.is_sweeping());
         }
+        if self.keys.sweep.cursor.is_none() {
+            self.keys.sweep.remembered = 0;
+        }
         // From the end on, so that memory at the end is given back as the pass goes.
         let to = self.keys.sweep.cursor.unwrap_or(usize::MAX);
         let to = to.min(self.keys.nodes.end());

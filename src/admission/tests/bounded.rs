@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::crowd::{Crowd, Request, to_name, to_path, within};
 use crate::{
     Endpoints, Learning, Quota,
+    admission::Setbacks,
     signal::{QuotaReport, Signal, SignalKind},
     steps,
 };
@@ -331,7 +332,7 @@ mod queues {
             let signal = Signal::new(SignalKind::Rate)
                 .with_scope(crate::signal::SignalScope::Everything)
                 .with_retry_after(secs(30));
-            crowd.permits[0].throttled(&signal);
+            crowd.permits[0].throttled(&signal, &mut Setbacks::default());
             crowd.serve();
             assert_eq!(crowd.refused, WAITERS / 2);
             bounded(&format!("{name}: 429 with Retry-After"), WAITERS);

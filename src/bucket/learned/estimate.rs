@@ -1,6 +1,6 @@
 //! A limit that is guessed, from what was refused and what was not.
 
-use super::Sent;
+use super::news::Sent;
 
 /// How many clean rounds precede the first attempt at more. Twice as many after each failure ...
 const FIRST_PATIENCE: u32 = 2;
@@ -18,14 +18,76 @@ pub(super) struct Estimate {
     pub(super) wave: u64,
     /// How many of that wave have not been refused.
     accepted: u32,
+    /// What it was before that wave, if it was anything.
+    before: Option<u32>,
     /// Only the answers to later requests tell about the present value.
     since: u64,
     pub(super) successes: u32,
     /// How many rounds of successes it takes until more is tried.
-    patience: u32,
-    failures: u32,
+    pub(super) patience: u32,
+    pub(super) failures: u32,
     /// By how much it was last raised; 0 since the last wave.
     pub(super) raise: u32,
+    pub(super) evidence: Evidence,
+}
+
+/// Whether a limit explains what is refused: if it does, a smaller share is refused under it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Evidence {
+    before: Answers,
+    since: Answers,
+    /// Of how many waves some were refused since, and the last request of the last of them.
+    waves: u32,
+    wave: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Answers {
+    refused: u32,
+    accepted: u32,
+}
+
+impl Answers {
+    fn all(self) -> u64 {
+        u64::from(self.refused) + u64::from(self.accepted)
+    }
+}
+
+/// With so few refusals, or answers, chance may have had its way.
+const TELLING_REFUSALS: u32 = 3;
+const TELLING_ANSWERS: u64 = 4;
+
+impl Evidence {
+    /// A refusal under the limit, which it does not explain.
+    pub(super) fn contradict(&mut self, sent: &Sent<'_>) {
+        self.since.refused = self.since.refused.saturating_add(1);
+        if sent.serial > self.wave {
+            self.wave = sent.newest;
+            self.waves = self.waves.saturating_add(1);
+        }
+    }
+
+    /// Whether more than two thirds of the share are refused that was refused without the limit. One refusal tells
+    /// little, and is refuted by another one.
+    pub(super) fn refutes(&self) -> bool {
+        let Self { before, since, .. } = *self;
+        let is_telling = since.refused >= TELLING_REFUSALS && since.all() >= TELLING_ANSWERS;
+        let is_larger = 3 * u64::from(since.refused) * before.all()
+            > 2 * u64::from(before.refused) * since.all();
+        // A wave of which nothing was accepted has another reason than any limit, but not every wave.
+        (since.accepted > 0 || self.waves >= TELLING_REFUSALS)
+            && (self.is_of_one() && since.refused > 0 || is_telling && is_larger)
+    }
+
+    /// So many had been refused when the limit was guessed.
+    pub(super) fn weigh(&mut self, refused: u32) {
+        self.before.refused = self.before.refused.max(refused);
+    }
+
+    /// Whether the limit comes from a single refusal.
+    pub(super) fn is_of_one(&self) -> bool {
+        self.before.refused <= 1
+    }
 }
 
 impl Estimate {
@@ -36,12 +98,15 @@ impl Estimate {
             named: false,
             wave,
             accepted: sent,
+            before: None,
             since: wave,
             successes: 0,
             patience: FIRST_PATIENCE,
             failures: 0,
             raise: 0,
+            evidence: Evidence::default(),
         };
+        estimate.evidence.before.accepted = sent;
         estimate.refused_one(named);
         estimate
     }
@@ -58,12 +123,14 @@ impl Estimate {
     /// What was accepted of a wave is what was sent without what was refused. That is known only
     /// once all its answers are there, in whatever order they come; until then it counts down. It
     /// can be less than the limit that is named: strangers may have the rest.
-    pub(super) fn refused(&mut self, sent: Sent, believed: u32, named: Option<u32>) {
+    pub(super) fn refused(&mut self, sent: &Sent<'_>, believed: u32, named: Option<u32>) {
         if sent.serial > self.wave {
             let failures = self.failures + u32::from(self.raise > 0);
+            let before = self.value.saturating_sub(self.raise).max(1);
             *self = Self {
                 failures,
-                patience: LAST_PATIENCE.min(FIRST_PATIENCE << failures.min(LAST_PATIENCE.ilog2())),
+                before: Some(before),
+                patience: patience_after(failures),
                 ..Self::new(believed.min(self.value), named, sent.newest)
             };
         } else {
@@ -71,33 +138,83 @@ impl Estimate {
         }
     }
 
-    fn refused_one(&mut self, named: Option<u32>) {
+    pub(super) fn refused_one(&mut self, named: Option<u32>) {
         self.accepted = self.accepted.saturating_sub(1);
+        let before = &mut self.evidence.before;
+        before.refused = before.refused.saturating_add(1);
+        before.accepted = before.accepted.saturating_sub(1);
         let named = named.unwrap_or(u32::MAX);
         self.named = named <= self.accepted;
         self.value = self.accepted.min(named).max(1);
     }
 
-    /// A round of successes is as many as the value. After enough rounds it is raised by one, then
-    /// by twice as much after each round that was clean too. Only those count that were sent while
-    /// the limit was `in_use`: the others would have succeeded under any.
-    pub(super) fn succeeded(&mut self, sent: Sent, in_use: u32) {
-        if sent.serial <= self.since || in_use < self.value {
-            return;
+    /// Whether it was guessed from a wave, and from no other before.
+    pub(super) fn is_first_of(&self, wave: u64) -> bool {
+        self.wave == wave && self.before.is_none() && !self.named && self.raise == 0
+    }
+
+    /// Nothing of the wave was accepted, which tells no limit. `false` if there was none before it either.
+    pub(super) fn stands(&mut self) -> bool {
+        if self.accepted > 0 {
+            return true;
         }
-        self.successes += 1;
-        if self.successes < self.value.saturating_mul(self.patience) {
-            return;
+        self.value = self.before.unwrap_or(self.value);
+        self.before.is_some()
+    }
+
+    /// The refusals that are heard of now have another explanation: the limit stays as it is.
+    pub(super) fn excuse(&mut self, newest: u64) {
+        self.wave = newest;
+        self.since = newest;
+        self.successes = 0;
+        self.raise = 0;
+        self.before = Some(self.value);
+    }
+
+    /// Something beyond the limit was tried, and refused.
+    pub(super) fn fail(&mut self, newest: u64) {
+        self.excuse(newest);
+        self.failures += 1;
+        self.patience = patience_after(self.failures);
+    }
+
+    /// A round of successes is as many as the value. After enough rounds it is time for a raise. Only those
+    /// count that were sent while the limit was `in_use`: the others would have succeeded under any.
+    pub(super) fn succeeded(&mut self, sent: &Sent<'_>, in_use: u32) {
+        if sent.serial > self.wave {
+            let since = &mut self.evidence.since;
+            since.accepted = since.accepted.saturating_add(1);
         }
+        if sent.serial > self.since && in_use >= self.value {
+            self.successes = self.successes.saturating_add(1);
+        }
+    }
+
+    /// Whether there were enough rounds.
+    pub(super) fn is_due(&self) -> bool {
+        self.successes >= self.value.saturating_mul(self.patience)
+    }
+
+    /// By how much it is raised next: by one at first, and then by twice as much after each round that was
+    /// clean too.
+    pub(super) fn next_raise(&self) -> u32 {
+        self.raise.saturating_mul(2).max(1)
+    }
+
+    pub(super) fn raise(&mut self, newest: u64) {
         if self.raise > 0 {
             // The last raise has held: the limit is somewhere else than it was.
             self.failures = 0;
         }
-        self.raise = self.raise.saturating_mul(2).max(1);
+        self.raise = self.next_raise();
         self.value = self.value.saturating_add(self.raise);
         self.named = false;
         self.successes = 0;
         self.patience = 1;
-        self.since = sent.newest;
+        self.since = newest;
     }
+}
+
+fn patience_after(failures: u32) -> u32 {
+    LAST_PATIENCE.min(FIRST_PATIENCE << failures.min(LAST_PATIENCE.ilog2()))
 }

@@ -7,7 +7,35 @@
 /// endpoint, or the group if that is what has the limit; `overall` and the total across partitions
 /// learn nothing. It is given back step by step while requests succeed, and ends if nothing has
 /// confirmed it for ten minutes, whether anything succeeds meanwhile or not. Many requests may be on
-/// their way when the first is refused: their refusals together count as one.
+/// their way when the first is refused: their refusals together count as one wave.
+///
+/// # What teaches what
+///
+/// - A refusal that says "too many at once" teaches a [concurrency](Self::concurrency); one that names a limit
+///   and its period teaches that [rate](Self::rate).
+/// - A refusal that says neither, and names no delay, may be about either. Both are kept in mind, and whichever
+///   lets more requests through is tried first, until one of the two does not explain what is refused.
+/// - A delay pauses. It says when a window opens, and not how long it is: it is taken for a period only if more
+///   than eight requests were accepted in as long a time.
+/// - What was accepted in a wave is the limit. A wave of which nothing was accepted teaches none, and neither does
+///   a single refusal of fewer than eight requests. After their pause, those who wait come back one after the other
+///   where no limit is known: one, two, four and so on, in at most an eighth of the pause.
+/// - A window that is in use and should have had room may be too narrow for an unsteady way: that teaches a
+///   [margin](Self::margin).
+/// - A request that is refused while all others are accepted has a trouble of its own: it waits by itself, from half
+///   a second to 20 s, and teaches nothing, whatever is learned otherwise. So does not what is refused for its
+///   tokens.
+///
+/// # What it costs at most
+///
+/// A lesson that is wrong slows its bucket down until it is given back, or refuted: as soon as about as much is
+/// refused under it as before, it is dropped, and after each that was dropped more waves pass without a new one (2,
+/// 6, 14, up to 62). A rate is tried anew after 20 seconds, and then twice as fast every ten, until a try fails; a
+/// failed try costs one refusal. Of limits from 2 on at most one request in a hundred is refused for trying.
+///
+/// # How to switch it off
+///
+/// `layer.learn(Learning::none())`, or one kind by its method below. Pauses stay: they are no lesson.
 ///
 /// No layer learns what it does not enforce: [`RpsLayer`](crate::RpsLayer) no concurrency, and
 /// [`ConcurrencyLayer`](crate::ConcurrencyLayer) nothing about windows: of quota headers it only
@@ -83,16 +111,19 @@ impl Learning {
 
     /// How many requests the server takes in a time.
     ///
-    /// Where no window is configured; where refusals go on with the widest margin; where half of a
-    /// window of 8 or more is refused at once; and where a refusal names a limit that is tighter than
-    /// the configured ones. The period is the one that the refusal names with its limit, else that of
-    /// the shortest window, else the period or the delay that the refusal names, else one second: a
-    /// second at least, and nothing that is longer than a minute. An overload teaches only buckets
-    /// without a window, and never its delay. Never fewer than one request. It is given back like
-    /// concurrency, a round being as many successes as fit into the period.
+    /// Where no window is configured, or the configured ones are hardly used; where refusals go on with the
+    /// widest margin; where half of a window of 8 or more is refused at once; and where a refusal names a limit
+    /// that is tighter than the configured ones. The period is the one that the refusal names with its limit, else
+    /// that of the shortest window, else the period that the refusal names, else its delay if more than eight
+    /// requests were accepted in that time, else one second: a second at least, and nothing that is longer than a
+    /// minute. An overload teaches only buckets without a window, and never its delay. Never fewer than one
+    /// request. It is given back like concurrency, a round being as many successes as fit into the period, or ten
+    /// seconds until a try has failed.
     ///
     /// Switched on, as with [`quota_headers`](Self::quota_headers), buckets without a window remember
-    /// what they sent in the last minute, up to 65 536 requests of eight bytes each.
+    /// what they sent in the last minute, up to 65 536 requests of eight bytes each. Keys that come and go are kept
+    /// for that minute if they have sent eight requests or more in it; of others, 65 536 are, at about 250 bytes
+    /// each.
     pub const fn rate(mut self, on: bool) -> Self {
         self.rate = on;
         self
@@ -100,9 +131,11 @@ impl Learning {
 
     /// What quota headers on successes say is left.
     ///
-    /// With nothing left, the bucket pauses until the reset, for `max_pause` at most. With a quarter of
-    /// the limit left or less (or ten requests, if no limit is named), what is left is spread evenly
-    /// until then, or until a later answer says that more are left.
+    /// With nothing left, the bucket pauses until the reset, for `max_pause` at most; until a request is served
+    /// before the reset all the same, which proves that this is no stop. With a quarter of the limit left or less
+    /// (or ten requests, if no limit is named) and as many waiting, what is left is spread evenly until then, or
+    /// until a later answer says that more are left. With fewer waiting they go at once, and only what comes
+    /// beyond waits. A reset that is later than `max_pause` paces nobody.
     pub const fn quota_headers(mut self, on: bool) -> Self {
         self.quota_headers = on;
         self

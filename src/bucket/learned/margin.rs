@@ -1,6 +1,11 @@
 //! By how much windows are widened for an unsteady way.
 
-use super::Sent;
+use super::{
+    lesson::{Lesson, Limit},
+    news::{Refusal, Report, Sent},
+    rules::Rules,
+    tick::Tick,
+};
 
 /// The first margin, in thousandths of a period; each further one is twice as wide ...
 const FIRST_MARGIN: u32 = 50;
@@ -16,21 +21,21 @@ const MARGIN_DOUBLINGS: u32 = 6;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Margin {
-    /// In thousandths of the period.
-    pub(super) width: u32,
+    /// In thousandths of the period; 0 is none.
+    width: u32,
     /// The width that was last enough.
     enough: u32,
     /// Only requests sent after the last raise tell whether it was enough.
     since: u64,
     /// Refusals of this wave.
-    pub(super) refused: u32,
+    refused: u32,
     successes: u32,
     failures: u32,
 }
 
-impl Margin {
-    /// Widens, once per wave. False if that has been tried enough.
-    pub(super) fn refused(&mut self, sent: Sent) -> bool {
+impl Lesson for Margin {
+    /// Widens, once per wave. `false` if that has been tried enough.
+    fn refused(&mut self, _: &Refusal, sent: &Sent<'_>, _: &Rules) -> bool {
         self.successes = 0;
         if sent.serial <= self.since {
             self.refused += 1;
@@ -58,15 +63,35 @@ impl Margin {
         true
     }
 
-    pub(super) fn succeeded(&mut self, sent: Sent) {
-        if sent.serial <= self.since {
+    fn accepted(&mut self, _: &Report, sent: &Sent<'_>, _: &Rules) {
+        if self.width == 0 || sent.serial <= self.since {
             return;
         }
         self.successes += 1;
-        if self.successes >= MARGIN_TRIAL << self.failures {
-            self.width = self.width.saturating_sub(MARGIN_STEP);
-            self.since = sent.newest;
-            self.successes = 0;
+        if self.successes < MARGIN_TRIAL << self.failures {
+            return;
         }
+        self.width = self.width.saturating_sub(MARGIN_STEP);
+        self.since = sent.newest;
+        self.successes = 0;
+        if self.width == 0 {
+            *self = Self::default();
+        }
+    }
+
+    fn limit(&self, _: Tick) -> Option<Limit> {
+        self.learned().map(Limit::Margin)
+    }
+}
+
+impl Margin {
+    /// In thousandths of the period.
+    pub(super) fn learned(&self) -> Option<u32> {
+        (self.width > 0).then_some(self.width)
+    }
+
+    /// How many of the wave that widened it last were refused.
+    pub(super) fn refused_of_wave(&self) -> u32 {
+        self.refused.max(1)
     }
 }

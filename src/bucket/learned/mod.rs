@@ -5,20 +5,45 @@
 //! wave is one piece of news, so requests are numbered as they are admitted, and whatever was on its
 //! way before the news arrived belongs to it.
 
+mod answers;
+mod backoff;
+mod concurrency;
+mod doubt;
 mod estimate;
 mod learning;
+mod lesson;
 mod margin;
 mod news;
+mod pace;
+mod ramp;
+mod rate;
+mod suspects;
 
 pub use self::learning::Learning;
 pub(super) use self::news::Sent;
-pub(crate) use self::news::{Refusal, RefusalKind, Report};
+pub(crate) use self::{
+    answers::Setback,
+    news::{Refusal, RefusalKind, Report},
+};
 
-use self::{estimate::Estimate, margin::Margin};
+use self::{
+    answers::Answers,
+    backoff::Backoff,
+    concurrency::Concurrency,
+    doubt::Doubt,
+    estimate::Estimate,
+    lesson::{Lesson, Limit},
+    margin::Margin,
+    pace::Pace,
+    ramp::Ramp,
+    rate::Rate,
+    suspects::{Culprit, Suspects},
+};
 use super::{
     Lessons, RECENT,
-    rules::{Rule, Rules},
-    tick::{Span, Tick},
+    log::Log,
+    rules::{self, Rule, Rules},
+    tick::{self, Span, Tick},
 };
 
 /// For how long a lesson is kept without being confirmed (law L11: ten minutes).
@@ -28,117 +53,304 @@ const SECOND: u64 = 1_000_000_000;
 /// The period of a learned rate if the server names none.
 const DEFAULT_PERIOD: Span = Span(SECOND);
 
-/// From how large a window on half of it refused is too much for an unsteady way.
-const TELLING_WINDOW: u32 = 8;
-
-/// The first delay after a refusal by rate that names none, where the bucket knows its window, which
-/// does most of the waiting; and after all others. Doubled for each further wave.
-const BACKOFF_KNOWN: Span = Span(SECOND / 20);
-const BACKOFF_UNKNOWN: Span = Span(SECOND / 2);
-/// The longest such delay: the vendor's advice for back-off (20 s).
-const BACKOFF_MAX: Span = Span(20 * SECOND);
+/// From how large a window on half of it refused is too much for an unsteady way; and of so many requests
+/// what was accepted tells a rate. A bucket that has sent fewer has nothing worth remembering.
+pub(crate) const TELLING: u32 = 8;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Narrowing {
     forgotten_at: Option<Tick>,
-    ceiling: Option<Estimate>,
-    rate: Option<(Estimate, Span)>,
-    margin: Option<Margin>,
-    pace: Option<Rule>,
-    /// Waves in a row without a delay named and without a success in between.
-    setbacks: u32,
-    /// Up to here requests belong to a wave that has been heard of ...
-    wave: u64,
-    /// ... and up to here to the one before.
-    wave_before: u64,
+    answers: Answers,
+    backoff: Backoff,
+    doubt: Doubt,
+    concurrency: Concurrency,
+    rate: Rate,
+    margin: Margin,
+    pace: Pace,
+    /// Which of rate and concurrency explains what is refused, while that is open.
+    suspects: Option<Suspects>,
+    ramp: Option<Ramp>,
 }
 
 impl Narrowing {
+    /// Of a bucket that was answered so many times, and never refused.
+    pub(super) fn after(answered: u64) -> Self {
+        Self {
+            answers: Answers::all_accepted(answered),
+            ..Self::default()
+        }
+    }
+
+    fn lessons_mut(&mut self) -> [&mut dyn Lesson; 4] {
+        [
+            &mut self.margin,
+            &mut self.rate,
+            &mut self.concurrency,
+            &mut self.pace,
+        ]
+    }
+
+    /// Tells whether a refusal is its request's own trouble: then it is not to be heard of otherwise.
+    pub(super) fn judge(
+        &mut self,
+        refusal: &Refusal,
+        earlier: Option<&Setback>,
+        sent: &Sent<'_>,
+        rules: &Rules,
+    ) -> Setback {
+        self.forgotten_at = Some(sent.now.after(KEPT));
+        let half_used = |rule: &Rule| is_half_used(rule, sent);
+        let explained = rules.windows().iter().any(half_used)
+            || self.suspects.is_some()
+            || self.concurrency.is_tried()
+            || self.rate.is_tried(sent);
+        let setback = self.answers.refused(refusal, earlier, explained, sent);
+        if setback.own_wait(refusal).is_some() {
+            self.backoff.refused_alone(sent.now);
+        }
+        setback
+    }
+
+    pub(super) fn only_refuses(&self, earlier: &Setback) -> bool {
+        self.answers.only_refuses(earlier, true)
+    }
+
     /// Takes in a refusal. Returns until when the bucket is to be paused, if it is.
     pub(super) fn refused(
         &mut self,
         refusal: &Refusal,
-        sent: Sent,
+        sent: &Sent<'_>,
         rules: &Rules,
         paused_until: Tick,
-        now: Tick,
     ) -> Tick {
-        self.forgotten_at = Some(now.after(KEPT));
-        let new_wave = sent.serial > self.wave;
+        self.forgotten_at = Some(sent.now.after(KEPT));
+        let new_wave = self.backoff.refused(refusal, sent);
         if new_wave {
-            self.wave_before = self.wave;
-            self.wave = sent.newest;
-            if refusal.retry_after.is_none() {
-                self.setbacks += 1;
-            }
+            self.doubt.next_wave();
         }
         match refusal.kind {
-            RefusalKind::Concurrency(limit) => self.too_many_at_once(limit, sent, rules),
+            RefusalKind::Concurrency(_) => {
+                self.concurrency.refused(refusal, sent, rules);
+            }
             RefusalKind::Rate => self.too_fast(refusal, sent, rules),
             // Without windows nothing else would pace the requests that come back: a learned rate does.
             RefusalKind::Overload if rules.windows().is_empty() => {
                 self.too_fast(refusal, sent, rules);
             }
-            RefusalKind::Overload => {}
+            RefusalKind::Overload | RefusalKind::OtherUnit => {}
         }
-        self.pause(refusal, rules, new_wave, paused_until, now)
+        let until = self.pause(refusal, rules, new_wave, paused_until, sent.now);
+        self.rise_after(until.max(paused_until), refusal, sent, rules);
+        until
     }
 
-    fn too_many_at_once(&mut self, limit: Option<u32>, sent: Sent, rules: &Rules) {
-        let Some(in_flight) = sent.in_flight.filter(|_| rules.learning().concurrency) else {
+    /// Finds the lesson that explains a refusal.
+    fn too_fast(&mut self, refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) {
+        self.pace.refused(refusal, sent, rules);
+        if self.is_named(refusal, sent, rules) || self.is_of_wave(refusal, sent, rules) {
             return;
-        };
-        match &mut self.ceiling {
-            Some(ceiling) => ceiling.refused(sent, in_flight, limit),
-            ceiling => *ceiling = Some(Estimate::new(in_flight, limit, sent.newest)),
         }
-    }
-
-    fn too_fast(&mut self, refusal: &Refusal, sent: Sent, rules: &Rules) {
-        let named = refusal
-            .rate
-            .filter(|_| refusal.period.is_some_and(|period| period <= RECENT));
-        if let Some((rate, _)) = &self.rate {
-            let known = sent.serial <= rate.wave || rate.raise > 0 || named.is_some();
-            let unsteady = !known && rules.learning().margin && self.widen(sent);
-            if let Some((rate, _)) = self.rate.as_mut().filter(|_| !unsteady) {
-                rate.refused(sent, sent.in_period, named);
-                self.margin.take_if(|_| !known);
+        if self.doubt.skips() || self.is_tried(refusal, sent, rules) || self.is_solved(sent) {
+            return;
+        }
+        if self.concurrency.is_learned() && !self.concurrency.doubt(sent) {
+            return self.doubt.refuted();
+        }
+        if self.rate.is_learned() {
+            if !self.rate.doubt(sent) {
+                self.margin = Margin::default();
+                self.suspects = None;
+                let may_fall = self.rate.may_fall();
+                let (n, period, _) = self.rate.learned().unwrap_or((0, DEFAULT_PERIOD, false));
+                let accepted = self.accepted_within(period, sent);
+                self.rate = Rate::default();
+                if !may_fall || accepted == 0 || accepted >= n {
+                    return self.doubt.refuted();
+                }
+                // It may be less than it seemed: once that is believed.
+                self.rate.begin(accepted + 1, None, period, sent);
+                self.rate.fall();
+                return;
+            }
+            if self.rate.excludes_jitter() || !self.is_unsteady(refusal, sent, rules) {
+                self.rate.refused(refusal, sent, rules);
+                self.margin = Margin::default();
             }
             return;
         }
-        let period = period(refusal, rules);
-        let tighter = |n: u32| {
-            let windows = rules.windows();
-            windows
-                .iter()
-                .all(|rule| n < rule.n || period > rule.period)
-        };
-        if let Some(n) = named.filter(|&n| rules.learning().rate && tighter(n)) {
-            self.rate = Some((Estimate::new(sent.in_period, Some(n), sent.newest), period));
-            return;
-        }
-        let Some(rule) = tightest(rules) else {
-            if rules.learning().rate {
-                self.rate = Some((Estimate::new(sent.in_period, None, sent.newest), period));
+        match tightest(rules) {
+            Some(rule) if is_half_used(rule, sent) || in_flight(refusal, sent, rules).is_none() => {
+                self.too_much_of(rule, refusal, sent, rules);
             }
+            _ => self.suspect(refusal, sent, rules),
+        }
+    }
+
+    /// Whether the refusal names its limit.
+    fn is_named(&mut self, refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) -> bool {
+        let Some(named) = refusal.named_rate() else {
+            return false;
+        };
+        let period = period(refusal, sent, rules);
+        let mut windows = rules.windows().iter();
+        let is_tighter = windows.all(|rule| named < rule.n || period > rule.period);
+        if self.rate.is_learned() {
+            self.rate.refused(refusal, sent, rules);
+        } else if is_tighter && rules.learning().rate {
+            let n = sent.in_period(period);
+            self.rate.begin(n, Some(named), period, sent);
+        } else {
+            return false;
+        }
+        self.suspects = None;
+        self.rate.hold(false);
+        true
+    }
+
+    /// Whether the refusal belongs to the wave of which something was learned already.
+    fn is_of_wave(&mut self, refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) -> bool {
+        if let Some(suspects) = &mut self.suspects {
+            if suspects.refused_one(sent) && !self.rate.is_set_by(sent) {
+                return true;
+            }
+        }
+        if self.rate.is_set_by(sent) {
+            if !self.rate.refused(refusal, sent, rules) {
+                self.suspects = None;
+            }
+            return true;
+        }
+        if refusal.is_plain() && self.concurrency.expects(sent) && !self.concurrency.is_tried() {
+            return self.concurrency.refused(refusal, sent, rules);
+        }
+        false
+    }
+
+    /// Whether the refusal is of what was tried beyond a limit.
+    fn is_tried(&mut self, refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) -> bool {
+        if self.suspects.is_some() {
+            return false;
+        }
+        if refusal.is_plain() && self.concurrency.is_tried() {
+            return self.concurrency.refused(refusal, sent, rules);
+        }
+        self.rate.is_tried(sent) && self.rate.refused(refusal, sent, rules)
+    }
+
+    /// Whether the refusal tells which of the suspects it was.
+    fn is_solved(&mut self, sent: &Sent<'_>) -> bool {
+        let culprit = self
+            .suspects
+            .as_ref()
+            .and_then(|suspects| suspects.refused(sent));
+        if let Some(culprit) = culprit {
+            self.solve(culprit, sent, true);
+        }
+        culprit.is_some()
+    }
+
+    /// One of the suspects is left.
+    fn solve(&mut self, culprit: Culprit, sent: &Sent<'_>, by_refusal: bool) {
+        let Some(suspects) = self.suspects.take() else {
             return;
         };
-        let widened = rules.learning().margin && self.widen(sent);
-        let refused = self.margin.as_ref().map_or(1, |margin| margin.refused);
-        let telling = rule.n >= TELLING_WINDOW && refused >= rule.n / 2;
-        if rules.learning().rate && (telling || !widened) {
+        match culprit {
+            Culprit::Rate if by_refusal => {
+                let instead = suspects.is_instead();
+                self.rate.excuse(sent, instead);
+            }
+            Culprit::Rate => self.rate.hold(false),
+            Culprit::InFlight => {
+                self.rate = Rate::default();
+                self.margin = Margin::default();
+                self.concurrency.begin(suspects.in_flight(sent.newest));
+            }
+        }
+    }
+
+    /// Whether an unsteady way may be what shortened the time between two requests.
+    fn is_unsteady(&mut self, refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) -> bool {
+        rules.learning().margin && self.margin.refused(refusal, sent, rules)
+    }
+
+    /// A window that should have had room, and was in use.
+    fn too_much_of(&mut self, rule: &Rule, refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) {
+        let unsteady = self.is_unsteady(refusal, sent, rules);
+        let refused = self.margin.refused_of_wave();
+        let telling = rule.n >= TELLING && refused >= rule.n / 2;
+        if rules.learning().rate && (telling || !unsteady) {
             // Not the way's fault: of what was believed to fit, so many did not.
-            let accepted = sent.in_period.min(rule.n).saturating_sub(refused - 1);
-            let rate = Estimate::new(accepted, None, sent.newest);
-            self.rate = Some((rate, rule.period));
-            self.margin = None;
+            self.margin = Margin::default();
+            let accepted = self.accepted_within(rule.period, sent).min(rule.n - 1);
+            if accepted == 0 {
+                return;
+            }
+            self.rate.begin(accepted + 1, None, rule.period, sent);
+            if !unsteady {
+                self.rate.exclude_jitter();
+            }
+            let in_flight = in_flight(refusal, sent, rules);
+            let in_flight = in_flight.filter(|_| !self.concurrency.is_learned());
+            self.watch(in_flight, accepted, rule.period, sent);
+            if let Some(suspects) = &mut self.suspects {
+                suspects.wait();
+            }
         }
     }
 
-    /// Widens the margin, once per wave. False if that has been tried enough.
-    fn widen(&mut self, sent: Sent) -> bool {
-        self.margin.get_or_insert_default().refused(sent)
+    /// Nothing known explains the refusal.
+    fn suspect(&mut self, refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) {
+        let period = period(refusal, sent, rules);
+        let n = sent.in_period(period);
+        let accepted = self.accepted_within(period, sent);
+        let is_few = n < TELLING;
+        let in_flight = in_flight(refusal, sent, rules).filter(|_| !self.concurrency.is_learned());
+        if !rules.learning().rate {
+            if let Some(in_flight) = in_flight {
+                self.concurrency.begin(in_flight);
+            }
+        } else if accepted > 0 && (!is_few || in_flight.is_some()) {
+            self.rate.begin(accepted + 1, None, period, sent);
+            self.watch(in_flight, accepted, period, sent);
+            if let Some(suspects) = &mut self.suspects {
+                suspects.probe(sent);
+            }
+        }
+    }
+
+    /// How many of those that were dispatched within a period have not been refused.
+    fn accepted_within(&self, period: Span, sent: &Sent<'_>) -> u32 {
+        let refused = self.backoff.refused_within(period, sent.now);
+        sent.in_period(period).saturating_sub(refused)
+    }
+
+    /// A rate was learned: was it what was in flight?
+    fn watch(&mut self, in_flight: Option<Estimate>, accepted: u32, period: Span, sent: &Sent<'_>) {
+        let refused = self.backoff.refused_within(period, sent.now);
+        self.rate.weigh(refused);
+        self.suspects = in_flight
+            .filter(|_| accepted > 0)
+            .map(|in_flight| Suspects::new(in_flight, accepted, period, sent));
+        self.rate.hold(self.suspects.is_some());
+    }
+
+    /// Where no limit is known, those who wait come back one after the other.
+    fn rise_after(&mut self, until: Tick, refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) {
+        let is_known = !rules.windows().is_empty()
+            || self.rate.is_learned()
+            || self.concurrency.is_learned()
+            || self.doubt.skips();
+        let matters = matches!(refusal.kind, RefusalKind::Rate | RefusalKind::Overload);
+        if is_known || !matters || !rules.learning().rate {
+            self.ramp = None;
+        } else if until > sent.now {
+            let accepted = self.accepted_within(DEFAULT_PERIOD, sent);
+            // The first refusal of a pause knows how long it is, and the last how much was accepted.
+            self.ramp = Some(match self.ramp {
+                Some(ramp) if ramp.is_later_than(until) => ramp.with_first(accepted),
+                _ => Ramp::new(sent.now, until, accepted),
+            });
+        }
     }
 
     /// Until when nothing is sent, as the server asked or, if it did not, by back-off.
@@ -164,100 +376,78 @@ impl Narrowing {
 
     /// How long to back off where no delay was named.
     pub(super) fn backoff(&self, refusal: &Refusal, rules: &Rules) -> Span {
-        let known = self.rate.is_some() || !rules.windows().is_empty();
-        let base = match refusal.kind {
-            RefusalKind::Rate if known => BACKOFF_KNOWN,
-            _ => BACKOFF_UNKNOWN,
-        };
-        let doublings = self.setbacks.saturating_sub(1);
-        let doublings = 1u64.checked_shl(doublings).unwrap_or(u64::MAX);
-        let delay = base.times(doublings).min(BACKOFF_MAX).min(refusal.ceiling);
-        // Half of it is certain: what was just refused is not worth asking again at once.
-        delay.part(0.5 + 0.5 * refusal.random)
+        let known =
+            self.rate.is_learned() || self.concurrency.is_learned() || !rules.windows().is_empty();
+        self.backoff.delay(refusal, known)
     }
 
     /// Takes in an answer that was no refusal. Returns until when the bucket is to be paused.
-    pub(super) fn succeeded(
-        &mut self,
-        report: &Report,
-        sent: Sent,
-        rules: &Rules,
-        now: Tick,
-    ) -> Tick {
-        // Also if it belongs to the wave that is being refused: the server takes some of it.
-        if sent.serial > self.wave_before {
-            self.setbacks = 0;
+    pub(super) fn accepted(&mut self, report: &Report, sent: &Sent<'_>, rules: &Rules) -> Tick {
+        self.answers.accepted(sent.serial);
+        self.backoff.accepted(sent);
+        if self.backoff.is_mixed() && self.rate.is_first_of(self.backoff.wave()) {
+            self.rate = Rate::default();
+            self.suspects = None;
+            self.doubt.skip();
         }
-        if let Some(margin) = &mut self.margin {
-            margin.succeeded(sent);
-            if margin.width == 0 {
-                self.margin = None;
+        for lesson in self.lessons_mut() {
+            lesson.accepted(report, sent, rules);
+        }
+        if let Some(suspects) = &mut self.suspects {
+            if !self.rate.is_learned() {
+                self.suspects = None;
+            } else if let Some(culprit) = suspects.accepted(sent) {
+                self.solve(culprit, sent, false);
+            } else if self.rate.is_due() && !suspects.is_probing() {
+                suspects.probe(sent);
             }
         }
-        if let Some((rate, period)) = &mut self.rate {
-            rate.succeeded(sent, sent.in_period);
-            let given_back = |rule: &Rule| rule.period >= *period && rate.value >= rule.n;
-            if rules.windows().iter().any(given_back) {
-                self.rate = None;
-            }
+        let kept = sent.now.after(KEPT);
+        if report.maximum_concurrency.is_some() {
+            self.forgotten_at = Some(kept);
         }
-        if let Some(ceiling) = &mut self.ceiling {
-            ceiling.succeeded(sent, sent.in_flight.unwrap_or(0));
+        if self.pace.is_learned() {
+            self.forgotten_at = Some(self.forgotten_at().max(kept));
         }
-        if let Some(maximum) = report.maximum_concurrency {
-            self.named_by_success(maximum.max(1), sent);
-            self.forgotten_at = Some(now.after(KEPT));
-        }
-        let configured = rules.concurrency();
-        self.ceiling
-            .take_if(|ceiling| configured.is_some_and(|limit| ceiling.value as usize >= limit));
-        if report.counts {
-            self.pace = report.pace.map(|(spacing, ends)| Rule {
-                counts_forgotten: false,
-                until: now.after(ends),
-                ..Rule::new(1, spacing, Span::ZERO)
-            });
-        }
-        if self.pace.is_some() {
-            self.forgotten_at = Some(self.forgotten_at().max(now.after(KEPT)));
-        }
-        report.empty_for.map_or(Tick::NONE, |span| now.after(span))
+        report
+            .empty_for
+            .filter(|_| !self.pace.goes_on())
+            .map_or(Tick::NONE, |span| sent.now.after(span))
     }
 
-    fn named_by_success(&mut self, maximum: u32, sent: Sent) {
-        match &mut self.ceiling {
-            // It was sent before the refusals that lowered the limit, and knows no better.
-            Some(ceiling) if sent.serial <= ceiling.wave && maximum > ceiling.value => {}
-            Some(ceiling) => {
-                ceiling.value = maximum;
-                ceiling.named = true;
-                // What is known needs no trying.
-                ceiling.successes = 0;
-                ceiling.raise = 0;
-            }
-            ceiling => *ceiling = Some(Estimate::named(maximum)),
-        }
+    /// Whether one more may go than a learned rate allows.
+    pub(super) fn lets_through(&self, log: &Log, in_flight: u32, now: Tick) -> bool {
+        let suspects = self.suspects.as_ref();
+        suspects.is_some_and(|suspects| suspects.lets_through(log, in_flight, now))
+    }
+
+    /// Whether more may go than a learned rate allows, if enough of what is in flight ends.
+    pub(super) fn may_let_through(&self) -> bool {
+        self.suspects.as_ref().is_some_and(Suspects::is_probing)
     }
 
     pub(super) fn ceiling(&self) -> Option<usize> {
-        self.ceiling.as_ref().map(|ceiling| ceiling.value as usize)
+        self.concurrency.learned().map(|(limit, _)| limit as usize)
     }
 
-    /// The windows that a bucket keeps for what it has learned, besides those that are configured.
-    pub(super) fn windows(&self, now: Tick) -> impl Iterator<Item = Rule> + '_ {
-        let rate = self.rate.as_ref().map(|(rate, period)| {
-            self.widened(Rule {
-                counts_forgotten: false,
-                ..Rule::new(rate.value, *period, Span::ZERO)
-            })
-        });
-        let pace = self.pace.filter(|rule| now < rule.until);
-        rate.into_iter().chain(pace)
+    /// The windows that a bucket keeps for what it has learned, besides those that are configured: with that
+    /// of a rate, or without.
+    pub(super) fn windows(&self, with_rate: bool, now: Tick) -> impl Iterator<Item = Rule> + '_ {
+        let window = |limit| match limit {
+            Some(Limit::Window(rule)) => Some(rule),
+            _ => None,
+        };
+        let rate = window(self.rate.limit(now))
+            .filter(|_| with_rate)
+            .map(|rule| self.widened(rule));
+        let pace = window(self.pace.limit(now));
+        let ramp = self.ramp.and_then(|ramp| ramp.window(now));
+        rate.into_iter().chain(pace).chain(ramp)
     }
 
     /// A window with the learned margin.
     pub(super) fn widened(&self, rule: Rule) -> Rule {
-        let margin = self.margin.as_ref().map_or(0, |margin| margin.width);
+        let margin = self.margin.learned().unwrap_or(0);
         Rule {
             span: rule.span.plus(rule.period.thousandths(margin)),
             ..rule
@@ -266,14 +456,7 @@ impl Narrowing {
 
     /// How many stamps the learned windows count.
     pub(super) fn depth(&self) -> usize {
-        self.rate
-            .as_ref()
-            .map_or(0, |(rate, _)| rate.value as usize)
-    }
-
-    /// In which period the next lesson wants to know what was sent.
-    pub(super) fn period(&self) -> Option<Span> {
-        self.rate.as_ref().map(|(_, period)| *period)
+        self.rate.most().max(self.pace.most()) as usize
     }
 
     pub(super) fn forgotten_at(&self) -> Tick {
@@ -283,35 +466,26 @@ impl Narrowing {
     pub(super) fn is_forgotten(&self, now: Tick) -> bool {
         self.forgotten_at() <= now
     }
-}
 
-impl Narrowing {
     pub(super) fn lessons(&self, now: Tick) -> Lessons {
         Lessons {
-            concurrency: self
-                .ceiling
-                .as_ref()
-                .map(|ceiling| (ceiling.value as usize, ceiling.named)),
-            rate: self
-                .rate
-                .as_ref()
-                .map(|(rate, period)| (rate.value, *period, rate.named)),
-            margin: self.margin.as_ref().map(|margin| margin.width),
-            pace: self
-                .pace
-                .filter(|rule| now < rule.until)
-                .map(|rule| rule.span),
+            concurrency: (self.concurrency.learned()).map(|(limit, named)| (limit as usize, named)),
+            rate: self.rate.learned(),
+            margin: self.margin.learned(),
+            pace: self.pace.learned(now),
         }
     }
 }
 
-/// The period of the window that refused: as configured, as named, or as the delay suggests. A client
-/// that has not kept stamps for as long as a window is cannot keep to it.
-pub(super) fn period(refusal: &Refusal, rules: &Rules) -> Span {
-    // For how long a server is busy says nothing about a window.
-    let suggested = refusal
-        .retry_after
-        .filter(|_| refusal.kind == RefusalKind::Rate);
+/// The period of the window that refused: as configured, or as named. A delay says when a window opens, and
+/// not how long it is; but where enough was accepted in that time, it may be as long. A client that has not
+/// kept stamps for as long as a window is cannot keep to it.
+fn period(refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) -> Span {
+    let suggests = |delay: &Span| {
+        // For how long a server is busy says nothing about a window.
+        refusal.kind == RefusalKind::Rate && sent.in_period(*delay) > TELLING
+    };
+    let suggested = refusal.retry_after.filter(suggests);
     let hinted = refusal.period.or(suggested);
     let hinted = hinted.filter(|&period| period <= RECENT);
     match (refusal.rate, tightest(rules)) {
@@ -320,6 +494,19 @@ pub(super) fn period(refusal: &Refusal, rules: &Rules) -> Span {
     }
 }
 
+/// What was in flight and accepted, if that may be what there was too much of.
+fn in_flight(refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) -> Option<Estimate> {
+    let others = sent.in_flight?.checked_sub(1)?;
+    let configured = rules.concurrency();
+    let narrower = configured.is_none_or(|limit| (others as usize) < limit);
+    let suspected = refusal.is_plain() && rules.learning().concurrency && others > 0 && narrower;
+    suspected.then(|| Estimate::new(others + 1, None, sent.newest))
+}
+
 fn tightest(rules: &Rules) -> Option<&Rule> {
     rules.windows().iter().min_by_key(|rule| rule.span)
+}
+
+fn is_half_used(rule: &Rule, sent: &Sent<'_>) -> bool {
+    sent.in_use(rule.span).saturating_mul(2) > rule.n
 }

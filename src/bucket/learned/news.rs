@@ -1,7 +1,8 @@
 //! What answers say, in a bucket's terms.
 
-use super::{Learning, SECOND};
+use super::{Learning, RECENT, SECOND};
 use crate::bucket::{
+    log::Log,
     rules::{Enforced, Rules},
     tick::{Span, Tick},
 };
@@ -31,6 +32,8 @@ pub(crate) enum RefusalKind {
     /// With the limit, if it was named.
     Concurrency(Option<u32>),
     Overload,
+    /// Too much of something that is not counted in requests.
+    OtherUnit,
 }
 
 /// An answer said nothing of the kind.
@@ -39,31 +42,74 @@ pub(crate) struct Report {
     pub(crate) maximum_concurrency: Option<u32>,
     /// Nothing is left until then.
     pub(crate) empty_for: Option<Span>,
+    /// When something will be left again, however long that is; `None` where a little comes back all the
+    /// time.
+    pub(crate) resets_in: Option<Span>,
     /// What is left lasts until then if requests keep this distance.
     pub(crate) pace: Option<(Span, Span)>,
+    /// How many are left, and how many wait for them.
+    pub(crate) left: u32,
+    pub(crate) waiting: u32,
     /// Whether it says how many are left at all.
     pub(crate) counts: bool,
 }
 
-/// Which requests an answer is about.
+/// Which request an answer is about, and what else was sent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sent {
+pub(in crate::bucket) struct Sent<'a> {
     /// The number of the request that was answered.
-    pub(crate) serial: u64,
+    pub(in crate::bucket) serial: u64,
     /// The number of the one that was admitted last.
-    pub(crate) newest: u64,
-    /// How many were dispatched within the learned (or the default) period.
-    pub(crate) in_period: u32,
-    /// How many are in flight, the one that was answered included; `None` without permits.
-    pub(crate) in_flight: Option<u32>,
+    pub(in crate::bucket) newest: u64,
+    /// How many are in flight, the one that was answered included; `None` if nobody counts.
+    pub(in crate::bucket) in_flight: Option<u32>,
+    pub(in crate::bucket) log: &'a Log,
+    pub(in crate::bucket) now: Tick,
+}
+
+impl Sent<'_> {
+    /// How many were dispatched within a period. Whoever has a place and has not gone out is called back by
+    /// the pause that follows a refusal, and is no part of it.
+    pub(super) fn in_period(&self, period: Span) -> u32 {
+        self.log.count_after(self.now.before(period)) - self.log.places()
+    }
+
+    /// How much of a window was used when an answer's request went out: the answer comes a little later.
+    pub(super) fn in_use(&self, period: Span) -> u32 {
+        let period = period.plus(Span(period.0 / 4));
+        self.log.count_after(self.now.before(period))
+    }
 }
 
 impl Refusal {
-    /// Whether a layer that enforces this can do anything about the refusal. "Too many at once" concerns a layer
-    /// with permits, unless the server asks for a pause.
+    /// Whether it says no more than that it was too much.
+    pub(super) fn is_plain(&self) -> bool {
+        let kind = matches!(self.kind, RefusalKind::Rate | RefusalKind::Overload);
+        kind && self.retry_after.is_none() && self.rate.is_none() && self.period.is_none()
+    }
+
+    /// The limit of a window that was named with its period, if a client can keep to it: it has to remember
+    /// what it sent.
+    pub(super) fn named_rate(&self) -> Option<u32> {
+        self.rate
+            .filter(|_| self.period.is_some_and(|period| period <= RECENT))
+    }
+
+    /// Whether those who enforce this can do anything about it. Too many at once is for those who count
+    /// how many there are, unless the server asks for a pause.
     pub(crate) fn concerns(&self, face: Enforced) -> bool {
         let counted = matches!(self.kind, RefusalKind::Concurrency(_));
         face.permits || !counted || self.retry_after.is_some()
+    }
+
+    /// How long the server asked to be left alone, and jitter.
+    pub(super) fn asked(&self) -> Option<Span> {
+        let asked = self.retry_after?.min(self.ceiling);
+        Some(asked.plus(self.jitter(asked)))
+    }
+
+    fn jitter(&self, asked: Span) -> Span {
+        asked.part(JITTER_PART * self.random).min(JITTER_MAX)
     }
 
     /// Until when the server asked to be left alone; `NONE` if that is no news.
@@ -75,18 +121,16 @@ impl Refusal {
         if until <= paused_until {
             return Tick::NONE;
         }
-        until.after(asked.part(JITTER_PART * self.random).min(JITTER_MAX))
+        until.after(self.jitter(asked))
     }
 }
 
 impl Report {
-    /// Without asking for a longer pause than this.
+    /// Without asking for a longer pause than this, and without a pace that goes on for longer.
     pub(crate) fn at_most(self, ceiling: Span) -> Self {
         Self {
             empty_for: self.empty_for.map(|span| span.min(ceiling)),
-            pace: self
-                .pace
-                .map(|(spacing, until)| (spacing.min(ceiling), until)),
+            pace: self.pace.filter(|(_, until)| *until <= ceiling),
             ..self
         }
     }
@@ -98,6 +142,7 @@ impl Report {
             empty_for: self.empty_for.filter(|_| learning.quota_headers),
             pace: self.pace.filter(|_| learning.quota_headers),
             counts: self.counts && learning.quota_headers,
+            ..self
         }
     }
 

@@ -353,7 +353,9 @@ fn half_of_a_large_window_refused_is_no_jitter() {
 
 #[test]
 fn a_rate_recovers_faster_and_faster_while_all_goes_well() {
-    let mut client = Client::new(&Quota::per_second(100));
+    let quota = Quota::per_second(100);
+    let mut client = Client::new(&quota);
+    client.rules = Rules::new(&quota, BOTH, Learning::all().concurrency(false), true);
     client.send(100, at(0));
     client.refuse(90, &refusal(RefusalKind::Rate, None), at(0));
     client.end(100);
@@ -373,7 +375,9 @@ fn a_rate_recovers_faster_and_faster_while_all_goes_well() {
 
 #[test]
 fn trying_grows_rarer_while_it_fails() {
-    let mut client = Client::new(&Quota::unlimited());
+    let quota = Quota::unlimited();
+    let mut client = Client::new(&quota);
+    client.rules = Rules::new(&quota, BOTH, Learning::all().concurrency(false), true);
     client.send(30, at(0));
     client.refuse(20, &refusal(RefusalKind::Rate, None), at(0));
     client.end(30);

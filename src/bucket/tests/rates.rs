@@ -97,6 +97,9 @@ fn a_learned_rate_is_lowered_when_no_margin_helps() {
         let now = at(10_000 * wave);
         assert_eq!(client.send(100, now), 5);
         client.refuse(1, &rate(), now);
+        for serial in client.newest - 4..client.newest {
+            client.report(serial, &Report::default(), now);
+        }
         client.end(5);
         let lessons = client.bucket.lessons(now);
         seen.push((lessons.rate.unwrap().0, lessons.margin));
@@ -233,47 +236,97 @@ fn a_learned_window_is_kept_to_beyond_what_the_configured_ones_remember() {
         client.succeed(n, at(60_000 * minute + 5000));
         sent.push(n);
     }
-    assert_eq!(sent, [4, 4, 5, 7, 11]);
+    // Each minute is long enough to try more.
+    assert_eq!(sent, [5, 7, 11, 19, 25]);
 }
 
 #[test]
-fn the_period_of_a_refusal_is_named_or_suggested_or_a_second() {
-    let unlimited = Quota::unlimited();
-    for (quota, refusal, learned) in [
-        (unlimited.clone(), refusal(RefusalKind::Rate, None), 1000),
-        (
-            unlimited.clone(),
-            refusal(RefusalKind::Rate, Some(10_000)),
-            10_000,
-        ),
-        (
-            unlimited.clone(),
-            refusal(RefusalKind::Rate, Some(60_000)),
-            60_000,
-        ),
-        // Longer than what is remembered, or shorter than is likely.
-        (
-            unlimited.clone(),
-            refusal(RefusalKind::Rate, Some(60_001)),
-            1000,
-        ),
-        (
-            unlimited.clone(),
-            refusal(RefusalKind::Rate, Some(10)),
-            1000,
-        ),
+fn the_period_of_a_refusal_is_named_or_a_second_or_what_much_was_accepted_in() {
+    let of_kind = |kind, seconds: u64| refusal(kind, Some(1000 * seconds));
+    let much = 9;
+    for (sent, refusal, learned) in [
+        (much, rate(), 1),
+        (much, of_kind(RefusalKind::Rate, 10), 10),
+        (much, of_kind(RefusalKind::Rate, 60), 60),
+        // Longer than what is remembered.
+        (much, of_kind(RefusalKind::Rate, 61), 1),
+        // Of so few nobody knows whether the delay is the period.
+        (much - 1, of_kind(RefusalKind::Rate, 60), 1),
         // For how long a server is busy says nothing about a window.
-        (
-            unlimited.clone(),
-            refusal(RefusalKind::Overload, Some(10_000)),
-            1000,
-        ),
+        (much, of_kind(RefusalKind::Overload, 10), 1),
     ] {
-        let mut client = Client::new(&quota);
-        client.send(2, at(0));
+        let mut client = Client::new(&Quota::unlimited());
+        client.send(sent, at(0));
+        client.end(sent);
         client.refuse(1, &refusal, at(0));
-        let (_, period, _) = client.bucket.lessons(at(0)).rate.unwrap();
-        assert_eq!(period, Span(learned * 1_000_000), "{refusal:?}");
+        let (n, period, _) = client.bucket.lessons(at(0)).rate.unwrap();
+        assert_eq!(
+            (u64::from(n), period),
+            (sent - 1, SECOND.times(learned)),
+            "{refusal:?}"
+        );
+    }
+}
+
+#[test]
+fn a_lone_refusal_of_few_requests_teaches_no_rate() {
+    for (sent, delay) in [
+        (1, Some(60_000)),
+        (7, Some(1000)),
+        (7, None),
+        (2, Some(10_000)),
+    ] {
+        let mut client = Client::new(&Quota::unlimited());
+        client.send(sent, at(0));
+        client.end(sent);
+        client.refuse(1, &refusal(RefusalKind::Rate, delay), at(0));
+        assert_eq!(client.bucket.lessons(at(0)).rate, None, "{sent} {delay:?}");
+    }
+}
+
+#[test]
+fn a_wave_of_which_nothing_was_accepted_teaches_no_rate() {
+    for (sent, delay) in [
+        (1, Some(60_000)),
+        (20, Some(60_000)),
+        (20, None),
+        (200, Some(1000)),
+    ] {
+        let mut client = Client::new(&Quota::unlimited());
+        client.send(sent, at(0));
+        client.refuse(sent, &refusal(RefusalKind::Rate, delay), at(0));
+        assert_eq!(client.bucket.lessons(at(0)).rate, None, "{sent} {delay:?}");
+    }
+    // A limit that was known before stays as it was.
+    let mut client = Client::new(&Quota::unlimited());
+    client.send(20, at(0));
+    client.end(20);
+    client.refuse(10, &rate(), at(0));
+    client.send(10, at(10_000));
+    client.end(10);
+    client.refuse(10, &refusal(RefusalKind::Rate, Some(5000)), at(10_000));
+    let (n, ..) = client.bucket.lessons(at(10_000)).rate.unwrap();
+    assert_eq!(n, 10);
+}
+
+/// Of what is learned in minutes, too: see [`Learning::rate`](crate::Learning::rate).
+#[test]
+fn a_rate_is_given_back_by_time_as_well() {
+    for (accepted, seconds) in [(9, 60), (20, 60), (40, 30)] {
+        let mut client = Client::new(&Quota::unlimited());
+        client.send(accepted + 1, at(0));
+        client.end(accepted + 1);
+        client.refuse(1, &refusal(RefusalKind::Rate, Some(1000 * seconds)), at(0));
+        let mut sent = 0;
+        for second in seconds..seconds + 180 {
+            let now = at(1000 * second);
+            let n = client.send(1000, now);
+            client.succeed(n, now);
+            client.end(n);
+            sent += n;
+        }
+        // 1 000 requests per second are wanted, and the server takes them all.
+        assert!(sent > 5000, "{accepted} per {seconds} s: {sent}");
     }
 }
 
@@ -293,13 +346,13 @@ fn what_was_sent_in_the_configured_period_is_what_was_too_much() {
 fn only_what_was_sent_within_the_period_was_too_much() {
     let mut client = Client::new(&Quota::unlimited());
     client.send(7, at(0));
-    client.send(5, at(2000));
+    client.send(9, at(2000));
     // Admitted, and not sent yet: the refusal is not about these.
     client.bucket.take_place();
     client.bucket.take_place();
     client.refuse(1, &rate(), at(2000));
     let lessons = client.bucket.lessons(at(2000));
-    assert_eq!(lessons.rate, Some((4, SECOND, false)));
+    assert_eq!(lessons.rate, Some((8, SECOND, false)));
 }
 
 #[test]
@@ -313,17 +366,17 @@ fn of_a_minute_without_a_window_a_bounded_number_is_remembered() {
 
 #[test]
 fn an_answer_may_come_a_quarter_of_the_period_late() {
-    for (late, raised) in [(1249, 5), (1251, 4)] {
+    for (late, raised) in [(1249, 8), (1251, 7)] {
         let mut client = Client::new(&Quota::unlimited());
-        client.send(5, at(0));
-        client.refuse(1, &rate(), at(0));
-        client.end(5);
+        client.send(8, at(0));
+        client.end(8);
+        client.refuse(1, &rate(), at(1));
         for round in 1..=2 {
-            assert_eq!(client.send(100, at(10_000 * round)), 4);
-            client.succeed(4, at(10_000 * round + late));
-            client.end(4);
+            assert_eq!(client.send(100, at(5_000 * round)), 7);
+            client.succeed(7, at(5_000 * round + late));
+            client.end(7);
         }
-        let (n, ..) = client.bucket.lessons(at(30_000)).rate.unwrap();
+        let (n, ..) = client.bucket.lessons(at(15_000)).rate.unwrap();
         assert_eq!(n, raised, "{late}");
     }
 }
@@ -339,4 +392,23 @@ fn a_large_limit_that_is_named_is_kept_to() {
     assert_eq!(client.send(20_000, later), 10_000);
     assert_eq!(client.send(1, at(360_000 + 59_999)), 0);
     assert_eq!(client.send(20_000, at(360_000 + 60_000)), 10_000);
+}
+
+/// Tokens are no requests: only the delay is everybody's.
+#[test]
+fn what_is_refused_for_another_unit_pauses_and_teaches_nothing() {
+    for quota in [
+        Quota::unlimited(),
+        Quota::per_second(10),
+        Quota::per_minute(10).concurrency(20),
+    ] {
+        for (delay, pause) in [(Some(3000), 3000), (None, 250)] {
+            let mut client = Client::new(&quota);
+            client.send(10, at(0));
+            client.refuse(8, &refusal(RefusalKind::OtherUnit, delay), at(0));
+            let lessons = client.bucket.lessons(at(0));
+            assert_eq!(lessons, crate::bucket::Lessons::default(), "{quota:?}");
+            assert_eq!(client.bucket.paused_until(), at(pause), "{quota:?}");
+        }
+    }
 }

@@ -97,13 +97,14 @@ fn no_report_asks_for_more_than_the_ceiling() {
         empty_for: Some(SECOND.times(60)),
         pace: Some((SECOND.times(20), SECOND.times(60))),
         counts: true,
+        ..Report::default()
     };
     let cut = report.at_most(ceiling);
     assert_eq!(cut.empty_for, Some(ceiling));
-    // Until when it holds is no pause.
-    assert_eq!(cut.pace, Some((ceiling, SECOND.times(60))));
+    // Until the reset nobody is paced for longer than anybody is paused.
+    assert_eq!(cut.pace, None);
     assert_eq!((cut.maximum_concurrency, cut.counts), (Some(4), true));
-    let report = paced().at_most(ceiling);
+    let report = paced().at_most(SECOND.times(10));
     assert_eq!(report.pace, paced().pace);
     assert_eq!(empty().at_most(ceiling).empty_for, Some(SECOND));
 }
