@@ -203,20 +203,14 @@ where
             let mut result = match this.state.as_mut().project() {
                 StateProj::Calling { future } => {
                     let result = ready!(future.poll(cx)).map_err(Into::into);
-                    let resend = this.resend.as_deref();
-                    match result {
-                        // What has yet to come may say that no retry helps, or when one does.
-                        Ok(response)
-                            if is_unfinished(&response)
-                                && resend
-                                    .is_some_and(|of| of.would_retry(&response, this.rules)) =>
-                        {
+                    if listens(&result, this.resend.as_deref(), this.rules) {
+                        if let Ok(response) = result {
                             let peek = Peek::resume(response);
                             this.state.set(State::Listening { peek });
-                            continue;
                         }
-                        result => result,
+                        continue;
                     }
+                    result
                 }
                 StateProj::Listening { peek } => Ok(ready!(peek.poll_rest(cx))),
                 StateProj::BackingOff { until, timer } => {
@@ -285,6 +279,20 @@ where
             this.rules.tell_observer(event);
         }
     }
+}
+
+/// Whether what has yet to come of an answer matters: it may say that no retry helps, or when one does.
+#[inline]
+fn listens<S, B, A>(
+    result: &Result<Response<A>, BoxError>,
+    resend: Option<&Resend<S, B>>,
+    rules: &Rules,
+) -> bool {
+    let Ok(response) = result else { return false };
+    // As nearly all answers can be told.
+    response.status().as_u16() >= 400
+        && is_unfinished(response)
+        && resend.is_some_and(|resend| resend.would_retry(response, rules))
 }
 
 const CAN_RESEND: &str = "only a request that can be sent again gets here";

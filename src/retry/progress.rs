@@ -33,7 +33,7 @@ pub(super) struct Progress {
     /// Taken when a retry is decided, spent when it is sent.
     withdrawn: Option<Withdrawn>,
     /// What the layers below made of the last answer.
-    setbacks: Option<Setbacks>,
+    setbacks: Option<Box<Setbacks>>,
 }
 
 /// What was decided about a failure that can be retried.
@@ -171,14 +171,15 @@ impl Progress {
     /// Keeps of an answer what the layers below want to know again with the retry.
     pub(super) fn remember<A>(&mut self, result: &Result<Response<A>, BoxError>) {
         let extensions = result.as_ref().ok().map(Response::extensions);
-        self.setbacks = extensions.and_then(Extensions::get).cloned();
+        let setbacks = extensions.and_then(Extensions::get::<Setbacks>);
+        self.setbacks = setbacks.cloned().map(Box::new);
     }
 
     /// Leaves with a retry what the layers below should know.
     pub(super) fn mark(&self, request: &mut Extensions) {
         request.insert(Attempt(self.next_attempt()));
         match &self.setbacks {
-            Some(setbacks) => request.insert(setbacks.clone()),
+            Some(setbacks) => request.insert(Setbacks::clone(setbacks)),
             None => request.remove(),
         };
         // A retry of a retry, by another layer above, is as old as the first.

@@ -57,7 +57,7 @@ impl<'a> Answer<'a> {
         self.headers
     }
 
-    /// What was peeked of the body: empty if [`Classify::wants_body`] did not ask for it, and
+    /// What was peeked of the body: empty if [`Classify::wants_body`](super::Classify::wants_body) did not ask for it, and
     /// perhaps cut short.
     pub fn body(&self) -> &'a [u8] {
         self.body
