@@ -704,6 +704,42 @@ fn paused_tests_and_others_take_turns() {
     }
 }
 
+/// A13: a waiter in real time stands behind one whose hour has passed, and whose thread has stopped.
+#[test]
+fn a_timer_that_was_set_before_the_clock_went_back_is_set_anew() {
+    let endpoints = Endpoints::new()
+        .route("/a", per(1, 50))
+        .route("/b", Quota::concurrent(1));
+    let layer = AnyLayer::new(Face::Throttle, endpoints);
+    let client = layer.client(&Probe::new());
+    let runtime = runtime();
+    // One that waits for no time, so that this runtime drives the timer from the start.
+    let held = runtime.block_on(burst(&client, 2, |_| job("/b", HOUR)));
+    let theirs = client.clone();
+    let (queued, is_queued) = mpsc::channel();
+    let (release, is_released) = mpsc::channel::<()>();
+    let other = thread::spawn(move || {
+        paused(async {
+            send(theirs.clone(), get("/a")).await.unwrap();
+            tokio::time::sleep(HOUR).await;
+            send(theirs.clone(), get("/a")).await.unwrap();
+            let mut third = tokio_test::task::spawn(send(theirs, get("/a")));
+            assert_pending!(third.poll());
+            queued.send(()).unwrap();
+            // Nothing drives its timers from here on.
+            let _ = is_released.recv();
+        });
+    });
+    is_queued.recv().unwrap();
+    let took = time_to_send(&runtime, &client);
+    assert!(took < ms(150) + SLACK, "{took:?}");
+    release.send(()).unwrap();
+    other.join().unwrap();
+    for sent in held {
+        sent.abort();
+    }
+}
+
 /// A13: at the same time as well. Hours pass in one thread, and the other one's requests go all the same.
 #[test]
 fn hours_that_pass_in_another_runtime_hold_up_nobody() {

@@ -50,6 +50,11 @@ impl Clock {
         now.max(latest)
     }
 
+    /// By how much it was set back so far, in nanoseconds.
+    pub(crate) fn set_back(&self) -> u64 {
+        self.set_back.load(Ordering::Relaxed)
+    }
+
     #[inline]
     pub(crate) fn tick(&self, instant: Instant) -> Tick {
         let set_back = self.set_back.load(Ordering::Relaxed);

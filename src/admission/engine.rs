@@ -368,7 +368,7 @@ impl Engine {
             let due = core.next_due();
             let more = core.has_work() || due <= now;
             // What is due now is done here.
-            let set = !more && self.timer.plan(due);
+            let set = !more && self.timer.plan(due, &self.clock);
             if !more && !core.has_waiters() {
                 aftermath.runtimes = self.timer.leave();
                 let chunks = wakers.clear();

@@ -197,13 +197,15 @@ impl Engine {
     fn stamp(&self, claim: Claim) {
         let now = self.clock.now();
         let mut locked = self.lock();
-        let now = if now < locked.core.tree.latest() {
+        // A clock that was set back: the timer is to be set anew.
+        let is_behind = now < locked.core.tree.latest();
+        let now = if is_behind {
             self.time(&mut locked.core)
         } else {
             locked.core.tree.set_time(now)
         };
         let contested = locked.core.tree.stamp(claim, now);
-        if contested || claim.observed {
+        if contested || claim.observed || is_behind {
             self.dispatched(locked, claim, contested);
         }
     }

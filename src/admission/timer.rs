@@ -30,6 +30,8 @@ pub(super) struct Timer {
     /// When something is due. Written under the engine's lock; the thread that changed it calls
     /// [`set`](Self::set) afterwards.
     due: AtomicU64,
+    /// By how much the clock had been set back then: the same tick is another instant since.
+    set_back: AtomicU64,
     runtimes: Mutex<Vec<Driver>>,
     /// How many of those there are, for a look without their lock.
     count: AtomicUsize,
@@ -68,6 +70,7 @@ impl Timer {
     pub(super) fn new() -> Self {
         Self {
             due: AtomicU64::new(Tick::NEVER.0),
+            set_back: AtomicU64::new(0),
             runtimes: Mutex::new(Vec::new()),
             count: AtomicUsize::new(0),
             rang: AtomicBool::new(false),
@@ -75,9 +78,11 @@ impl Timer {
     }
 
     /// Under the engine's lock. Returns whether that is news.
-    pub(super) fn plan(&self, due: Tick) -> bool {
+    pub(super) fn plan(&self, due: Tick, clock: &Clock) -> bool {
         // Relaxed: ordered by the engine's lock here, and by that of `runtimes` in `set`.
-        self.due.swap(due.0, Ordering::Relaxed) != due.0
+        let set_back = clock.set_back();
+        let moved = self.set_back.swap(set_back, Ordering::Relaxed) != set_back;
+        self.due.swap(due.0, Ordering::Relaxed) != due.0 || moved
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Driver>> {
