@@ -26,6 +26,7 @@ impl Core {
     pub(super) fn close(&mut self, id: NodeId, delay: Span, longest: Span, now: Tick) {
         let closure = Closure {
             until: now.after(delay),
+            paused_until: Tick::NONE,
             serial: self.tree.serial,
             probe_at: now.after(longest),
             probe: None,
@@ -47,8 +48,18 @@ impl Core {
         let bucket = &mut self.tree.node_mut(id).bucket;
         if bucket.paused_until() == closure.until {
             bucket.resume();
+            bucket.pause(closure.paused_until);
         }
         self.unpin(id);
+    }
+
+    /// An answer asks for a pause of a bucket that may be closed for longer.
+    pub(super) fn pause_beside(&mut self, id: NodeId, delay: Span, now: Tick) {
+        if let Some(closure) = self.closures.get_mut(id) {
+            let until = now.after(delay);
+            closure.paused_until = closure.paused_until.max(until);
+            closure.probe_at = closure.probe_at.max(until);
+        }
     }
 
     /// The answer to a request that went out after its bucket was closed: the server is open.

@@ -15,6 +15,8 @@ pub(super) struct Closures {
 pub(super) struct Closure {
     /// The server's own time.
     pub(super) until: Tick,
+    /// Until when answers with shorter delays ask for a pause: it outlasts the closure.
+    pub(super) paused_until: Tick,
     /// Answers to later requests than this tell that the bucket is open.
     pub(super) serial: u64,
     /// When the next newcomer may try.

@@ -121,6 +121,12 @@ impl Core {
             }
             return Some(Reopens::TooLate);
         }
+        if let Some(delay) = refusal.retry_after.filter(|_| own_wait.is_none()) {
+            self.pause_beside(blamed, delay, now);
+        }
+        if self.is_closed(leaf, now) {
+            return Some(Reopens::TooLate);
+        }
         Some(match own_wait {
             Some(wait) => Reopens::Alone(now.after(wait)),
             None => Reopens::At(self.slot(leaf, 0, now).0),
@@ -168,6 +174,8 @@ impl Core {
         self.teach(blamed, PauseCause::Asked, now, fx, |bucket, _, _, _| {
             bucket.asked_to_wait(&refusal, now);
         });
+        let delay = Span::from(delay).min(refusal.ceiling);
+        self.pause_beside(blamed, delay, now);
     }
 
     /// The answer to a request was no throttling one.
