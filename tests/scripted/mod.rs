@@ -872,8 +872,7 @@ fn is_own_trouble(events: &[Event], here: impl Fn(&Event) -> bool) -> bool {
     for event in since.iter().filter(|event| here(event)) {
         match event.what {
             What::Sent { .. } => sent.push(event.id),
-            What::Answered { hint: Some(_), .. } => return false,
-            What::Answered { .. } if refuses(event) => {}
+            What::Answered { .. } if refuses(event) => return false,
             What::Answered {
                 status: Some(_), ..
             } => {

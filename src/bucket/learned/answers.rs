@@ -34,10 +34,11 @@ pub(super) struct Answers {
 /// What an earlier answer to a request was: it was refused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setback {
-    /// The last request that had been admitted, when the first of a row of refusals was heard of that no other
-    /// refusal interrupted: who was throttled is older than all who wait, so its next answer may well come
-    /// before theirs.
+    /// The last request that had been admitted when it was heard of.
     newest: u64,
+    /// The same of the first of a row of refusals that no other refusal interrupted: a request that was
+    /// throttled is older than all that wait, so its next answer may well come before theirs.
+    newest_at_first: u64,
     /// How many the bucket had seen refused, in all and without those whose trouble was their own.
     refused: u64,
     shared: u64,
@@ -68,12 +69,12 @@ impl Answers {
     /// A delay that is named is everybody's news if anybody else was refused meanwhile (law L7). Where none
     /// is, those do not count whose trouble is their own, too.
     pub(super) fn only_refuses(&self, earlier: &Setback, is_named: bool) -> bool {
-        let alone = if is_named {
-            self.refused == earlier.refused
+        let (alone, newest) = if is_named {
+            (self.refused == earlier.refused, earlier.newest)
         } else {
-            self.shared == earlier.shared
+            (self.shared == earlier.shared, earlier.newest_at_first)
         };
-        alone && self.highest[OTHERS - 1] > earlier.newest
+        alone && self.highest[OTHERS - 1] > newest
     }
 
     /// Takes in a refusal. `explained` is whether a limit that is in use, or being tried, explains it.
@@ -89,16 +90,15 @@ impl Answers {
             Some(earlier) => self.only_refuses(earlier, refusal.retry_after.is_some()),
             None => !explained && refusal.names_nothing() && accepted >= MOST,
         };
-        // What is named is everybody's news unless others were accepted after the very answer before.
-        let row = earlier
-            .filter(|earlier| refusal.retry_after.is_none() && earlier.shared == self.shared);
+        let row = earlier.filter(|earlier| earlier.shared == self.shared);
         let before = earlier.map_or(0, |earlier| earlier.own);
         let own = if is_own { before.saturating_add(1) } else { 0 };
         self.accepted <<= 1;
         self.refused += 1;
         self.shared += u64::from(!is_own);
         Setback {
-            newest: row.map_or(sent.newest, |earlier| earlier.newest),
+            newest: sent.newest,
+            newest_at_first: row.map_or(sent.newest, |earlier| earlier.newest_at_first),
             refused: self.refused,
             shared: self.shared,
             own,
