@@ -21,7 +21,7 @@ pub(crate) use self::{
 };
 
 use self::{
-    learned::{Narrowing, Sent},
+    learned::{Closure, Narrowing, Sent},
     log::{Log, MOST_RECENT},
     rules::Rule,
 };
@@ -76,12 +76,17 @@ impl Default for Bucket {
 
 impl Bucket {
     pub(crate) fn gate(&self, rules: &Rules, now: Tick) -> Gate {
+        self.gate_after(self.paused_until(), self.in_flight, rules, now)
+    }
+
+    /// The gate of a bucket that is paused until `start`, with `in_flight` requests.
+    fn gate_after(&self, start: Tick, in_flight: u32, rules: &Rules, now: Tick) -> Gate {
         match self.learned(now) {
             None => {
                 let windows = rules.windows().iter().copied();
-                self.gate_of(rules.concurrency(), self.in_flight, windows, now)
+                self.gate_of(start, rules.concurrency(), in_flight, windows, now)
             }
-            Some(learned) => self.narrowed_gate(learned, self.in_flight, rules, now),
+            Some(learned) => self.narrowed_gate(learned, start, in_flight, rules, now),
         }
     }
 
@@ -104,10 +109,17 @@ impl Bucket {
             .filter(|learned| !learned.is_forgotten(now))
     }
 
-    fn narrowed_gate(&self, learned: &Narrowing, in_flight: u32, rules: &Rules, now: Tick) -> Gate {
+    fn narrowed_gate(
+        &self,
+        learned: &Narrowing,
+        start: Tick,
+        in_flight: u32,
+        rules: &Rules,
+        now: Tick,
+    ) -> Gate {
         let with_rate = !learned.lets_through(&self.log, in_flight, now);
         let windows = self.windows(rules, with_rate, now);
-        let configured = self.gate_of(rules.concurrency(), in_flight, windows, now);
+        let configured = self.gate_of(start, rules.concurrency(), in_flight, windows, now);
         let narrowed = learned
             .ceiling()
             .is_some_and(|limit| in_flight as usize >= limit);
@@ -122,6 +134,7 @@ impl Bucket {
 
     fn gate_of(
         &self,
+        start: Tick,
         concurrency: Option<usize>,
         in_flight: u32,
         windows: impl Iterator<Item = Rule>,
@@ -130,7 +143,7 @@ impl Bucket {
         if concurrency.is_some_and(|limit| in_flight as usize >= limit) {
             return Gate::Closed;
         }
-        let mut opens = self.paused_until;
+        let mut opens = start;
         for rule in windows {
             match self.log.gate(&rule) {
                 Gate::Open => {}
@@ -218,12 +231,70 @@ impl Bucket {
         self.paused_until = self.paused_until.max(until);
     }
 
+    /// Ends any pause, and what the server itself has closed for longer.
     pub(crate) fn resume(&mut self) {
         self.paused_until = Tick::NONE;
+        if let Some(learned) = &mut self.learned {
+            learned.closure = None;
+        }
     }
 
+    /// Until when nothing goes but probes.
     pub(crate) fn paused_until(&self) -> Tick {
-        self.paused_until
+        let closed_until = self.closure().map_or(Tick::NONE, Closure::until);
+        self.paused_until.max(closed_until)
+    }
+
+    fn closure(&self) -> Option<&Closure> {
+        self.learned.as_ref()?.closure.as_ref()
+    }
+
+    /// Whether the server has named a time beyond the longest pause, and that is not over.
+    pub(crate) fn is_closed(&self, now: Tick) -> bool {
+        self.closure().is_some_and(|closure| closure.until() > now)
+    }
+
+    /// Whether a newcomer may go: as a probe, if the bucket is closed.
+    pub(crate) fn is_open_to_probe(&self, rules: &Rules, now: Tick) -> bool {
+        let wants = |closure: &Closure| closure.wants_probe(now) || closure.until() <= now;
+        self.closure().is_none_or(wants) && self.is_open_but_for_closure(rules, now)
+    }
+
+    /// Whether a request that has its place may go out, closed or not, if the bucket has room.
+    pub(crate) fn keeps_probe(&self, serial: u64, rules: &Rules, now: Tick) -> bool {
+        self.is_probe(serial) && self.is_open_but_for_closure(rules, now)
+    }
+
+    fn is_open_but_for_closure(&self, rules: &Rules, now: Tick) -> bool {
+        self.gate_after(self.paused_until, self.in_flight, rules, now) == Gate::Open
+    }
+
+    fn is_probe(&self, serial: u64) -> bool {
+        self.closure()
+            .is_some_and(|closure| closure.is_probe(serial))
+    }
+
+    /// Whether a request that has its place is called back.
+    pub(crate) fn calls_back(&self, serial: u64, now: Tick) -> bool {
+        self.paused_until > now || self.is_closed(now) && !self.is_probe(serial)
+    }
+
+    /// If the bucket is closed, the next probe goes `interval` after this one.
+    pub(crate) fn send_probe(&mut self, serial: u64, interval: Span, now: Tick) {
+        if let Some(closure) = self.closure_mut() {
+            closure.send_probe(serial, interval, now);
+        }
+    }
+
+    /// A request has not gone out after all.
+    pub(crate) fn withdraw_probe(&mut self, serial: u64) {
+        if let Some(closure) = self.closure_mut() {
+            closure.withdraw(serial);
+        }
+    }
+
+    fn closure_mut(&mut self) -> Option<&mut Closure> {
+        self.learned.as_mut()?.closure.as_mut()
     }
 
     /// When the request that `rank` others precede can go out at the earliest, if none can before
@@ -232,7 +303,7 @@ impl Bucket {
     /// Exact for one window. Several windows count each by itself, though each delays what the others count:
     /// the slot is then a lower bound. Permits count as free: the end of work is not known ahead.
     pub(crate) fn slot(&self, rules: &Rules, rank: usize, now: Tick, start: Tick) -> Tick {
-        let start = self.paused_until.max(start);
+        let start = self.paused_until().max(start);
         let with_rate = !self.learned(now).is_some_and(Narrowing::may_let_through);
         self.windows(rules, with_rate, now)
             .map(|rule| self.log.slot(rule, rank, now, start))
@@ -246,21 +317,16 @@ impl Bucket {
         past: Past<'_>,
         face: Enforced,
         rules: &Rules,
-        (serial, newest): (u64, u64),
+        number: (u64, u64),
         now: Tick,
     ) -> Setback {
         self.forget(now);
-        let sent = Sent {
-            serial,
-            newest,
-            in_flight: face.permits.then_some(self.in_flight),
-            log: &self.log,
-            now,
-        };
-        let learned = self
-            .learned
-            .get_or_insert_with(|| Box::new(Narrowing::after(past.answered)));
-        learned.judge(refusal, past.earlier, &sent, rules)
+        let learned = self.learned.take();
+        let mut learned = learned.unwrap_or_else(|| Box::new(Narrowing::after(past.answered)));
+        let sent = self.sent(face, number, now);
+        let setback = learned.judge(refusal, past.earlier, &sent, rules);
+        self.learned = Some(learned);
+        setback
     }
 
     /// Whether one more refusal of the same request is its own trouble, whatever it says.
@@ -269,37 +335,30 @@ impl Bucket {
             .is_some_and(|learned| learned.only_refuses(earlier))
     }
 
-    /// The answer to the request numbered `serial` was a refusal, while `newest` was the last one
-    /// admitted.
+    /// An answer was a refusal. `number` is its request's, and that of the last one admitted.
     pub(crate) fn refused(
         &mut self,
         refusal: &Refusal,
         face: Enforced,
         rules: &Rules,
-        (serial, newest): (u64, u64),
+        number: (u64, u64),
         now: Tick,
     ) {
         self.forget(now);
         if !refusal.concerns(face) {
             return;
         }
-        let learned = self.learned.get_or_insert_default();
-        let sent = Sent {
-            serial,
-            newest,
-            in_flight: face.permits.then_some(self.in_flight),
-            log: &self.log,
-            now,
-        };
+        let mut learned = self.learned.take().unwrap_or_default();
+        let sent = self.sent(face, number, now);
         let until = learned.refused(refusal, &sent, rules, self.paused_until);
-        self.paused_until = self.paused_until.max(until);
+        let backoff = learned.backoff(refusal, rules);
+        self.learned = Some(learned);
+        self.pause(until);
         // Whatever was learned: after a refusal that left the gate open, the same request would be sent
         // again at once.
         let others = self.in_flight.saturating_sub(u32::from(face.permits));
-        if let Some(learned) = &self.learned {
-            if self.narrowed_gate(learned, others, rules, now) == Gate::Open {
-                self.pause(now.after(learned.backoff(refusal, rules)));
-            }
+        if self.gate_after(self.paused_until(), others, rules, now) == Gate::Open {
+            self.pause(now.after(backoff));
         }
     }
 
@@ -308,13 +367,13 @@ impl Bucket {
         self.pause(refusal.asked_until(self.paused_until, now));
     }
 
-    /// The answer to the request numbered `serial` was no refusal.
+    /// An answer was no refusal. `number` is its request's, and that of the last one admitted.
     pub(crate) fn succeeded(
         &mut self,
         report: &Report,
         face: Enforced,
         rules: &Rules,
-        (serial, newest): (u64, u64),
+        number: (u64, u64),
         now: Tick,
     ) {
         let report = &report.learned_by(rules.learning());
@@ -322,22 +381,27 @@ impl Bucket {
         if self.learned.is_none() && !report.is_news(rules) {
             return;
         }
-        let learned = self.learned.get_or_insert_default();
-        let sent = Sent {
+        let mut learned = self.learned.take().unwrap_or_default();
+        let until = learned.accepted(report, &self.sent(face, number, now), rules);
+        self.learned = Some(learned);
+        self.pause(until);
+        self.forget(now);
+    }
+
+    /// What was sent by now, for an answer to the request numbered `serial`.
+    fn sent(&self, face: Enforced, (serial, newest): (u64, u64), now: Tick) -> Sent<'_> {
+        Sent {
             serial,
             newest,
             in_flight: face.permits.then_some(self.in_flight),
             log: &self.log,
             now,
-        };
-        let until = learned.accepted(report, &sent, rules);
-        self.pause(until);
-        self.forget(now);
+        }
     }
 
     /// Drops lessons that hold no longer.
     fn forget(&mut self, now: Tick) {
-        self.learned.take_if(|learned| learned.is_forgotten(now));
+        self.learned.take_if(|learned| learned.is_over(now));
     }
 
     pub(crate) fn has_learned(&self) -> bool {
@@ -368,7 +432,7 @@ impl Bucket {
             && self
                 .learned
                 .as_ref()
-                .is_none_or(|learned| learned.is_forgotten(now))
+                .is_none_or(|learned| learned.is_over(now))
     }
 
     /// Whether it takes long to free it.

@@ -114,17 +114,14 @@ impl Core {
         if !concerns {
             return None;
         }
-        // A retry would come too early if it came after the pause.
-        if let Some(delay) = refusal.retry_after.filter(|&delay| delay > refusal.ceiling) {
-            if own_wait.is_none() {
-                self.close(blamed, delay, refusal.ceiling, now);
-            }
-            return Some(Reopens::TooLate);
+        if own_wait.is_none() && self.tree.is_closed(blamed, now) {
+            let after = Progress::Begun;
+            self.work.push(Task::Recheck {
+                node: blamed,
+                after,
+            });
         }
-        if let Some(delay) = refusal.retry_after.filter(|_| own_wait.is_none()) {
-            self.pause_beside(blamed, delay, now);
-        }
-        if self.is_closed(leaf, now) {
+        if refusal.closes() || self.tree.is_closed(leaf, now) {
             return Some(Reopens::TooLate);
         }
         Some(match own_wait {
@@ -174,8 +171,6 @@ impl Core {
         self.teach(blamed, PauseCause::Asked, now, fx, |bucket, _, _, _| {
             bucket.asked_to_wait(&refusal, now);
         });
-        let delay = Span::from(delay).min(refusal.ceiling);
-        self.pause_beside(blamed, delay, now);
     }
 
     /// The answer to a request was no throttling one.
@@ -186,7 +181,6 @@ impl Core {
         now: Tick,
         fx: &mut Effects,
     ) {
-        self.reopen_for(claim);
         let of_headers = quota.map(report).unwrap_or_default();
         let waiting = saturated(self.tree.node(claim.leaf).waiting());
         let of_headers = Report {

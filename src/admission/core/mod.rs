@@ -15,8 +15,6 @@ mod absence;
 mod arena;
 mod claim;
 mod claimants;
-mod closed;
-mod closures;
 mod contest;
 mod effects;
 mod feedback;

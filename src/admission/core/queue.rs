@@ -99,15 +99,18 @@ impl Core {
         // A gate may have opened since the last timer tick; those in front go first.
         self.run(now, fx);
         let leaf = entry.leaf;
-        self.end_closures(leaf, now);
         let in_time = entry.limit.until >= now;
-        let admitted = if self.is_closed(leaf, now) {
-            self.enter_as_probe(entry, now)
+        let claim = if self.tree.is_closed(leaf, now) {
+            self.tree.admit_probe(leaf, now)
+        } else if in_time {
+            self.tree.admit(leaf, now)
         } else {
-            let claim = in_time.then(|| self.tree.admit(leaf, now)).flatten();
-            claim.map(|claim| self.insert_admitted(entry, claim, now))
+            None
         };
-        if let Some(id) = admitted {
+        if let Some(claim) = claim {
+            let id = self.insert(entry, Stage::Reserved(claim), now);
+            self.claimants.insert(leaf, entry.arrival, id);
+            self.await_presence(id, now);
             let waited = std::time::Duration::ZERO;
             self.tree
                 .tell(leaf, now, fx, || Decision::Admitted { waited });
@@ -125,13 +128,6 @@ impl Core {
         self.settle(leaf, now, fx);
         self.take_over(id, now, fx);
         self.outcome(id, now, fx)
-    }
-
-    pub(super) fn insert_admitted(&mut self, entry: Entry, claim: Claim, now: Tick) -> WaiterId {
-        let id = self.insert(entry, Stage::Reserved(claim), now);
-        self.claimants.insert(entry.leaf, entry.arrival, id);
-        self.await_presence(id, now);
-        id
     }
 
     /// A waiter's future is polled: fetches its news.
@@ -278,7 +274,7 @@ impl Core {
         let Some(claim) = self.waiter(id).claim() else {
             return Review::Keeps;
         };
-        if self.tree.is_paused(leaf, now) && !self.is_probe(id) {
+        if self.tree.calls_back(claim, now) {
             self.put_back(id, now, fx);
             return Review::CalledBack;
         }
@@ -373,7 +369,6 @@ impl Core {
     /// Forgets a waiter that stands nowhere any more.
     fn remove(&mut self, id: WaiterId, fx: &mut Effects) -> Waiter {
         self.forget_offer(id);
-        self.forget_probe(id);
         let waiter = self.waiters.remove(id.index());
         let waiter = waiter.expect("a future has one waiter at most");
         self.timers.set_limit(id, waiter.limit.until, Tick::NEVER);

@@ -56,7 +56,7 @@ impl Core {
             limit,
             max_waiting,
         } = *entry;
-        if self.is_closed(leaf, now) {
+        if self.tree.is_closed(leaf, now) {
             let slot = self.slot(leaf, 0, now);
             let reason = RefusedReason::ServerClosed;
             return Some(Box::new(self.refuse(leaf, slot, reason, now, fx)));
@@ -127,6 +127,12 @@ impl Core {
         self.forget_offer(id);
         self.waiter_mut(id).stage = Stage::Refused(Box::new(refused));
         fx.wake(id);
+    }
+
+    /// Whether a waiter has to be refused because a bucket is closed by its server.
+    pub(super) fn is_shut_out(&self, id: WaiterId, now: Tick) -> bool {
+        let waiter = self.waiter(id);
+        matches!(waiter.stage, Stage::Queued) && self.tree.is_closed(waiter.leaf, now)
     }
 
     /// The turn of a queued request is known to come too late for it.
@@ -258,7 +264,7 @@ impl Core {
         let Some(node) = self.tree.keys.nodes.get(id.index()) else {
             return;
         };
-        let is_closed = self.is_closed(id, now);
+        let is_closed = self.tree.is_closed(id, now);
         let queue = node.wait_queue.as_ref();
         let Some(queue) = queue.filter(|queue| queue.limited > 0 || is_closed) else {
             return;
@@ -293,7 +299,7 @@ impl Core {
 
     fn recheck_leaf(&mut self, leaf: NodeId, after: Progress, now: Tick, fx: &mut Effects) {
         let ahead = self.ahead(leaf);
-        let is_closed = self.is_closed(leaf, now);
+        let is_closed = self.tree.is_closed(leaf, now);
         let mut stayed = match after {
             Progress::Waiter(key) => Some(key),
             Progress::Begun | Progress::Child(_) => None,

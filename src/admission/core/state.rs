@@ -1,7 +1,6 @@
 use super::{
     arena::Arena,
     claimants::Claimants,
-    closures::Closures,
     ids::{QueueKey, WaiterId},
     overdue::Overdue,
     ranked::Links,
@@ -25,7 +24,6 @@ pub(in crate::admission) struct Core {
     pub(super) timers: Timers,
     pub(super) claimants: Claimants,
     pub(super) overdue: Overdue,
-    pub(super) closures: Closures,
     pub(super) work: Work,
     pub(super) next_ticket: u64,
 }
@@ -39,7 +37,6 @@ impl Core {
             timers: Timers::default(),
             claimants: Claimants::default(),
             overdue: Overdue::default(),
-            closures: Closures::default(),
             work: Work::default(),
             next_ticket: 0,
         }
@@ -53,6 +50,11 @@ impl Core {
     /// Whether a request waits, or was admitted after a wait and is not yet dispatched.
     pub(in crate::admission) fn has_waiters(&self) -> bool {
         self.waiters.len() > 0
+    }
+
+    /// How many buckets want to hear of successes: those that have learned something.
+    pub(in crate::admission) fn listening(&self) -> usize {
+        self.tree.keys.learned
     }
 
     pub(super) fn waiter(&self, id: WaiterId) -> &Waiter {

@@ -11,7 +11,7 @@ use super::{
     scope::Scope,
 };
 use crate::{
-    bucket::{Enforced, Gate, Learning, Rules, Tick},
+    bucket::{Enforced, Gate, Learning, Rules, Span, Tick},
     endpoints::{Routes, SpecId, SpecKind, Target},
     quota::Quota,
 };
@@ -160,6 +160,28 @@ impl Tree {
         Some(self.take(leaf))
     }
 
+    /// Whether a bucket that a request needs is closed: its server has named a time beyond the longest pause.
+    pub(super) fn is_closed(&self, leaf: NodeId, now: Tick) -> bool {
+        self.path(leaf)
+            .any(|id| self.node(id).bucket.is_closed(now))
+    }
+
+    /// Admits a newcomer to closed buckets, if it is time to try, and nothing else is in its way.
+    pub(super) fn admit_probe(&mut self, leaf: NodeId, now: Tick) -> Option<Claim> {
+        let may_go = self.path(leaf).all(|id| {
+            let node = self.node(id);
+            let scope = self.scope(node.spec);
+            let is_open = node.bucket.is_open_to_probe(&scope.rules, now);
+            is_open && scope.paused_until <= now && !node.has_contenders()
+        });
+        let claim = may_go.then(|| self.take(leaf))?;
+        let interval = Span::from(self.max_pause);
+        self.each(leaf, |node, _, _| {
+            node.bucket.send_probe(claim.serial, interval, now);
+        });
+        Some(claim)
+    }
+
     /// Takes a place and a permit in every scope, in one step.
     #[inline]
     pub(super) fn take(&mut self, leaf: NodeId) -> Claim {
@@ -244,6 +266,7 @@ impl Tree {
             if claim.permits & bit != 0 {
                 node.bucket.release_permit();
             }
+            node.bucket.withdraw_probe(claim.serial);
             node.counters.admitted -= 1;
         });
         self.unpin(claim.leaf, claim.permits);
@@ -262,9 +285,11 @@ impl Tree {
                 node.bucket.release_permit();
             }
         });
-        let fits = self
-            .path(claim.leaf)
-            .all(|id| self.is_open(self.node(id), now));
+        let fits = self.path(claim.leaf).all(|id| {
+            let node = self.node(id);
+            let rules = &self.scope(node.spec).rules;
+            self.is_open(node, now) || node.bucket.keeps_probe(claim.serial, rules, now)
+        });
         self.each(claim.leaf, |node, _, bit| {
             if claim.places & bit != 0 {
                 node.bucket.take_place();
@@ -343,16 +368,22 @@ impl Tree {
         self.tell(NodeId::new(scope.0 as usize), now, fx, decision);
     }
 
-    /// Whether a scope of an admitted request is paused.
+    /// Whether a scope that a request needs is paused.
     pub(super) fn is_paused(&self, leaf: NodeId, now: Tick) -> bool {
-        self.path(leaf).any(|id| {
+        self.path(leaf)
+            .any(|id| self.paused_until(self.node(id)) > now)
+    }
+
+    /// Whether a pause calls an admitted request back.
+    pub(super) fn calls_back(&self, claim: Claim, now: Tick) -> bool {
+        self.path(claim.leaf).any(|id| {
             let node = self.node(id);
             let of_scope = self.scope(node.spec).paused_until;
-            node.bucket.paused_until().max(of_scope) > now
+            of_scope > now || node.bucket.calls_back(claim.serial, now)
         })
     }
 
-    /// Until when a bucket is paused.
+    /// Until when a bucket is paused, or closed by its server.
     pub(in crate::admission) fn paused_until(&self, node: &Node) -> Tick {
         let of_scope = self.scope(node.spec).paused_until;
         node.bucket.paused_until().max(of_scope)

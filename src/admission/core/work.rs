@@ -115,7 +115,6 @@ impl Core {
                 let id = NodeId::new(from);
                 if resume {
                     self.tree.node_mut(id).bucket.resume();
-                    self.reopen(id);
                 }
                 if self.tree.node(id).wait_queue.is_some() {
                     self.settle(id, now, fx);

@@ -7,6 +7,7 @@
 
 mod answers;
 mod backoff;
+mod closure;
 mod concurrency;
 mod doubt;
 mod estimate;
@@ -20,11 +21,11 @@ mod rate;
 mod suspects;
 
 pub use self::learning::Learning;
-pub(super) use self::news::Sent;
 pub(crate) use self::{
     answers::Setback,
     news::{Refusal, RefusalKind, Report},
 };
+pub(in crate::bucket) use self::{closure::Closure, news::Sent};
 
 use self::{
     answers::Answers,
@@ -70,6 +71,7 @@ pub(crate) struct Narrowing {
     /// Which of rate and concurrency explains what is refused, while that is open.
     suspects: Option<Suspects>,
     ramp: Option<Ramp>,
+    pub(super) closure: Option<Closure>,
 }
 
 impl Narrowing {
@@ -139,6 +141,8 @@ impl Narrowing {
             }
             RefusalKind::Overload | RefusalKind::OtherUnit => {}
         }
+        let closure = Closure::of(refusal, sent);
+        self.closure = closure.or(self.closure);
         let until = self.pause(refusal, rules, new_wave, paused_until, sent.now);
         self.rise_after(until.max(paused_until), refusal, sent, rules);
         until
@@ -383,6 +387,8 @@ impl Narrowing {
 
     /// Takes in an answer that was no refusal. Returns until when the bucket is to be paused.
     pub(super) fn accepted(&mut self, report: &Report, sent: &Sent<'_>, rules: &Rules) -> Tick {
+        self.closure
+            .take_if(|closure| closure.is_ended_by(sent.serial));
         self.answers.accepted(sent.serial);
         self.backoff.accepted(sent);
         if self.backoff.is_mixed() && self.rate.is_first_of(self.backoff.wave()) {
@@ -465,6 +471,11 @@ impl Narrowing {
 
     pub(super) fn is_forgotten(&self, now: Tick) -> bool {
         self.forgotten_at() <= now
+    }
+
+    /// Whether nothing of it matters any more.
+    pub(super) fn is_over(&self, now: Tick) -> bool {
+        self.is_forgotten(now) && self.closure.is_none_or(|closure| closure.until() <= now)
     }
 
     pub(super) fn lessons(&self, now: Tick) -> Lessons {

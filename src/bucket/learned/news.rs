@@ -121,6 +121,10 @@ impl Refusal {
         if until <= paused_until {
             return Tick::NONE;
         }
+        // After a longer time than any pause, one probe goes, and not a crowd.
+        if self.closes() {
+            return until;
+        }
         until.after(self.jitter(asked))
     }
 }

@@ -146,11 +146,17 @@ fn a_shorter_hint_does_not_shorten_a_pause() {
 }
 
 #[test]
-fn no_server_pauses_for_longer_than_the_ceiling() {
-    let mut client = Client::new(&Quota::unlimited());
+fn a_server_that_asks_for_longer_than_the_ceiling_is_probed_after_that() {
+    let quota = Quota::unlimited();
+    let mut client = Client::new(&quota);
     client.send(1, at(0));
     client.refuse(1, &refusal(RefusalKind::Rate, Some(86_400_000)), at(0));
-    assert_eq!(client.bucket.paused_until(), at(60_000));
+    assert_eq!(client.bucket.paused_until(), at(86_400_000));
+    assert!(client.bucket.is_closed(at(86_399_999)));
+    assert!(!client.bucket.is_closed(at(86_400_000)));
+    let may_probe = |at| client.bucket.is_open_to_probe(&client.rules, at);
+    assert!(!may_probe(at(59_999)));
+    assert!(may_probe(at(60_000)));
 }
 
 #[test]
