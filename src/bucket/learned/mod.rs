@@ -25,7 +25,7 @@ pub(crate) use self::{
     answers::Setback,
     news::{Refusal, RefusalKind, Report},
 };
-pub(in crate::bucket) use self::{closure::Closure, news::Sent};
+pub(in crate::bucket) use self::{closure::Closure, news::Sent, pace::Stop};
 
 use self::{
     answers::Answers,
@@ -105,7 +105,8 @@ impl Narrowing {
         let explained = rules.windows().iter().any(half_used)
             || self.suspects.is_some()
             || self.concurrency.is_tried()
-            || self.rate.is_tried(sent);
+            || self.rate.is_tried(sent)
+            || self.pace.explains(sent);
         let setback = self.answers.refused(refusal, earlier, explained, sent);
         if setback.own_wait(refusal).is_some() {
             self.backoff.refused_alone(sent.now);
@@ -130,6 +131,9 @@ impl Narrowing {
         if new_wave {
             self.doubt.next_wave();
         }
+        if matches!(refusal.kind, RefusalKind::Rate | RefusalKind::Overload) {
+            self.pace.refused(refusal, sent, rules);
+        }
         match refusal.kind {
             RefusalKind::Concurrency(_) => {
                 self.concurrency.refused(refusal, sent, rules);
@@ -150,7 +154,6 @@ impl Narrowing {
 
     /// Finds the lesson that explains a refusal.
     fn too_fast(&mut self, refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) {
-        self.pace.refused(refusal, sent, rules);
         if self.is_named(refusal, sent, rules) || self.is_of_wave(refusal, sent, rules) {
             return;
         }
@@ -158,7 +161,7 @@ impl Narrowing {
             return;
         }
         if self.concurrency.is_learned() && !self.concurrency.doubt(sent) {
-            return self.doubt.refuted();
+            return self.refuted();
         }
         if self.rate.is_learned() {
             if !self.rate.doubt(sent) {
@@ -169,7 +172,7 @@ impl Narrowing {
                 let accepted = self.accepted_within(period, sent);
                 self.rate = Rate::default();
                 if !may_fall || accepted == 0 || accepted >= n {
-                    return self.doubt.refuted();
+                    return self.refuted();
                 }
                 // It may be less than it seemed: once that is believed.
                 self.rate.begin(accepted + 1, None, period, sent);
@@ -188,6 +191,13 @@ impl Narrowing {
             }
             _ => self.suspect(refusal, sent, rules),
         }
+    }
+
+    /// What was learned does not explain what is refused. Few were sent under it, so that their refusals tell no
+    /// more than one.
+    fn refuted(&mut self) {
+        self.doubt.refuted();
+        self.backoff.restart();
     }
 
     /// Whether the refusal names its limit.
@@ -417,8 +427,19 @@ impl Narrowing {
         }
         report
             .empty_for
-            .filter(|_| !self.pace.goes_on())
+            .filter(|_| self.pace.is_kept())
             .map_or(Tick::NONE, |span| sent.now.after(span))
+    }
+
+    /// Quota headers say that nothing is left, and whether that is so is being tested.
+    pub(super) fn stop(&self) -> Option<&Stop> {
+        self.pace.stopped()
+    }
+
+    /// Ends what the server has closed, and what quota headers stop.
+    pub(super) fn resume(&mut self) {
+        self.closure = None;
+        self.pace.resume();
     }
 
     /// Whether one more may go than a learned rate allows.

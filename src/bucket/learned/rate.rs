@@ -165,7 +165,8 @@ impl Rate {
             // No round is clean of which something was refused.
             estimate.successes = 0;
             estimate.evidence.contradict(sent);
-            !estimate.evidence.refutes()
+            let is_lowest = estimate.value == 1 && estimate.evidence.refutes_one();
+            !estimate.evidence.refutes() && !(is_lowest && !estimate.named)
         })
     }
 
