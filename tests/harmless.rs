@@ -757,6 +757,49 @@ async fn what_no_limit_explains_teaches_none() {
     }
 }
 
+/// The same of a few callers, all of which wait out each delay: fewer at once are refused as often.
+#[tokio::test(start_paused = true)]
+async fn a_share_that_is_refused_of_a_few_callers_holds_up_nobody() {
+    for (percent, callers, delay) in [(58, 10, 1), (50, 6, 2), (60, 20, 1)] {
+        let mut times = Vec::new();
+        for learning in [Learning::all(), Learning::none()] {
+            let mut took = Vec::new();
+            for seed in 0..SEEDS as u64 {
+                fastrand::seed(seed);
+                let layer = ThrottleLayer::new(Endpoints::new())
+                    .retry(patient())
+                    .learn(learning);
+                let rng = Mutex::new(fastrand::Rng::with_seed(seed));
+                let (client, server) = client(&layer, move |_| {
+                    if rng.lock().unwrap().u32(0..100) >= percent {
+                        ok(ms(12))
+                    } else {
+                        no(ms(8)).retry_after(delay)
+                    }
+                });
+                let mut tasks = JoinSet::new();
+                for _ in 0..callers {
+                    let client = client.clone();
+                    tasks.spawn(async move {
+                        for _ in 0..90 / callers {
+                            send(&client, "/a").await;
+                        }
+                    });
+                }
+                tasks.join_all().await;
+                took.push(server.start.elapsed());
+            }
+            took.sort_unstable();
+            times.push(took[SEEDS / 2]);
+        }
+        println!("{percent} %, {callers} callers, {delay} s: {times:?}");
+        assert!(
+            times[0] <= times[1].mul_f64(1.5),
+            "{percent} {callers}: {times:?}"
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_over_when_it_is_over() {
     for status in [429, 503] {

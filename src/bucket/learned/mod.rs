@@ -58,6 +58,9 @@ const DEFAULT_PERIOD: Span = Span(SECOND);
 /// what was accepted tells a rate. A bucket that has sent fewer has nothing worth remembering.
 pub(crate) const TELLING: u32 = 8;
 
+/// If fewer were accepted where a lesson was wrong before, that may be chance.
+const FEWEST: u32 = 3;
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Narrowing {
     forgotten_at: Option<Tick>,
@@ -130,6 +133,9 @@ impl Narrowing {
         let new_wave = self.backoff.refused(refusal, sent);
         if new_wave {
             self.doubt.next_wave();
+            if self.ramp.is_some_and(|ramp| ramp.is_refuted(sent)) {
+                self.doubt.refuted();
+            }
         }
         if matches!(refusal.kind, RefusalKind::Rate | RefusalKind::Overload) {
             self.pace.refused(refusal, sent, rules);
@@ -171,7 +177,7 @@ impl Narrowing {
                 let (n, period, _) = self.rate.learned().unwrap_or((0, DEFAULT_PERIOD, false));
                 let accepted = self.accepted_within(period, sent);
                 self.rate = Rate::default();
-                if !may_fall || accepted == 0 || accepted >= n {
+                if !may_fall || accepted < FEWEST || accepted >= n {
                     return self.refuted();
                 }
                 // It may be less than it seemed: once that is believed.
@@ -318,12 +324,13 @@ impl Narrowing {
         let n = sent.in_period(period);
         let accepted = self.accepted_within(period, sent);
         let is_few = n < TELLING;
+        let may_be_chance = is_few || self.doubt.was_right() && accepted < FEWEST;
         let in_flight = in_flight(refusal, sent, rules).filter(|_| !self.concurrency.is_learned());
         if !rules.learning().rate {
             if let Some(in_flight) = in_flight {
                 self.concurrency.begin(in_flight);
             }
-        } else if accepted > 0 && (!is_few || in_flight.is_some()) {
+        } else if accepted > 0 && (!may_be_chance || in_flight.is_some()) {
             self.rate.begin(accepted + 1, None, period, sent);
             self.watch(in_flight, accepted, period, sent);
             if let Some(suspects) = &mut self.suspects {

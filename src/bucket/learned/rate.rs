@@ -165,7 +165,7 @@ impl Rate {
             // No round is clean of which something was refused.
             estimate.successes = 0;
             estimate.evidence.contradict(sent);
-            let is_lowest = estimate.value == 1 && estimate.evidence.refutes_one();
+            let is_lowest = estimate.value < 3 && estimate.evidence.refutes_one();
             !estimate.evidence.refutes() && !(is_lowest && !estimate.named)
         })
     }
