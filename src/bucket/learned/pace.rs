@@ -180,10 +180,9 @@ impl Pace {
             if goes_on {
                 claim.same = before.same + 1;
             }
-            if before.left == 0 && sent.serial > before.newest && sent.now < before.until {
-                self.word.break_it();
-                claim.same = 1;
-            } else if claim.same > PROOF && self.word.kept == 0 {
+            let was_none_left =
+                before.left == 0 && sent.serial > before.newest && sent.now < before.until;
+            if was_none_left || claim.same > PROOF && self.word.kept == 0 {
                 self.word.break_it();
                 claim.same = 1;
             } else if goes_on && sent.now < before.until {
