@@ -527,6 +527,99 @@ async fn a_request_served_although_nothing_was_left_proves_that_nothing_is_no_st
     }
 }
 
+/// Always nothing, always little, or a count that comes to nothing; and everything is served.
+#[tokio::test(start_paused = true)]
+async fn quota_headers_that_nobody_keeps_to_hold_up_nobody() {
+    let names = [
+        [
+            "x-ratelimit-limit",
+            "x-ratelimit-remaining",
+            "x-ratelimit-reset",
+        ],
+        ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"],
+        [
+            "x-ratelimit-limit-requests",
+            "x-ratelimit-remaining-requests",
+            "x-ratelimit-reset-requests",
+        ],
+    ];
+    let left: [fn(usize) -> usize; 4] = [|_| 0, |_| 3, |_| 1, |n| 40_usize.saturating_sub(n)];
+    for names in names {
+        for left in left {
+            for (reset, callers) in [(60, 1), (60, 20), (86_400, 5), (4, 3), (45, 2)] {
+                let layer = ThrottleLayer::new(Endpoints::new());
+                let (client, server) = client(&layer, move |seen| {
+                    ok(ms(20))
+                        .header(names[0], 100)
+                        .header(names[1], left(seen.n))
+                        .header(names[2], reset)
+                });
+                let mut tasks = JoinSet::new();
+                for _ in 0..callers {
+                    let client = client.clone();
+                    tasks.spawn(async move {
+                        for _ in 0..200 / callers {
+                            send(&client, "/a").await;
+                        }
+                    });
+                }
+                tasks.join_all().await;
+                let took = server.start.elapsed();
+                let possible = ms(20) * (200 / callers);
+                assert!(
+                    took < possible + secs(3),
+                    "{names:?} {reset} {callers}: {took:?}, {:?}",
+                    server.sent()
+                );
+            }
+        }
+    }
+}
+
+/// A server that keeps to its headers is believed after a refusal, and then gets none any more.
+#[tokio::test(start_paused = true)]
+async fn quota_headers_that_are_kept_to_cost_a_refusal() {
+    for (limit, period, callers) in [(10, 10, 1), (30, 20, 5), (5, 30, 1)] {
+        let layer = ThrottleLayer::new(Endpoints::new()).retry(patient());
+        let refused = Arc::new(Mutex::new(0));
+        let refusals = Arc::clone(&refused);
+        let counts = Mutex::new((0, 0));
+        let (client, server) = client(&layer, move |seen| {
+            let mut counts = counts.lock().unwrap();
+            let (window, used) = &mut *counts;
+            if *window != seen.at.as_secs() / period {
+                (*window, *used) = (seen.at.as_secs() / period, 0);
+            }
+            let reset = period - seen.at.as_secs() % period;
+            let reply = if *used == limit {
+                *refusals.lock().unwrap() += 1;
+                no(ms(20)).retry_after(reset)
+            } else {
+                *used += 1;
+                ok(ms(20))
+            };
+            reply
+                .header("x-ratelimit-limit", limit)
+                .header("x-ratelimit-remaining", limit - *used)
+                .header("x-ratelimit-reset", reset)
+        });
+        let mut tasks = JoinSet::new();
+        for _ in 0..callers {
+            let client = client.clone();
+            tasks.spawn(async move {
+                for _ in 0..6 * limit / callers {
+                    send(&client, "/a").await;
+                }
+            });
+        }
+        tasks.join_all().await;
+        let refused = *refused.lock().unwrap();
+        assert!(refused <= callers, "{limit}/{period}: {refused}");
+        let took = server.start.elapsed();
+        assert!(took < secs(period * 7), "{limit}/{period}: {took:?}");
+    }
+}
+
 // Too fast, or too many at once?
 
 /// Takes so many at once, and refuses the others at once without a word.
@@ -661,6 +754,49 @@ async fn what_no_limit_explains_teaches_none() {
                 );
             }
         }
+    }
+}
+
+/// The same of a few callers, all of which wait out each delay: fewer at once are refused as often.
+#[tokio::test(start_paused = true)]
+async fn a_share_that_is_refused_of_a_few_callers_holds_up_nobody() {
+    for (percent, callers, delay) in [(58, 10, 1), (50, 6, 2), (60, 20, 1)] {
+        let mut times = Vec::new();
+        for learning in [Learning::all(), Learning::none()] {
+            let mut took = Vec::new();
+            for seed in 0..SEEDS as u64 {
+                fastrand::seed(seed);
+                let layer = ThrottleLayer::new(Endpoints::new())
+                    .retry(patient())
+                    .learn(learning);
+                let rng = Mutex::new(fastrand::Rng::with_seed(seed));
+                let (client, server) = client(&layer, move |_| {
+                    if rng.lock().unwrap().u32(0..100) >= percent {
+                        ok(ms(12))
+                    } else {
+                        no(ms(8)).retry_after(delay)
+                    }
+                });
+                let mut tasks = JoinSet::new();
+                for _ in 0..callers {
+                    let client = client.clone();
+                    tasks.spawn(async move {
+                        for _ in 0..90 / callers {
+                            send(&client, "/a").await;
+                        }
+                    });
+                }
+                tasks.join_all().await;
+                took.push(server.start.elapsed());
+            }
+            took.sort_unstable();
+            times.push(took[SEEDS / 2]);
+        }
+        println!("{percent} %, {callers} callers, {delay} s: {times:?}");
+        assert!(
+            times[0] <= times[1].mul_f64(1.5),
+            "{percent} {callers}: {times:?}"
+        );
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use self::{
 };
 
 use self::{
-    learned::{Closure, Narrowing, Sent},
+    learned::{Closure, Narrowing, Sent, Stop},
     log::{Log, MOST_RECENT},
     rules::Rule,
 };
@@ -76,7 +76,20 @@ impl Default for Bucket {
 
 impl Bucket {
     pub(crate) fn gate(&self, rules: &Rules, now: Tick) -> Gate {
-        self.gate_after(self.paused_until(), self.in_flight, rules, now)
+        self.gate_after(self.opens(), self.in_flight, rules, now)
+    }
+
+    /// When pauses end, or let a probe through.
+    fn opens(&self) -> Tick {
+        let stopped = self.stop();
+        stopped.map_or(self.paused_or_closed_until(), |stop| {
+            let opens = stop.opens(&self.log, self.in_flight);
+            self.paused_or_closed_until().max(opens)
+        })
+    }
+
+    fn stop(&self) -> Option<&Stop> {
+        self.learned.as_ref()?.stop()
     }
 
     /// The gate of a bucket that is paused until `start`, with `in_flight` requests.
@@ -235,12 +248,17 @@ impl Bucket {
     pub(crate) fn resume(&mut self) {
         self.paused_until = Tick::NONE;
         if let Some(learned) = &mut self.learned {
-            learned.closure = None;
+            learned.resume();
         }
     }
 
     /// Until when nothing goes but probes.
     pub(crate) fn paused_until(&self) -> Tick {
+        let stopped_until = self.stop().map_or(Tick::NONE, Stop::until);
+        self.paused_or_closed_until().max(stopped_until)
+    }
+
+    fn paused_or_closed_until(&self) -> Tick {
         let closed_until = self.closure().map_or(Tick::NONE, Closure::until);
         self.paused_until.max(closed_until)
     }
@@ -276,7 +294,10 @@ impl Bucket {
 
     /// Whether a request that has its place is called back.
     pub(crate) fn calls_back(&self, serial: u64, now: Tick) -> bool {
-        self.paused_until > now || self.is_closed(now) && !self.is_probe(serial)
+        let stops = |stop: &Stop| stop.calls_back(&self.log, self.in_flight, now);
+        self.paused_until > now
+            || self.is_closed(now) && !self.is_probe(serial)
+            || self.stop().is_some_and(stops)
     }
 
     /// If the bucket is closed, the next probe goes `interval` after this one.

@@ -99,6 +99,11 @@ impl Backoff {
         }
     }
 
+    /// The waves so far were refused under a limit that did not matter: the next delay is the first again.
+    pub(super) fn restart(&mut self) {
+        self.setbacks = self.setbacks.min(1);
+    }
+
     /// Whether accepted requests of the wave stand among those that were refused: no window does that, which
     /// takes the first and refuses the rest.
     pub(super) fn is_mixed(&self) -> bool {

@@ -22,6 +22,11 @@ impl Doubt {
         self.skips = true;
     }
 
+    /// Whether a lesson was refuted before.
+    pub(super) fn was_right(&self) -> bool {
+        self.refuted > 0
+    }
+
     /// The present wave teaches nothing.
     pub(super) fn skip(&mut self) {
         self.skips = true;

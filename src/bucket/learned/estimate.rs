@@ -39,6 +39,8 @@ pub(super) struct Evidence {
     /// Of how many waves some were refused since, and the last request of the last of them.
     waves: u32,
     wave: u64,
+    /// How many were refused in a row.
+    row: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,6 +63,7 @@ impl Evidence {
     /// A refusal under the limit, which it does not explain.
     pub(super) fn contradict(&mut self, sent: &Sent<'_>) {
         self.since.refused = self.since.refused.saturating_add(1);
+        self.row = self.row.saturating_add(1);
         if sent.serial > self.wave {
             self.wave = sent.newest;
             self.waves = self.waves.saturating_add(1);
@@ -77,6 +80,11 @@ impl Evidence {
         // A wave of which nothing was accepted has another reason than any limit, but not every wave.
         (since.accepted > 0 || self.waves >= TELLING_REFUSALS)
             && (self.is_of_one() && since.refused > 0 || is_telling && is_larger)
+    }
+
+    /// Whether so many were refused in a row that a limit of one does not explain it: there is no lower one.
+    pub(super) fn refutes_one(&self) -> bool {
+        self.row >= TELLING_REFUSALS
     }
 
     /// So many had been refused when the limit was guessed.
@@ -184,6 +192,7 @@ impl Estimate {
         if sent.serial > self.wave {
             let since = &mut self.evidence.since;
             since.accepted = since.accepted.saturating_add(1);
+            self.evidence.row = 0;
         }
         if sent.serial > self.since && in_use >= self.value {
             self.successes = self.successes.saturating_add(1);

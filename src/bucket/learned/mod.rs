@@ -25,7 +25,7 @@ pub(crate) use self::{
     answers::Setback,
     news::{Refusal, RefusalKind, Report},
 };
-pub(in crate::bucket) use self::{closure::Closure, news::Sent};
+pub(in crate::bucket) use self::{closure::Closure, news::Sent, pace::Stop};
 
 use self::{
     answers::Answers,
@@ -57,6 +57,9 @@ const DEFAULT_PERIOD: Span = Span(SECOND);
 /// From how large a window on half of it refused is too much for an unsteady way; and of so many requests
 /// what was accepted tells a rate. A bucket that has sent fewer has nothing worth remembering.
 pub(crate) const TELLING: u32 = 8;
+
+/// If fewer were accepted where a lesson was wrong before, that may be chance.
+const FEWEST: u32 = 3;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Narrowing {
@@ -105,7 +108,8 @@ impl Narrowing {
         let explained = rules.windows().iter().any(half_used)
             || self.suspects.is_some()
             || self.concurrency.is_tried()
-            || self.rate.is_tried(sent);
+            || self.rate.is_tried(sent)
+            || self.pace.explains(sent);
         let setback = self.answers.refused(refusal, earlier, explained, sent);
         if setback.own_wait(refusal).is_some() {
             self.backoff.refused_alone(sent.now);
@@ -129,6 +133,12 @@ impl Narrowing {
         let new_wave = self.backoff.refused(refusal, sent);
         if new_wave {
             self.doubt.next_wave();
+            if self.ramp.is_some_and(|ramp| ramp.is_refuted(sent)) {
+                self.doubt.refuted();
+            }
+        }
+        if matches!(refusal.kind, RefusalKind::Rate | RefusalKind::Overload) {
+            self.pace.refused(refusal, sent, rules);
         }
         match refusal.kind {
             RefusalKind::Concurrency(_) => {
@@ -150,7 +160,6 @@ impl Narrowing {
 
     /// Finds the lesson that explains a refusal.
     fn too_fast(&mut self, refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) {
-        self.pace.refused(refusal, sent, rules);
         if self.is_named(refusal, sent, rules) || self.is_of_wave(refusal, sent, rules) {
             return;
         }
@@ -158,7 +167,7 @@ impl Narrowing {
             return;
         }
         if self.concurrency.is_learned() && !self.concurrency.doubt(sent) {
-            return self.doubt.refuted();
+            return self.refuted();
         }
         if self.rate.is_learned() {
             if !self.rate.doubt(sent) {
@@ -168,8 +177,8 @@ impl Narrowing {
                 let (n, period, _) = self.rate.learned().unwrap_or((0, DEFAULT_PERIOD, false));
                 let accepted = self.accepted_within(period, sent);
                 self.rate = Rate::default();
-                if !may_fall || accepted == 0 || accepted >= n {
-                    return self.doubt.refuted();
+                if !may_fall || accepted < FEWEST || accepted >= n {
+                    return self.refuted();
                 }
                 // It may be less than it seemed: once that is believed.
                 self.rate.begin(accepted + 1, None, period, sent);
@@ -188,6 +197,13 @@ impl Narrowing {
             }
             _ => self.suspect(refusal, sent, rules),
         }
+    }
+
+    /// What was learned does not explain what is refused. Few were sent under it, so that their refusals tell no
+    /// more than one.
+    fn refuted(&mut self) {
+        self.doubt.refuted();
+        self.backoff.restart();
     }
 
     /// Whether the refusal names its limit.
@@ -308,12 +324,13 @@ impl Narrowing {
         let n = sent.in_period(period);
         let accepted = self.accepted_within(period, sent);
         let is_few = n < TELLING;
+        let may_be_chance = is_few || self.doubt.was_right() && accepted < FEWEST;
         let in_flight = in_flight(refusal, sent, rules).filter(|_| !self.concurrency.is_learned());
         if !rules.learning().rate {
             if let Some(in_flight) = in_flight {
                 self.concurrency.begin(in_flight);
             }
-        } else if accepted > 0 && (!is_few || in_flight.is_some()) {
+        } else if accepted > 0 && (!may_be_chance || in_flight.is_some()) {
             self.rate.begin(accepted + 1, None, period, sent);
             self.watch(in_flight, accepted, period, sent);
             if let Some(suspects) = &mut self.suspects {
@@ -417,8 +434,19 @@ impl Narrowing {
         }
         report
             .empty_for
-            .filter(|_| !self.pace.goes_on())
+            .filter(|_| self.pace.is_kept())
             .map_or(Tick::NONE, |span| sent.now.after(span))
+    }
+
+    /// Quota headers say that nothing is left, and whether that is so is being tested.
+    pub(super) fn stop(&self) -> Option<&Stop> {
+        self.pace.stopped()
+    }
+
+    /// Ends what the server has closed, and what quota headers stop.
+    pub(super) fn resume(&mut self) {
+        self.closure = None;
+        self.pace.resume();
     }
 
     /// Whether one more may go than a learned rate allows.

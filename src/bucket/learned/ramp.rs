@@ -2,6 +2,7 @@
 
 use super::{
     KEPT, SECOND,
+    news::Sent,
     rules::Rule,
     tick::{Span, Tick},
 };
@@ -29,19 +30,23 @@ impl Ramp {
         Self {
             from,
             step: Span((pause / PART_OF_PAUSE).max(1)).min(LONGEST_STEP),
-            first: first.max(1),
+            first,
         }
     }
 
     pub(super) fn with_first(self, first: u32) -> Self {
-        Self {
-            first: first.max(1),
-            ..self
-        }
+        Self { first, ..self }
     }
 
     pub(super) fn is_later_than(&self, until: Tick) -> bool {
         self.from >= until
+    }
+
+    /// Whether a request was refused although no more have gone since than were accepted before: then it does
+    /// not matter how many go.
+    pub(super) fn is_refuted(&self, sent: &Sent<'_>) -> bool {
+        let since = sent.log.count_after(self.from) - sent.log.places();
+        (1..=self.first).contains(&since)
     }
 
     /// What may go by now.
@@ -56,7 +61,11 @@ impl Ramp {
         Some(Rule {
             counts_forgotten: false,
             until,
-            ..Rule::new(self.first.saturating_mul(1 << steps), since, Span::ZERO)
+            ..Rule::new(
+                self.first.max(1).saturating_mul(1 << steps),
+                since,
+                Span::ZERO,
+            )
         })
     }
 }

@@ -165,7 +165,10 @@ impl Rate {
             // No round is clean of which something was refused.
             estimate.successes = 0;
             estimate.evidence.contradict(sent);
-            !estimate.evidence.refutes()
+            let is_lowest = estimate.value < 3 && !estimate.named;
+            let refuted =
+                estimate.evidence.refutes() || is_lowest && estimate.evidence.refutes_one();
+            !refuted
         })
     }
 
