@@ -213,17 +213,17 @@ impl Bucket {
         if !rules.keeps_log() {
             return self.log.give_back();
         }
-        let learned = self
-            .learned
-            .as_ref()
-            .map_or(0, |learned| learned.depth().min(MOST_RECENT));
+        let depth = match &self.learned {
+            None => rules.depth(),
+            Some(learned) => rules.depth().max(learned.depth().min(MOST_RECENT)),
+        };
         // A bucket that may have to learn a window from nothing needs to know what it has sent.
         let recent = if rules.windows().is_empty() {
             now.before(RECENT)
         } else {
             now
         };
-        self.log.stamp(now, rules.depth().max(learned), recent);
+        self.log.stamp(now, depth, recent);
     }
 
     pub(crate) fn take_permit(&mut self) {
