@@ -23,7 +23,7 @@ impl Doubt {
     }
 
     /// Whether a lesson was refuted before.
-    pub(super) fn was_right(&self) -> bool {
+    pub(super) fn has_erred(&self) -> bool {
         self.refuted > 0
     }
 

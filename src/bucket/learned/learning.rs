@@ -131,12 +131,14 @@ impl Learning {
 
     /// What quota headers on successes say is left.
     ///
-    /// With nothing left, the bucket pauses until the reset, for `max_pause` at most. As long as nobody knows whether
-    /// the server keeps to that, one request goes half a second later all the same. If it is served, headers
-    /// hold up nobody, until more of what they say is kept to than not. With a quarter of the limit left or less
-    /// (or ten requests, if no limit is named) and as many waiting, what is left is spread evenly until then, or
-    /// until a later answer says that more are left. With fewer waiting they go at once, and only what comes
-    /// beyond waits. Until it is known that nothing left is a stop, they go half a second apart at most. A reset that is later than `max_pause` paces nobody.
+    /// With nothing left, the bucket pauses until the reset, for `max_pause` at most. As long as it is not known
+    /// whether the server keeps to that, one request goes half a second later all the same. If it is served,
+    /// headers hold up nobody, until more of what they say is kept to than not.
+    ///
+    /// With a quarter of the limit left or less (or ten requests, if no limit is named) and as many waiting, what
+    /// is left is spread evenly until then, or until a later answer says that more are left. With fewer waiting
+    /// they go at once, and only what comes beyond waits. Until it is known that nothing left is a stop, they go
+    /// half a second apart at most. A reset that is later than `max_pause` paces nobody.
     pub const fn quota_headers(mut self, on: bool) -> Self {
         self.quota_headers = on;
         self

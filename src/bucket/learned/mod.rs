@@ -324,7 +324,7 @@ impl Narrowing {
         let n = sent.in_period(period);
         let accepted = self.accepted_within(period, sent);
         let is_few = n < TELLING;
-        let may_be_chance = is_few || self.doubt.was_right() && accepted < FEWEST;
+        let may_be_chance = is_few || self.doubt.has_erred() && accepted < FEWEST;
         let in_flight = in_flight(refusal, sent, rules).filter(|_| !self.concurrency.is_learned());
         if !rules.learning().rate {
             if let Some(in_flight) = in_flight {
