@@ -1,5 +1,5 @@
 use super::{
-    Gate,
+    gate::Gate,
     rules::Rule,
     stamps::Stamps,
     tick::{Span, Tick},

@@ -2,6 +2,7 @@
 //!
 //! Pure: time is a parameter, and an answer is a decision. No clock, no lock, no waker.
 
+mod gate;
 mod learned;
 mod lessons;
 mod log;
@@ -9,15 +10,16 @@ mod rules;
 mod stamps;
 mod tick;
 
-pub use self::{
-    learned::Learning,
-    lessons::{Learned, LearnedFrom},
-};
 pub(crate) use self::{
+    gate::Gate,
     learned::{Refusal, RefusalKind, Report, Setback, TELLING},
     lessons::Lessons,
     rules::{Enforced, Rules},
-    tick::{Span, Tick},
+    tick::{RECENT, Span, Tick},
+};
+pub use self::{
+    learned::Learning,
+    lessons::{Learned, LearnedFrom},
 };
 
 use self::{
@@ -25,19 +27,6 @@ use self::{
     log::{Log, MOST_RECENT},
     rules::Rule,
 };
-
-/// For how long stamps are kept only because they are recent: a rate per minute can be learned.
-pub(crate) const RECENT: Span = Span(60_000_000_000);
-
-/// Whether a bucket admits one more request now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gate {
-    Open,
-    /// Closed until then, if nothing else happens before.
-    Until(Tick),
-    /// Closed until something is given back, stamped or changed; no time can be named.
-    Closed,
-}
 
 /// What one bucket has admitted and not yet forgotten.
 ///

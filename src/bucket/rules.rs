@@ -1,5 +1,5 @@
 use super::{
-    Learning,
+    learned::learning::Learning,
     tick::{Span, Tick},
 };
 use crate::quota::Quota;

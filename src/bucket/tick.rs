@@ -1,5 +1,11 @@
 use std::time::Duration;
 
+/// In nanoseconds.
+pub(super) const SECOND: u64 = 1_000_000_000;
+
+/// For how long stamps are kept only because they are recent: a rate per minute can be learned.
+pub(crate) const RECENT: Span = Span(60 * SECOND);
+
 /// A point in time, in nanoseconds since an origin of the engine's choosing.
 ///
 /// Half the size of an `Instant`, totally ordered, and saturating: there is no `Duration` and no

@@ -13,15 +13,19 @@ mod partition;
 mod router;
 mod routes;
 mod segment;
+mod spec;
 mod template;
 #[cfg(test)]
 mod tests;
 mod trie;
 
-pub(crate) use self::routes::{Key, Routes, SpecId, SpecKind, Target};
 pub use self::{
     builder::Endpoints,
     error::{InvalidEndpoint, UnknownEndpoint},
     head::RequestHead,
     name::EndpointName,
+};
+pub(crate) use self::{
+    routes::{Key, Routes, Target},
+    spec::{SpecId, SpecKind},
 };

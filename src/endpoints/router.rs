@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use http::Method;
 
 use super::{
-    SpecId,
     authority::Authority,
     head::RequestHead,
+    spec::SpecId,
     template::Template,
     trie::{Passed, Trie},
 };

@@ -13,53 +13,10 @@ use super::{
     normalize,
     partition::PartitionRule,
     router::{Router, RouterBuilder},
+    spec::{Spec, SpecId, SpecKind},
     template::Template,
 };
 use crate::quota::Quota;
-
-/// An index into [`Routes::specs`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SpecId(pub(crate) u32);
-
-/// A kind of bucket: there is one for each partition, and for each [`Key`] where the kind has them.
-#[derive(Clone, Debug)]
-pub(crate) struct Spec {
-    /// As the user wrote it; for a scope without a name, one of the constants of [`Endpoints`].
-    pub(crate) name: Box<str>,
-    pub(crate) quota: Quota,
-    /// The next wider scope.
-    pub(crate) parent: Option<SpecId>,
-    pub(crate) kind: SpecKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SpecKind {
-    /// Of a template.
-    Route,
-    Named,
-    Group,
-    Overall,
-    /// One bucket for all partitions.
-    AcrossPartitions,
-    /// A bucket for each host and path.
-    EachOther,
-    AllOther,
-    /// No quota, and a bucket for each authority.
-    Unmatched,
-}
-
-impl SpecKind {
-    /// Whether there is a bucket for each [`Key`].
-    pub(crate) fn has_keys(self) -> bool {
-        matches!(self, Self::EachOther | Self::Unmatched)
-    }
-
-    /// Whether buckets of this kind learn: a server that refuses a request means the limit of an endpoint or a
-    /// group. The overall quota is an agreement among ourselves.
-    pub(crate) fn learns(self) -> bool {
-        !matches!(self, Self::Overall | Self::AcrossPartitions)
-    }
-}
 
 /// Where a request belongs; the wider scopes are the parents of its spec.
 #[derive(Clone, Debug, PartialEq, Eq)]

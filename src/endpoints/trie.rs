@@ -15,8 +15,9 @@ use foldhash::fast::RandomState;
 use http::Method;
 
 use super::{
-    SpecId, normalize,
+    normalize,
     segment::{split, word},
+    spec::SpecId,
     template::Segment,
 };
 

@@ -1,10 +1,7 @@
 //! Whose trouble a refusal is: its own request's, or the bucket's (law L17).
 
-use super::{
-    SECOND,
-    news::{Refusal, RefusalKind, Sent},
-    tick::Span,
-};
+use super::news::{Refusal, RefusalKind, Sent};
+use crate::bucket::tick::{SECOND, Span};
 
 /// Of how many answers ...
 const LAST: u32 = 20;
@@ -16,7 +13,7 @@ const OTHERS: usize = 3;
 /// How long a request with a trouble of its own waits at first, and at most.
 const FIRST: Span = Span(SECOND / 2);
 const LONGEST: Span = Span(20 * SECOND);
-/// How much is added to that at most: those who are refused together shall not come back together.
+/// How much is added to that at most: requests that are refused together shall not come back together.
 const JITTER: f64 = 0.1;
 
 /// What became of a bucket's requests, since the first of them was refused.
@@ -39,7 +36,7 @@ pub(crate) struct Setback {
     /// The same of the first of a row of refusals that no other refusal interrupted: a request that was
     /// throttled is older than all that wait, so its next answer may well come before theirs.
     newest_at_first: u64,
-    /// How many the bucket had seen refused, in all and without those whose trouble was their own.
+    /// How many the bucket had seen refused, in all, and of these without a trouble of their own.
     refused: u64,
     shared: u64,
     /// How often in a row that was the request's own trouble, with that answer.

@@ -1,10 +1,7 @@
 //! For how long nothing is sent after a refusal that names no delay.
 
-use super::{
-    SECOND,
-    news::{Refusal, RefusalKind, Sent},
-    tick::{Span, Tick},
-};
+use super::news::{Refusal, RefusalKind, Sent};
+use crate::bucket::tick::{SECOND, Span, Tick};
 
 /// The first delay after a refusal by rate that names none, where the bucket knows its window, which
 /// does most of the waiting; and after all others. Doubled for each further wave.

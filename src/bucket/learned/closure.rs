@@ -1,9 +1,7 @@
 //! A server has named a time beyond the longest pause: its bucket is *closed* until then.
 
-use super::{
-    news::{Refusal, Sent},
-    tick::{Span, Tick},
-};
+use super::news::{Refusal, Sent};
+use crate::bucket::tick::{Span, Tick};
 
 /// Nobody waits for it. Now and then a newcomer goes out as a *probe*, and if it is accepted the bucket opens:
 /// one header cannot switch a client off for a day.

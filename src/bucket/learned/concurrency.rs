@@ -4,9 +4,8 @@ use super::{
     estimate::Estimate,
     lesson::{Lesson, Limit},
     news::{Refusal, RefusalKind, Report, Sent},
-    rules::Rules,
-    tick::Tick,
 };
+use crate::bucket::{rules::Rules, tick::Tick};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Concurrency {

@@ -18,7 +18,7 @@
 /// - A delay pauses. It says when a window opens, and not how long it is: it is taken for a period only if more
 ///   than eight requests were accepted in as long a time.
 /// - What was accepted in a wave is the limit. A wave of which nothing was accepted teaches none, and neither does
-///   a single refusal of fewer than eight requests. After their pause, those who wait come back one after the other
+///   a single refusal of fewer than eight requests. After their pause, requests come back one after the other
 ///   where no limit is known: one, two, four and so on, in at most an eighth of the pause.
 /// - A window that is in use and should have had room may be too narrow for an unsteady way: that teaches a
 ///   [margin](Self::margin).

@@ -1,7 +1,7 @@
 //! What all kinds of lessons have in common.
 
-use super::{
-    news::{Refusal, Report, Sent},
+use super::news::{Refusal, Report, Sent};
+use crate::bucket::{
     rules::{Rule, Rules},
     tick::Tick,
 };

@@ -3,9 +3,8 @@
 use super::{
     lesson::{Lesson, Limit},
     news::{Refusal, Report, Sent},
-    rules::Rules,
-    tick::Tick,
 };
+use crate::bucket::{rules::Rules, tick::Tick};
 
 /// The first margin, in thousandths of a period; each further one is twice as wide ...
 const FIRST_MARGIN: u32 = 50;
@@ -21,7 +20,7 @@ const MARGIN_DOUBLINGS: u32 = 6;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Margin {
-    /// In thousandths of the period; 0 is none.
+    /// In thousandths of the period; 0 is no margin.
     width: u32,
     /// The width that was last enough.
     enough: u32,

@@ -11,7 +11,7 @@ mod closure;
 mod concurrency;
 mod doubt;
 mod estimate;
-mod learning;
+pub(super) mod learning;
 mod lesson;
 mod margin;
 mod news;
@@ -35,21 +35,18 @@ use self::{
     estimate::Estimate,
     lesson::{Lesson, Limit},
     margin::Margin,
+    news::KEPT,
     pace::Pace,
     ramp::Ramp,
     rate::Rate,
     suspects::{Culprit, Suspects},
 };
 use super::{
-    Lessons, RECENT,
+    lessons::Lessons,
     log::Log,
-    rules::{self, Rule, Rules},
-    tick::{self, Span, Tick},
+    rules::{Rule, Rules},
+    tick::{RECENT, SECOND, Span, Tick},
 };
-
-/// For how long a lesson is kept without being confirmed (law L11: ten minutes).
-const KEPT: Span = Span(600 * SECOND);
-const SECOND: u64 = 1_000_000_000;
 
 /// The period of a learned rate if the server names none.
 const DEFAULT_PERIOD: Span = Span(SECOND);
@@ -355,7 +352,7 @@ impl Narrowing {
         self.rate.hold(self.suspects.is_some());
     }
 
-    /// Where no limit is known, those who wait come back one after the other.
+    /// Where no limit is known, waiting requests come back one after the other.
     fn rise_after(&mut self, until: Tick, refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) {
         let is_known = !rules.windows().is_empty()
             || self.rate.is_learned()
@@ -387,7 +384,7 @@ impl Narrowing {
             return refusal.asked_until(paused_until, now);
         }
         match refusal.kind {
-            // One of our own completions says more than any clock. Where there is none to wait for,
+            // One of our own completions says more than any clock. Where nothing is in flight,
             // the gate is open, and the bucket sees to that.
             RefusalKind::Concurrency(_) => Tick::NONE,
             _ if !new_wave => Tick::NONE,

@@ -1,11 +1,14 @@
 //! What answers say, in a bucket's terms.
 
-use super::{Learning, RECENT, SECOND};
+use super::learning::Learning;
 use crate::bucket::{
     log::Log,
     rules::{Enforced, Rules},
-    tick::{Span, Tick},
+    tick::{RECENT, SECOND, Span, Tick},
 };
+
+/// For how long a lesson is kept without being confirmed (law L11: ten minutes).
+pub(super) const KEPT: Span = Span(600 * SECOND);
 
 /// How much is added at most to a delay that the server named, as a part of it and at all: its
 /// clients shall not all come back in the same instant.
@@ -68,7 +71,7 @@ pub(in crate::bucket) struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    /// How many were dispatched within a period. Whoever has a place and has not gone out is called back by
+    /// How many were dispatched within a period. A request that has a place and has not gone out is called back by
     /// the pause that follows a refusal, and is no part of it.
     pub(super) fn in_period(&self, period: Span) -> u32 {
         self.log.count_after(self.now.before(period)) - self.log.places()
@@ -95,7 +98,7 @@ impl Refusal {
             .filter(|_| self.period.is_some_and(|period| period <= RECENT))
     }
 
-    /// Whether those who enforce this can do anything about it. Too many at once is for those who count
+    /// Whether a layer that enforces this can do anything about it. Too many at once is for layers that count
     /// how many there are, unless the server asks for a pause.
     pub(crate) fn concerns(&self, face: Enforced) -> bool {
         let counted = matches!(self.kind, RefusalKind::Concurrency(_));

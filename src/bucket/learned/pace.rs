@@ -13,13 +13,14 @@
 //! What was seen more often counts.
 
 use super::{
-    SECOND,
     lesson::{Lesson, Limit},
     news::{Refusal, Report, Sent},
-    rules::{Rule, Rules},
-    tick::{Span, Tick},
 };
-use crate::bucket::log::Log;
+use crate::bucket::{
+    log::Log,
+    rules::{Rule, Rules},
+    tick::{SECOND, Span, Tick},
+};
 
 /// So many answers in a row say that no less is left: requests are served and not counted.
 const PROOF: u32 = 3;

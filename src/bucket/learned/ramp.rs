@@ -1,10 +1,9 @@
-//! How those who waited for a pause come back where no limit is known.
+//! How requests that waited for a pause come back where no limit is known.
 
-use super::{
-    KEPT, SECOND,
-    news::Sent,
+use super::{news::KEPT, news::Sent};
+use crate::bucket::{
     rules::Rule,
-    tick::{Span, Tick},
+    tick::{SECOND, Span, Tick},
 };
 
 /// When the pause ends as many may go as were accepted in the second before it, or one; one step later twice

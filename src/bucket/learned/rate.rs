@@ -1,12 +1,13 @@
 //! How many requests the server takes in a time.
 
 use super::{
-    SECOND,
     estimate::Estimate,
     lesson::{Lesson, Limit},
     news::{Refusal, Report, Sent},
+};
+use crate::bucket::{
     rules::{Rule, Rules},
-    tick::{Span, Tick},
+    tick::{SECOND, Span, Tick},
 };
 
 /// Until a try has failed, so much time is as good as a round of successes: of long periods nobody has to

@@ -1,11 +1,10 @@
 //! A refusal that does not say what there was too much of: a rate, or requests at once?
 
-use super::{
-    estimate::Estimate,
-    news::Sent,
+use super::{estimate::Estimate, news::Sent};
+use crate::bucket::{
+    log::Log,
     tick::{Span, Tick},
 };
-use crate::bucket::log::Log;
 
 /// The second suspect, beside a rate that was learned from the same wave: what was in flight.
 ///

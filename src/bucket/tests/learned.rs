@@ -272,7 +272,7 @@ fn what_was_accepted_of_a_wave_is_the_rate() {
         client.bucket.lessons(at(0)).rate,
         Some((20, Span(1_000_000_000), false))
     );
-    // Those who waited are let through at that pace.
+    // Waiting requests are let through at that pace.
     assert_eq!(client.send(200, at(1020)), 20);
     assert_eq!(client.send(200, at(2019)), 0);
     assert_eq!(client.send(200, at(2020)), 20);

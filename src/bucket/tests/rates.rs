@@ -170,7 +170,7 @@ fn a_margin_that_was_shrunk_too_far_comes_back_and_shrinks_more_rarely() {
     };
     client.send(5, at(0));
     client.refuse(2, &rate(), at(0));
-    // Whoever was sent before says nothing of the wider window.
+    // A request that was sent before says nothing of the wider window.
     for _ in 0..200 {
         client.report(1, &Report::default(), at(0));
     }
