@@ -100,7 +100,7 @@ impl<B: http_body::Body> Peek<B> {
         peek
     }
 
-    /// Ready when the rest has been read, with what the answer means now. Whoever has acted on what it
+    /// Ready when the rest has been read, with what the answer means now. A caller that has acted on what it
     /// meant before hears of it.
     pub(crate) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Response<Body<B>>> {
         let (mut response, _) = ready!(self.poll_text(cx));

@@ -88,7 +88,7 @@ impl DerefMut for Hold<'_> {
     }
 }
 
-/// The wakers of those who wait, by the waiter's index. They are no business of the core's.
+/// The wakers of waiting requests, by the waiter's index. They are no business of the core's.
 #[derive(Debug, Default)]
 struct Wakers {
     chunks: Vec<Vec<Option<Waker>>>,

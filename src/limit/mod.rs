@@ -52,7 +52,7 @@
 //! calls hold the permits that the others wait for. Read each body in the future of its call.
 //!
 //! A request that waits for a time needs a tokio runtime with timers, any of which may drive it, and fails with an
-//! error where there is none. Waiting for another request to end needs no runtime.
+//! error without a runtime. Waiting for another request to end needs no runtime.
 //!
 //! The inner service must be `Clone`: a request that has to wait does so with a fresh clone, so that
 //! the readied service does not hold what it reserved. For a client that is not, put tower's

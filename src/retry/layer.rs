@@ -188,7 +188,7 @@ impl RetryLayer {
 
     /// Gives `observer` an event for each retry that is decided
     /// ([`EventKind::RetryScheduled`](crate::EventKind::RetryScheduled)), and for each request that could have been
-    /// retried and is handed up ([`EventKind::GivenUp`](crate::EventKind::GivenUp)). There is none for a success.
+    /// retried and is handed up ([`EventKind::GivenUp`](crate::EventKind::GivenUp)). A success has no such event.
     ///
     /// The events have no bucket and no partition. Their [`sequence`](crate::Event::sequence) counts from 1, over
     /// this layer, its clones and their services. An observer that was set before is replaced.

@@ -93,7 +93,7 @@ impl<'a> Buckets<'a> {
         Some(row)
     }
 
-    /// The bucket of this name, which is made if there is none.
+    /// The bucket of this name, which is made if it is new.
     pub(super) fn named(&mut self, name: &'a str) -> Option<&mut Bucket<'a>> {
         let known = self.iter().position(|bucket| bucket.name == name);
         match known {

@@ -49,7 +49,7 @@
 //! 8. A delay is reported as it was named, up to [`MAX_RETRY_AFTER`]: whether to wait a day is not
 //!    decided here.
 //! 9. A time, as opposed to a span, counts from the answer's `Date` and the `Age` that a cache adds to it, or
-//!    from the client's clock if there is none. A number from 10⁹ on is a time, and its size tells its unit.
+//!    from the client's clock if the answer has no date. A number from 10⁹ on is a time, and its size tells its unit.
 //!    The unit of other numbers is the second, unless a name or a word says otherwise.
 //! 10. The reset of a quota is a delay only of a rate refusal, and only if nothing is left of it. Of
 //!     several that are used up, the longest counts; if none is, of those that do not say what is

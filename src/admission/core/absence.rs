@@ -3,15 +3,15 @@
 //! That is law L13 of `CONTRIBUTING.md`: a waiter that does not take its turn within 10 ms loses it to one
 //! that is polled, and keeps its age.
 //!
-//! 1. Whoever is offered a turn has [`PATIENCE`] to take it. Until somebody else takes it over, it may
+//! 1. A waiter that is offered a turn has [`PATIENCE`] to take it. Until somebody else takes it over, it may
 //!    take longer.
-//! 2. When that time is over the offer is *overdue*, and those who would go next are woken: their turn to
+//! 2. When that time is over the offer is *overdue*, and the waiters that would go next are woken: their turn to
 //!    take it over is an offer, too.
 //! 3. A waiter that is being polled, stands first, and is held up by an overdue offer takes it over. Who
 //!    had it is *absent*: it keeps its arrival, and stands in no queue until it is polled.
 //!
 //! A busy runtime polls in the order of its wakes, so it costs nobody its turn: who was offered it first
-//! is polled before those who were woken to take it over.
+//! is polled before the waiters that were woken to take it over.
 
 use super::{
     effects::{Decision, Effects},
@@ -85,7 +85,7 @@ impl Core {
                 let leaf = self.waiter(id).leaf;
                 self.settle(leaf, now, fx);
             }
-            // Whoever has to leave before it may be absent; it is not.
+            // A waiter that has to leave before it may be absent; it is not.
             Stage::Queued | Stage::Offered(_) => self.forget_offer(id),
             Stage::Reserved(_) | Stage::Refused(_) => {}
         }
@@ -100,7 +100,7 @@ impl Core {
             Stage::Offered(_) | Stage::Reserved(_) => {
                 self.mark_late(id);
                 self.let_leave(leaf, now, fx);
-                // Whoever comes next is invited.
+                // The next waiter is invited.
                 self.settle(leaf, now, fx);
             }
             Stage::Queued => {

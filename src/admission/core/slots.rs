@@ -214,7 +214,7 @@ impl Core {
         all
     }
 
-    /// A scope has another quota: newcomers go by it from now on, and those who wait as
+    /// A scope has another quota: newcomers go by it from now on, and waiting requests as
     /// [`run`](Self::run) gets to them.
     pub(in crate::admission) fn set_quota(&mut self, scope: SpecId, quota: Quota) {
         self.tree.set_quota(scope, quota);
@@ -259,7 +259,7 @@ impl Core {
         self.work.push(Task::Rules { from: 0 });
     }
 
-    /// Refuses those who wait at a node or below and whose turn is now known to come after their limit.
+    /// Refuses requests that wait at a node or below and whose turn is now known to come after their limit.
     pub(super) fn recheck(&mut self, id: NodeId, after: Progress, now: Tick, fx: &mut Effects) {
         let Some(node) = self.tree.keys.nodes.get(id.index()) else {
             return;

@@ -127,7 +127,7 @@ impl Tree {
         self.keys.locate(&self.scopes, target)
     }
 
-    /// Whether the node admits one more, whoever waits there.
+    /// Whether the node admits one more, whatever waits there.
     pub(super) fn gate(&self, id: NodeId, now: Tick) -> Gate {
         let node = self.node(id);
         let scope = self.scope(node.spec);
