@@ -10,8 +10,8 @@ use http_body_util::Empty;
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_throttle::{
-    Body, BoxError, ConcurrencyLayer, Endpoints, Handle, Quota, Refused, RefusedReason, RpsLayer,
-    ThrottleLayer,
+    Body, BoxError, ConcurrencyLayer, Deadline, Endpoints, Handle, Quota, Refused, RefusedReason,
+    RpsLayer, ThrottleLayer,
 };
 
 use std::sync::{Arc, Mutex};
@@ -299,4 +299,23 @@ async fn a_stack_by_hand_is_closed_and_opened_as_one() {
         let snapshot = handle.snapshot();
         assert_eq!(snapshot.bucket("/a").unwrap().paused_for(), None);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_deadline_has_passed_is_no_probe() {
+    let server = Server::closed_for(HOUR);
+    let layer = ThrottleLayer::new(Endpoints::new().route("/a", Quota::concurrent(100)));
+    let service = client(&layer, &server);
+    let first = service.clone().oneshot(get("/a")).await;
+    assert_eq!(first.unwrap().status(), 429);
+    tokio::time::sleep(MAX_PAUSE).await;
+    let mut late = get("/a");
+    let passed = Instant::now() - Duration::from_millis(1);
+    late.extensions_mut().insert(Deadline(passed));
+    let answer = service.clone().oneshot(late).await;
+    assert!(reason(&answer).is_some(), "refused");
+    assert_eq!(server.asked().len(), 1);
+    let probe = service.oneshot(get("/a")).await;
+    assert_eq!(probe.unwrap().status(), 429);
+    assert_eq!(server.asked().len(), 2);
 }

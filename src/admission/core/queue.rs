@@ -100,12 +100,12 @@ impl Core {
         self.run(now, fx);
         let leaf = entry.leaf;
         let in_time = entry.limit.until >= now;
-        let claim = if self.tree.is_closed(leaf, now) {
-            self.tree.admit_probe(leaf, now)
-        } else if in_time {
-            self.tree.admit(leaf, now)
-        } else {
+        let claim = if !in_time {
             None
+        } else if self.tree.is_closed(leaf, now) {
+            self.tree.admit_probe(leaf, now)
+        } else {
+            self.tree.admit(leaf, now)
         };
         if let Some(claim) = claim {
             let id = self.insert(entry, Stage::Reserved(claim), now);
