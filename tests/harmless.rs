@@ -153,6 +153,20 @@ async fn send(client: &Client, path: &str) -> u16 {
     response.status().as_u16()
 }
 
+/// So many callers send as many requests in all, each one after the other.
+async fn in_turns(client: &Client, callers: u32, requests: u32) {
+    let mut tasks = JoinSet::new();
+    for _ in 0..callers {
+        let client = client.clone();
+        tasks.spawn(async move {
+            for _ in 0..requests / callers {
+                send(&client, "/a").await;
+            }
+        });
+    }
+    tasks.join_all().await;
+}
+
 /// Sends so many at once, and waits for all of them.
 async fn all(client: &Client, n: usize) {
     let mut tasks = JoinSet::new();
@@ -554,16 +568,7 @@ async fn quota_headers_that_nobody_keeps_to_hold_up_nobody() {
                         .header(names[1], left(seen.n))
                         .header(names[2], reset)
                 });
-                let mut tasks = JoinSet::new();
-                for _ in 0..callers {
-                    let client = client.clone();
-                    tasks.spawn(async move {
-                        for _ in 0..200 / callers {
-                            send(&client, "/a").await;
-                        }
-                    });
-                }
-                tasks.join_all().await;
+                in_turns(&client, callers, 200).await;
                 let took = server.start.elapsed();
                 let possible = ms(20) * (200 / callers);
                 assert!(
@@ -777,16 +782,7 @@ async fn a_share_that_is_refused_of_a_few_callers_holds_up_nobody() {
                         no(ms(8)).retry_after(delay)
                     }
                 });
-                let mut tasks = JoinSet::new();
-                for _ in 0..callers {
-                    let client = client.clone();
-                    tasks.spawn(async move {
-                        for _ in 0..90 / callers {
-                            send(&client, "/a").await;
-                        }
-                    });
-                }
-                tasks.join_all().await;
+                in_turns(&client, callers, 90).await;
                 took.push(server.start.elapsed());
             }
             took.sort_unstable();
