@@ -422,6 +422,45 @@ async fn a_pause_by_quota_headers_refuses_the_hopeless_at_once() {
     assert_eq!(came, (100, RefusedReason::WouldWaitTooLong));
 }
 
+/// L7: what a report says about everything stops everything, and what it says about an endpoint only that.
+#[tokio::test(start_paused = true)]
+async fn a_report_stops_those_that_share_its_quota() {
+    for (resource, stopped) in [
+        (Some("core"), Endpoints::OVERALL),
+        (None, Endpoints::OVERALL),
+        (Some("search"), "/a"),
+    ] {
+        let (service, sent) = server(move |_, _, _| {
+            let reply = ok(0)
+                .header("x-ratelimit-limit", "100")
+                .header("x-ratelimit-remaining", "0")
+                .header("x-ratelimit-reset", "60");
+            match resource {
+                Some(resource) => reply.header("x-ratelimit-resource", resource),
+                None => reply,
+            }
+        });
+        let endpoints = Endpoints::new()
+            .route("/a", Quota::unlimited())
+            .route("/b", Quota::unlimited());
+        let layer = ThrottleLayer::new(endpoints).classify(Profile::GitHub);
+        let handle = layer.handle();
+        let client = boxed(&layer, service);
+        client.clone().oneshot(post("/a")).await.unwrap();
+        for bucket in ["/a", Endpoints::OVERALL] {
+            let paused = handle.snapshot().bucket(bucket).unwrap().paused_for();
+            assert_eq!(
+                paused.is_some(),
+                bucket == stopped,
+                "{bucket}: {resource:?}"
+            );
+        }
+        client.oneshot(post("/b")).await.unwrap();
+        let waits = stopped == Endpoints::OVERALL;
+        assert_eq!(sent.times()[1] > 0, waits, "{resource:?}");
+    }
+}
+
 /// A later report that plenty is left does not end the pace of an earlier one.
 #[tokio::test(start_paused = true)]
 async fn plenty_left_ends_a_pace() {

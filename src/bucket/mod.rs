@@ -386,7 +386,7 @@ impl Bucket {
         number: (u64, u64),
         now: Tick,
     ) {
-        let report = &report.learned_by(rules.learning());
+        let report = &report.learned_by(rules);
         self.forget(now);
         if self.learned.is_none() && !report.is_news(rules) {
             return;

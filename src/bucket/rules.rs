@@ -55,7 +55,8 @@ pub(crate) struct Enforced {
 }
 
 impl Rules {
-    /// `learns` is whether the bucket is one of those that learn: an endpoint's or a group's.
+    /// `learns` is whether the bucket learns from any refusal, as an endpoint's or a group's does. The others
+    /// learn what an answer says about everything, as far as that needs no log.
     pub(crate) fn new(quota: &Quota, face: Enforced, learning: Learning, learns: bool) -> Self {
         let margin = Span::from(quota.window_margin());
         let windows: Box<[_]> = quota
@@ -66,17 +67,17 @@ impl Rules {
             .collect();
         // A layer learns nothing that it does not enforce, or cannot see for want of a log or of permits.
         let learning = Learning {
-            concurrency: learning.concurrency && learns && face.permits,
+            concurrency: learning.concurrency && face.permits,
             margin: learning.margin && learns && face.windows,
             rate: learning.rate && learns && face.windows,
-            quota_headers: learning.quota_headers && learns,
+            quota_headers: learning.quota_headers,
         };
         Self {
             concurrency: quota.concurrency_limit().filter(|_| face.permits),
             release_at_head: quota.releases_at_head(),
             keeps_log: !windows.is_empty()
                 || learning.rate
-                || learning.quota_headers && face.windows,
+                || learning.quota_headers && learns && face.windows,
             depth: (windows.iter().map(|rule| rule.n as usize))
                 .max()
                 .unwrap_or(0),

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, time::Duration};
 
-use super::report::QuotaReport;
+use super::{meaning::SignalScope, report::QuotaReport};
 
 /// What a bucket counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,7 @@ const LONGEST_PERIOD: Duration = Duration::from_secs(60);
 pub(super) struct Bucket<'a> {
     pub(super) name: &'a str,
     pub(super) unit: Unit,
+    pub(super) scope: SignalScope,
     pub(super) limit: Option<u64>,
     pub(super) remaining: Option<u64>,
     pub(super) reset: Option<Duration>,
@@ -65,6 +66,7 @@ impl Bucket<'_> {
 
     fn report(&self) -> QuotaReport {
         QuotaReport {
+            scope: self.scope,
             remaining: self.remaining,
             limit: self.limit,
             reset: self.reset,

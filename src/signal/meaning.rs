@@ -34,11 +34,12 @@ pub enum SignalKind {
     QuotaExhausted,
 }
 
-/// Whom a refusal concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Which requests share the limit that an answer is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SignalScope {
     /// Requests to the same endpoint.
+    #[default]
     Endpoint,
     /// Every request of this client.
     Everything,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::time;
+use super::{meaning::SignalScope, time};
 
 /// What an answer says about what is left of the server's limits, so that a client can slow down
 /// before it is refused.
@@ -11,6 +11,7 @@ use super::time;
 /// requests left; an empty bucket of tokens counts as no requests left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QuotaReport {
+    pub(super) scope: SignalScope,
     pub(super) remaining: Option<u64>,
     pub(super) limit: Option<u64>,
     pub(super) reset: Option<Duration>,
@@ -24,6 +25,11 @@ impl QuotaReport {
     /// A report that says nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Which requests share this quota.
+    pub fn scope(&self) -> SignalScope {
+        self.scope
     }
 
     /// How many requests are left.
@@ -81,6 +87,12 @@ impl QuotaReport {
         };
         let parts = u32::try_from(parts).unwrap_or(u32::MAX);
         reset.checked_div(parts).and_then(time::wait)
+    }
+
+    /// With a quota that these requests share.
+    pub fn with_scope(mut self, scope: SignalScope) -> Self {
+        self.scope = scope;
+        self
     }
 
     /// With this many requests left.
@@ -168,6 +180,7 @@ mod tests {
     #[test]
     fn a_report_of_ones_own_says_what_it_was_given() {
         let report = QuotaReport::new()
+            .with_scope(SignalScope::Everything)
             .with_remaining(3)
             .with_limit(100)
             .with_reset(secs(20))
@@ -175,6 +188,7 @@ mod tests {
             .gradual()
             .with_maximum_concurrency(4)
             .with_current_concurrency(1);
+        assert_eq!(report.scope(), SignalScope::Everything);
         assert_eq!(report.remaining(), Some(3));
         assert_eq!(report.limit(), Some(100));
         assert_eq!(report.reset(), Some(secs(20)));

@@ -56,6 +56,12 @@ impl Tree {
         });
         blamed.unwrap_or(leaf)
     }
+
+    /// The node whose limit all requests of this client share.
+    fn overall(&self, leaf: NodeId) -> Option<NodeId> {
+        let is_overall = |&id: &NodeId| self.scope(self.node(id).spec).kind == SpecKind::Overall;
+        self.path(leaf).find(is_overall)
+    }
 }
 
 impl Core {
@@ -84,9 +90,7 @@ impl Core {
             _ => (self.tree).blamed(leaf, |rules| !rules.windows().is_empty()),
         };
         if signal.scope() == SignalScope::Everything {
-            let is_overall =
-                |&id: &NodeId| self.tree.scope(self.tree.node(id).spec).kind == SpecKind::Overall;
-            blamed = self.tree.path(leaf).find(is_overall).unwrap_or(blamed);
+            blamed = self.tree.overall(leaf).unwrap_or(blamed);
         }
         let concerns = refusal.concerns(self.tree.enforced);
         let earlier = setback.take().filter(|earlier| earlier.node == blamed);
@@ -182,7 +186,11 @@ impl Core {
         fx: &mut Effects,
     ) {
         let of_headers = quota.map(report).unwrap_or_default();
-        let waiting = saturated(self.tree.node(claim.leaf).waiting());
+        let about = quota
+            .filter(|quota| quota.scope() == SignalScope::Everything)
+            .and_then(|_| self.tree.overall(claim.leaf))
+            .unwrap_or(claim.leaf);
+        let waiting = saturated(self.tree.node(about).waiting());
         let of_headers = Report {
             waiting,
             ..of_headers.at_most(self.tree.max_pause.into())
@@ -190,8 +198,7 @@ impl Core {
         let mut next = Some(claim.leaf);
         while let Some(id) = next {
             next = self.tree.node(id).parent;
-            // What the headers say is about the endpoint.
-            let report = if id == claim.leaf {
+            let report = if id == about {
                 &of_headers
             } else {
                 &Report::default()

@@ -1,6 +1,5 @@
 //! What answers say, in a bucket's terms.
 
-use super::learning::Learning;
 use crate::bucket::{
     log::Log,
     rules::{Enforced, Rules},
@@ -142,12 +141,13 @@ impl Report {
         }
     }
 
-    /// Without what the bucket does not learn.
-    pub(in crate::bucket) fn learned_by(self, learning: Learning) -> Self {
+    /// Without what the bucket does not learn, and without a pace if it has no log to keep it by.
+    pub(in crate::bucket) fn learned_by(self, rules: &Rules) -> Self {
+        let learning = rules.learning();
         Self {
             maximum_concurrency: self.maximum_concurrency.filter(|_| learning.concurrency),
             empty_for: self.empty_for.filter(|_| learning.quota_headers),
-            pace: self.pace.filter(|_| learning.quota_headers),
+            pace: (self.pace).filter(|_| learning.quota_headers && rules.keeps_log()),
             counts: self.counts && learning.quota_headers,
             ..self
         }

@@ -9,15 +9,19 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 
 use crate::signal::{
+    answer::Answer,
     body::Members,
     dialect::{Dialect, Meaning, Reading},
     headers,
     meaning::{SignalKind, SignalScope},
+    report::QuotaReport,
     words::Sentence,
 };
 
 pub(super) const GITHUB: Dialect = Dialect {
     refuses: &[403],
+    headers: &["x-ratelimit-"],
+    report,
     meaning,
     unnamed_delay,
     scope,
@@ -55,11 +59,21 @@ fn unnamed_delay(reading: &Reading<'_>) -> Option<Duration> {
     (phrases.iter().any(|phrase| sentence.says(phrase))).then_some(SECONDARY_PAUSE)
 }
 
-/// The quota is one for everything, except that search, GraphQL and some others have their own.
 fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
-    match headers::texts(reading.answer.headers(), &RESOURCE).next() {
-        None | Some("core") => Some(SignalScope::Everything),
-        Some(_) => None,
+    Some(scope_of(&reading.answer))
+}
+
+fn report(answer: &Answer<'_>, report: &mut QuotaReport) {
+    if report.remaining.is_some() {
+        report.scope = scope_of(answer);
+    }
+}
+
+/// The quota is one for everything, except that search, GraphQL and some others have their own.
+fn scope_of(answer: &Answer<'_>) -> SignalScope {
+    match headers::texts(answer.headers(), &RESOURCE).next() {
+        None | Some("core") => SignalScope::Everything,
+        Some(_) => SignalScope::Endpoint,
     }
 }
 

@@ -26,13 +26,15 @@ pub(super) const RIOT: Dialect = Dialect {
     ..Dialect::NONE
 };
 
-/// Each limit, and what is used of it.
-static LIMITS: [(HeaderName, HeaderName); 2] = [
+/// Whose limit it is, the limit, and what is used of it.
+static LIMITS: [(SignalScope, HeaderName, HeaderName); 2] = [
     (
+        SignalScope::Everything,
         HeaderName::from_static("x-app-rate-limit"),
         HeaderName::from_static("x-app-rate-limit-count"),
     ),
     (
+        SignalScope::Endpoint,
         HeaderName::from_static("x-method-rate-limit"),
         HeaderName::from_static("x-method-rate-limit-count"),
     ),
@@ -62,7 +64,7 @@ fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
 fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
     let headers = answer.headers();
     let mut buckets = Buckets::default();
-    for (limit, count) in &LIMITS {
+    for (scope, limit, count) in &LIMITS {
         let (Some(limits), Some(counts)) = (
             headers::texts(headers, limit).next(),
             headers::texts(headers, count).next(),
@@ -73,6 +75,7 @@ fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
             // The windows are matched by their length: nothing promises the same order.
             let used = pairs(counts).find(|&(_, of)| of == period);
             buckets.push(Bucket {
+                scope: *scope,
                 limit: Some(limit),
                 remaining: used.map(|(used, _)| limit.saturating_sub(used)),
                 period: Some(period),

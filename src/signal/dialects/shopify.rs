@@ -35,6 +35,7 @@ fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
     let text = headers::texts(answer.headers(), &CALL_LIMIT).next();
     if let Some((used, size)) = text.and_then(used_of) {
         buckets.push(Bucket {
+            scope: SignalScope::Everything,
             limit: Some(size.into()),
             remaining: Some(size.saturating_sub(used).into()),
             reset: FULL_TO_EMPTY

@@ -105,6 +105,42 @@ fn search_has_a_quota_of_its_own() {
 }
 
 #[test]
+fn a_report_is_about_those_that_share_its_quota() {
+    fn scope(profile: Profile, pairs: &[(&'static str, &str)]) -> SignalScope {
+        quota_as(profile, pairs).unwrap().scope()
+    }
+    let github = |resource| {
+        let pairs = [
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "1755780042"),
+            ("x-ratelimit-resource", resource),
+        ];
+        scope(Profile::GitHub, &pairs)
+    };
+    assert_eq!(github("core"), SignalScope::Everything);
+    assert_eq!(github("search"), SignalScope::Endpoint);
+    assert_eq!(github("graphql"), SignalScope::Endpoint);
+    let unnamed = [("x-ratelimit-remaining", "0")];
+    assert_eq!(scope(Profile::GitHub, &unnamed), SignalScope::Everything);
+    assert_eq!(scope(Profile::Standard, &unnamed), SignalScope::Endpoint);
+
+    let riot = |application, method| {
+        let pairs = [
+            ("x-app-rate-limit", "100:120"),
+            ("x-app-rate-limit-count", application),
+            ("x-method-rate-limit", "100:120"),
+            ("x-method-rate-limit-count", method),
+        ];
+        scope(Profile::Riot, &pairs)
+    };
+    assert_eq!(riot("99:120", "3:120"), SignalScope::Everything);
+    assert_eq!(riot("3:120", "99:120"), SignalScope::Endpoint);
+
+    let shop = [("x-shopify-shop-api-call-limit", "39/40")];
+    assert_eq!(scope(Profile::Shopify, &shop), SignalScope::Everything);
+}
+
+#[test]
 fn windows_of_riot_are_matched_by_their_length() {
     let pairs = [
         ("x-app-rate-limit", "20:1,100:120"),
