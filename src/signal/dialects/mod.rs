@@ -1,7 +1,7 @@
 //! The dialects, and which of them each profile understands.
 //!
-//! A new one is a file with its `const`, a place in these lists, its rows in the tests' table of dialects,
-//! and that table's copy in the documentation.
+//! A new one is a file with its `const`, a place in these lists, and answers in the corpus (`tests/corpus`), of
+//! which `.ci/dialects` makes the table in the documentation.
 
 mod anthropic;
 mod aws;
