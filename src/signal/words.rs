@@ -611,7 +611,7 @@ fn date(text: &str, answer: &Answer<'_>) -> Option<Duration> {
             .flatten()
     };
     longest_first
-        .map(|end| text[..end].trim_end_matches(['.', ',', ')']))
+        .map(|end| text[..end].trim_end_matches(['.', ',', ')', ':']))
         .find_map(|part| time::date(part, answer))
         .or_else(epoch)
 }

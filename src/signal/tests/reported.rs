@@ -153,6 +153,7 @@ fn a_delay_in_words() {
             secs(30),
         ),
         ("Retry after Thu, 21 Aug 2025 12:40:30 GMT", secs(30)),
+        ("Retry after 2025-08-21T12:40:30Z: see the docs", secs(30)),
         ("Retry after 1755780030", secs(30)),
     ] {
         assert_eq!(said(text), delay, "{text}");
