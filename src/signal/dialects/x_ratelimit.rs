@@ -53,7 +53,7 @@ enum Field {
 }
 
 /// Longer names first, since `reset` is a part of one of them.
-const FIELDS: [(&str, Field); 15] = [
+const FIELDS: [(&str, Field); 16] = [
     ("left", Field::Remaining),
     ("resetafter", Field::After),
     ("retryafter", Field::After),
@@ -69,6 +69,7 @@ const FIELDS: [(&str, Field); 15] = [
     ("remain", Field::Remaining),
     ("reset", Field::Reset),
     ("limit", Field::Limit),
+    ("max", Field::Limit),
 ];
 
 /// All buckets that headers of these names describe.
