@@ -34,6 +34,8 @@ pub(super) const HEADERS: &[&str] = &[
     "rate-limit-",
     "fastly-ratelimit-",
     "x-esi-error-limit-",
+    "x-post-rate-limit-",
+    "x-sentry-rate-limit-",
     OTHER_WINDOWS,
 ];
 
@@ -197,19 +199,34 @@ fn limit(bucket: &mut buckets::Bucket<'_>, text: &str) {
 
 /// The field and the bucket that the rest of a name tells.
 fn split(rest: &str) -> Option<(Field, &str)> {
-    FIELDS.iter().find_map(|&(word, field)| {
-        if rest == word {
-            return Some((field, ""));
-        }
-        let bucket = rest
-            .strip_prefix(word)
-            .and_then(|rest| rest.strip_prefix('-'))
-            .or_else(|| {
-                rest.strip_suffix(word)
-                    .and_then(|rest| rest.strip_suffix('-'))
-            })?;
-        Some((field, bucket))
-    })
+    FIELDS
+        .iter()
+        .find_map(|&(word, field)| {
+            if rest == word {
+                return Some((field, ""));
+            }
+            let bucket = rest
+                .strip_prefix(word)
+                .and_then(|rest| rest.strip_prefix('-'))
+                .or_else(|| {
+                    rest.strip_suffix(word)
+                        .and_then(|rest| rest.strip_suffix('-'))
+                })?;
+            Some((field, bucket))
+        })
+        .or_else(|| split_joined(rest))
+}
+
+/// Names in which whose it is stands right before the field: `X-RateLimit-UserRemaining` (Imgur),
+/// `X-Sentry-Rate-Limit-ConcurrentLimit`.
+fn split_joined(rest: &str) -> Option<(Field, &str)> {
+    ["user", "client", "concurrent"]
+        .into_iter()
+        .find_map(|bucket| {
+            let field = rest.strip_prefix(bucket)?;
+            let (_, field) = FIELDS.iter().find(|(word, _)| *word == field)?;
+            Some((*field, &rest[..bucket.len()]))
+        })
 }
 
 /// The same of another window: its name stands before the field, and says that requests are limited.
