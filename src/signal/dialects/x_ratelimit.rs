@@ -34,6 +34,7 @@ pub(super) const HEADERS: &[&str] = &[
     "rate-limit-",
     "fastly-ratelimit-",
     "x-esi-error-limit-",
+    "x-ms-ratelimit-",
     "x-post-rate-limit-",
     "x-sentry-rate-limit-",
     OTHER_WINDOWS,
