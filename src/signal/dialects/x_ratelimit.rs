@@ -249,9 +249,11 @@ fn unit(bucket: &str) -> Unit {
     }
 }
 
-/// The window that the name of a bucket tells: `minute` (Kong), `requests-day` (Cerebras), `24hour` (X).
+/// The window that the name of a bucket tells: `minute` (Kong), `requests-day` (Cerebras), `24hour` (X),
+/// `daylimit` (Xero).
 fn period(bucket: &str) -> Option<Duration> {
     let seconds = bucket.split(['-', '_']).find_map(|word| {
+        let word = word.strip_suffix("limit").unwrap_or(word);
         let unit = word.trim_start_matches(|c: char| c.is_ascii_digit());
         let count = word[..word.len() - unit.len()].parse().unwrap_or(1);
         let seconds = match unit {
