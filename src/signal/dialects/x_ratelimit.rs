@@ -118,6 +118,7 @@ pub(super) fn read<'a>(answer: &Answer<'a>, names: &[&str]) -> Buckets<'a> {
         }
     }
     buckets.join_reset();
+    buckets.join_period();
     split_columns(answer, names, &mut buckets);
     ratelimit::describe(answer.headers(), &mut buckets);
     buckets
