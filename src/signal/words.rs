@@ -141,7 +141,7 @@ impl<'a> Sentence<'a> {
     }
 
     fn says_any(&self, phrases: &[&str]) -> bool {
-        phrases.iter().any(|phrase| self.says(phrase))
+        says_one(&self.0, phrases)
     }
 
     /// The delay that it names, in the phrases of the large APIs: "Please retry after 33 seconds", "try
@@ -230,7 +230,8 @@ impl<'a> Sentence<'a> {
         let mut sentences = self.0.split_inclusive(Word::ends_a_sentence);
         let of_a_long_time = |words: &[Word<'_>]| {
             let named = (0..words.len()).any(|at| is_of_a_long_time(words, at));
-            (named || USAGE.iter().any(|of| says(words, of))) && is_exhausted(words)
+            let is_exhausted = (named || says_one(words, &USAGE)) && is_exhausted(words);
+            is_exhausted || says_one(words, &TOO_MANY)
         };
         self.names_no_credits() || !names_a_short_time(&self.0) && sentences.any(of_a_long_time)
     }
@@ -409,6 +410,13 @@ const USAGE: [&str; 7] = [
     "credit limit",
 ];
 
+/// What a day has.
+const TOO_MANY: [&str; 3] = [
+    "too many tokens per day",
+    "too many requests per day",
+    "too many calls per day",
+];
+
 const CREDITS: [&str; 28] = [
     "credit balance is too low",
     "out of credits",
@@ -492,6 +500,10 @@ fn is_exhausted(words: &[Word<'_>]) -> bool {
 /// Whether the words of a phrase follow each other somewhere.
 fn says(words: &[Word<'_>], phrase: &str) -> bool {
     (0..words.len()).any(|at| behind(&words[at..], phrase).is_some())
+}
+
+fn says_one(words: &[Word<'_>], phrases: &[&str]) -> bool {
+    phrases.iter().any(|phrase| says(words, phrase))
 }
 
 /// What follows a phrase with which words begin. A tilde stands for up to three words that name what is to
