@@ -69,6 +69,7 @@
 mod answer;
 mod body;
 mod buckets;
+mod chinese;
 mod classifier;
 mod classify;
 mod coding;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{answer::Answer, time};
+use super::{answer::Answer, chinese, time};
 
 /// A text as its words. Addresses, such as that of some documentation, have none.
 pub(super) struct Sentence<'a>(Vec<Word<'a>>);
@@ -135,6 +135,11 @@ impl<'a> Sentence<'a> {
         Self(words)
     }
 
+    /// All of it, but for what stands before its first word.
+    fn text(&self) -> &'a str {
+        self.0.first().map_or("", |word| word.rest)
+    }
+
     /// Whether the words of a phrase follow each other somewhere.
     pub(super) fn says(&self, phrase: &str) -> bool {
         says(&self.0, phrase)
@@ -174,10 +179,11 @@ impl<'a> Sentence<'a> {
         };
         let is_of_rate = self.says_any(&RATES);
         let mut parts = self.0.split_inclusive(Word::ends_a_part);
-        parts.any(|words| {
+        let in_english = parts.any(|words| {
             let denied = words.iter().any(|word| word.is("not"));
             names(words) && !denied && (!is_of_rate || is_too_much(words))
-        })
+        });
+        in_english || chinese::is_about_concurrency(self.text())
     }
 
     /// How many requests at the same time it allows: "a maximum of 4 concurrent requests", "Concurrency
@@ -238,7 +244,7 @@ impl<'a> Sentence<'a> {
 
     /// Whether it says that there is nothing left of what was paid for.
     pub(super) fn names_no_credits(&self) -> bool {
-        self.says_any(&CREDITS)
+        self.says_any(&CREDITS) || chinese::names_no_credits(self.text())
     }
 
     /// Whether it says that it is tokens of which there were too many, and not requests.
