@@ -254,7 +254,7 @@ impl<'a> Sentence<'a> {
 }
 
 /// The phrases behind which a delay is named.
-const BEFORE_A_SPAN: [&str; 25] = [
+const BEFORE_A_SPAN: [&str; 26] = [
     "retry ~ after",
     "retry ~ in",
     "retrying in",
@@ -279,7 +279,9 @@ const BEFORE_A_SPAN: [&str; 25] = [
     "throttled for",
     "banned for",
     "retry delay",
+    // Of an answer that a proxy put into its own message.
     "retryAfter",
+    "retryDelay",
 ];
 
 /// What may be named between a phrase's words.
