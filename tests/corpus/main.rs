@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub)]
 
+mod laws;
 mod read;
 mod table;
 mod tell;

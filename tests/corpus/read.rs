@@ -70,20 +70,6 @@ impl Entry {
     pub fn header_map(&self) -> HeaderMap {
         self.headers.iter().cloned().collect()
     }
-
-    /// The answer alone, as bytes can be mutated.
-    pub fn as_text(&self) -> Vec<u8> {
-        let mut text = self.status.as_str().as_bytes().to_vec();
-        for (name, value) in &self.headers {
-            text.push(b'\n');
-            text.extend_from_slice(name.as_str().as_bytes());
-            text.extend_from_slice(b": ");
-            text.extend_from_slice(value.as_bytes());
-        }
-        text.extend_from_slice(b"\n\n");
-        text.extend_from_slice(self.body.as_bytes());
-        text
-    }
 }
 
 /// One file: an API and its answers.
