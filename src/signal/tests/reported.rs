@@ -904,5 +904,23 @@ fn a_message_that_is_too_large_is_no_limit() {
         assert_eq!(classify_as(Profile::Grpc, 200, &pairs, ""), None);
     }
     assert_eq!(told(r#"[{"retryDelay":"-3s"}]"#), (Rate, None));
-    assert_eq!(told(r#"{"retryDelay":{"seconds":"30"}}"#), (Rate, secs(30)));
+    each_waits(&[
+        (r#"{"retryDelay":{"seconds":"30"}}"#, secs(30)),
+        (r#"{"retryDelay":{"seconds":3,"nanos":5e8}}"#, ms(3_500)),
+        (
+            r#"{"retryDelay":{"nanos":500000000,"seconds":"3"}}"#,
+            ms(3_500),
+        ),
+        (r#"{"retryDelay":{"nanos":250000000}}"#, ms(250)),
+        (
+            r#"{"resetTime":{"seconds":"1755780030","nanos":0}}"#,
+            secs(30),
+        ),
+        // Two durations are not one.
+        (
+            r#"[{"retryDelay":{"seconds":3}},{"retryDelay":{"seconds":2,"nanos":1}}]"#,
+            secs(3),
+        ),
+        (r#"{"retryDelay":{"seconds":-3,"nanos":500000000}}"#, None),
+    ]);
 }
