@@ -67,6 +67,7 @@
 #![doc = include_str!("DIALECTS.md")]
 
 mod answer;
+mod binary;
 mod body;
 mod buckets;
 mod chinese;
