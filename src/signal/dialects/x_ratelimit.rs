@@ -33,6 +33,7 @@ pub(super) const HEADERS: &[&str] = &[
     "x-rate-limit-",
     "rate-limit-",
     "fastly-ratelimit-",
+    "fitbit-rate-limit-",
     "x-esi-error-limit-",
     "x-ms-ratelimit-",
     "x-post-rate-limit-",
@@ -56,7 +57,7 @@ enum Field {
 }
 
 /// Longer names first, since `reset` is a part of one of them.
-const FIELDS: [(&str, Field); 16] = [
+const FIELDS: [(&str, Field); 17] = [
     ("left", Field::Remaining),
     ("resetafter", Field::After),
     ("retryafter", Field::After),
@@ -73,6 +74,7 @@ const FIELDS: [(&str, Field); 16] = [
     ("reset", Field::Reset),
     ("limit", Field::Limit),
     ("max", Field::Limit),
+    ("total", Field::Limit),
 ];
 
 /// All buckets that headers of these names describe.
