@@ -119,7 +119,9 @@ impl<'a> Buckets<'a> {
             return;
         };
         if self.len == 2 {
-            self.rows[to].reset = self.rows[from].reset;
+            let Bucket { reset, period, .. } = self.rows[from];
+            self.rows[to].reset = reset;
+            self.rows[to].period = self.rows[to].period.or(period);
             let name = self.rows[from].name;
             self.remove(name);
         }

@@ -57,7 +57,7 @@ enum Field {
 }
 
 /// Longer names first, since `reset` is a part of one of them.
-const FIELDS: [(&str, Field); 17] = [
+const FIELDS: [(&str, Field); 18] = [
     ("left", Field::Remaining),
     ("resetafter", Field::After),
     ("retryafter", Field::After),
@@ -75,6 +75,7 @@ const FIELDS: [(&str, Field); 17] = [
     ("limit", Field::Limit),
     ("max", Field::Limit),
     ("total", Field::Limit),
+    ("quota", Field::Limit),
 ];
 
 /// All buckets that headers of these names describe.
