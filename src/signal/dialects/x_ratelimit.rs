@@ -161,12 +161,13 @@ fn without_reset_words(bucket: &str) -> &str {
 /// Some list their windows in columns: `X-RateLimit-Remaining: 0, 14700`, `-Reset: 1, 1419704` (Brave). Each
 /// column is a bucket of its own.
 fn split_columns<'a>(answer: &Answer<'a>, names: &[&str], buckets: &mut Buckets<'a>) {
-    let column = |prefix: &str, field: &str| {
+    let list = |prefix: &str, field: &str| {
         let mut headers = answer.headers().iter();
         let (_, value) =
             headers.find(|(name, _)| name.as_str().strip_prefix(prefix) == Some(field))?;
-        headers::text(value).filter(|text| text.contains(',') && !text.contains(';'))
+        headers::text(value).filter(|text| text.contains(','))
     };
+    let column = |prefix: &str, field: &str| list(prefix, field).filter(|text| !text.contains(';'));
     for prefix in names {
         let (Some(remaining), Some(resets)) =
             (column(prefix, "remaining"), column(prefix, "reset"))
@@ -176,7 +177,10 @@ fn split_columns<'a>(answer: &Answer<'a>, names: &[&str], buckets: &mut Buckets<
         let mut limits = column(prefix, "limit")
             .into_iter()
             .flat_map(|text| text.split(','));
-        if remaining.split(',').count() != resets.split(',').count() {
+        let columns = remaining.split(',').count();
+        let policy = list(prefix, "policy").filter(|of| buckets::windows(of).count() == columns);
+        let mut policy = policy.into_iter().flat_map(buckets::windows);
+        if columns != resets.split(',').count() {
             continue;
         }
         buckets.remove("");
@@ -185,6 +189,7 @@ fn split_columns<'a>(answer: &Answer<'a>, names: &[&str], buckets: &mut Buckets<
                 limit: limits.next().and_then(buckets::count),
                 remaining: buckets::count(remaining),
                 reset: NamedUnit::None.read(reset, answer),
+                period: policy.next().and_then(|(_, window)| window),
                 ..buckets::Bucket::default()
             });
         }
