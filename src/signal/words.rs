@@ -384,12 +384,13 @@ const RATES: [&str; 9] = [
 ];
 
 const LONG: [&str; 3] = ["daily", "weekly", "monthly"];
-const QUOTAS: [&str; 8] = [
+const QUOTAS: [&str; 9] = [
     "limit",
     "limits",
     "quota",
     "cap",
     "allowance",
+    "allocation",
     "credits",
     "requests",
     "count",
@@ -490,7 +491,10 @@ fn is_of_a_long_time(words: &[Word<'_>], at: usize) -> bool {
     let long = is_long && behind.any(|word| word.is_any(&QUOTAS));
     let ends = word.is_any(&["day", "week", "month"]);
     let per = at > 0 && words[at - 1].is_any(&["per", "the", "this", "current"]);
-    !is_path && (long || ends && (per || word.before.trim() == "/"))
+    let of_a_limit = words
+        .get(at + 1)
+        .is_some_and(|word| word.is_any(&["limit", "quota"]));
+    !is_path && (long || ends && (per || of_a_limit || word.before.trim() == "/"))
 }
 
 fn is_hour(word: &Word<'_>) -> bool {

@@ -776,6 +776,7 @@ fn words_that_a_person_would_read_alike() {
         "Your daily limit is 10000; you have used 20 today.",
         "This does not count against your monthly quota",
         "unused monthly quota: 4000",
+        "The day limit of your application is not reached",
         "Minute quota used up, daily quota fine",
         "Monthly plan: rate limit 5/s exceeded",
         "You have run out of API credits for the current minute",
@@ -789,6 +790,8 @@ fn words_that_a_person_would_read_alike() {
         "Quota exceeded for quota metric 'Queries' and limit 'Queries per day'",
         "You have reached your daily API call limit",
         "24-hour limit exceeded",
+        "The day limit of your application is reached",
+        "you have used up your daily free allocation of 10,000 neurons",
         "API quota exhausted",
         "You do not have enough credits",
     ] {
