@@ -254,7 +254,7 @@ impl<'a> Sentence<'a> {
 }
 
 /// The phrases behind which a delay is named.
-const BEFORE_A_SPAN: [&str; 26] = [
+const BEFORE_A_SPAN: [&str; 27] = [
     "retry ~ after",
     "retry ~ in",
     "retrying in",
@@ -262,6 +262,7 @@ const BEFORE_A_SPAN: [&str; 26] = [
     "again ~ after",
     "try after",
     "request ~ in",
+    "request ~ after",
     "available in",
     "available after",
     "reset in",
