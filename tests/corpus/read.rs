@@ -89,7 +89,8 @@ pub fn all() -> Vec<Api> {
     files.sort();
     let read = |path: &Path| {
         let file = path.file_name().unwrap().to_string_lossy().into_owned();
-        assert!(file.ends_with(".http"), "{file} does not end in .http");
+        let is_http = path.extension().is_some_and(|end| end == "http");
+        assert!(is_http, "{file} does not end in .http");
         let text = fs::read_to_string(path).unwrap();
         api(&file, &text).unwrap_or_else(|error| panic!("tests/corpus/apis/{error}"))
     };
@@ -99,13 +100,13 @@ pub fn all() -> Vec<Api> {
 /// The lines of a file, and where they are.
 struct Lines<'a> {
     file: &'a str,
-    lines: Vec<&'a str>,
+    all: Vec<&'a str>,
     next: usize,
 }
 
 impl<'a> Lines<'a> {
     fn peek(&self) -> Option<&'a str> {
-        self.lines.get(self.next).copied()
+        self.all.get(self.next).copied()
     }
 
     fn next(&mut self) -> Option<&'a str> {
@@ -122,7 +123,7 @@ impl<'a> Lines<'a> {
 
     /// An error about the line that was read last.
     fn error(&self, expected: &str) -> String {
-        let found = self.lines.get(self.next.max(1) - 1).unwrap_or(&"");
+        let found = self.all.get(self.next.max(1) - 1).unwrap_or(&"");
         let (file, line) = (self.file, self.next.max(1));
         format!("{file}:{line}: expected {expected}, found {found:?}")
     }
@@ -159,7 +160,7 @@ fn find<'a>(notes: &[(&str, &'a str)], key: &str) -> Option<&'a str> {
 pub fn api(file: &str, text: &str) -> Result<Api, String> {
     let mut lines = Lines {
         file,
-        lines: text.lines().collect(),
+        all: text.lines().collect(),
         next: 0,
     };
     let title = lines.next().and_then(|line| line.strip_prefix("# "));
