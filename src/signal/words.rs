@@ -506,7 +506,15 @@ fn is_hour(word: &Word<'_>) -> bool {
 fn is_exhausted(words: &[Word<'_>]) -> bool {
     let denied = words.iter().any(|word| word.is_any(&["not", "unused"]));
     let exhausted = words.iter().any(|word| word.is_any(&EXHAUSTED));
-    let phrases = ["used up", "used all", "used 100", "been used", "run out"];
+    let phrases = [
+        "used up",
+        "used all",
+        "used 100",
+        "been used",
+        "run out",
+        // What a refusal names so is what refused (Cohere).
+        "is limited to",
+    ];
     (exhausted || phrases.iter().any(|of| says(words, of))) && !denied
 }
 

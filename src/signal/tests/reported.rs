@@ -776,6 +776,7 @@ fn words_that_a_person_would_read_alike() {
         "Your daily limit is 10000; you have used 20 today.",
         "This does not count against your monthly quota",
         "unused monthly quota: 4000",
+        "Your plan is limited to 5 requests per second and 1000 per day",
         "The day limit of your application is not reached",
         "Minute quota used up, daily quota fine",
         "Monthly plan: rate limit 5/s exceeded",
