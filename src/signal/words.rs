@@ -85,7 +85,11 @@ impl Word<'_> {
     /// Whether no more than blanks, quotes and brackets stand between it and the next word.
     fn leads_on(&self) -> bool {
         let between = |c: char| c.is_whitespace() || "'\"`)]\\*".contains(c);
-        !self.after.is_empty() && self.after.chars().all(between)
+        let mut after = self.after;
+        while let Some(escape) = escape(after) {
+            after = &after[escape..];
+        }
+        !self.after.is_empty() && after.chars().all(between)
     }
 
     /// How many seconds it has as a unit.
@@ -96,6 +100,34 @@ impl Word<'_> {
 
 fn is_in_word(c: char) -> bool {
     c.is_alphanumeric()
+}
+
+/// How long the escape is with which a text of JSON begins, if it stands for no letter: `\n`, `\u0027`. Texts
+/// are looked at as they came.
+fn escape(text: &str) -> Option<usize> {
+    let escaped = text.strip_prefix('\\')?;
+    match escaped.as_bytes() {
+        [b'n' | b'r' | b't', ..] => Some(2),
+        [b'u', b'0', b'0', digits @ ..] => {
+            let is_hex = |digit: &u8| digit.is_ascii_hexdigit();
+            digits.get(..2)?.iter().all(is_hex).then_some(6)
+        }
+        _ => None,
+    }
+}
+
+fn start_of_word(text: &str) -> usize {
+    let mut at = 0;
+    while let Some(char) = text[at..].chars().next() {
+        if let Some(escape) = escape(&text[at..]) {
+            at += escape;
+        } else if is_in_word(char) {
+            return at;
+        } else {
+            at += char.len_utf8();
+        }
+    }
+    text.len()
 }
 
 fn end_of_word(text: &str) -> usize {
@@ -113,7 +145,7 @@ fn end_of_word(text: &str) -> usize {
 
 impl<'a> Sentence<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        let gap = |text: &'a str| text.split_at(text.find(is_in_word).unwrap_or(text.len()));
+        let gap = |text: &'a str| text.split_at(start_of_word(text));
         let mut words = Vec::new();
         let (mut before, mut rest) = gap(text);
         while !rest.is_empty() {

@@ -141,6 +141,11 @@ fn a_delay_in_words() {
         ("Please wait for at least 30 seconds", secs(30)),
         ("Please wait a minute.", secs(60)),
         ("Slow down! Retry after: 45", secs(45)),
+        (
+            r"Slow down!\nRetry after 45 seconds\r\n\tThank you",
+            secs(45),
+        ),
+        (r"Please try again after \u00276\u0027 minutes.", secs(360)),
         ("retry-after=45", secs(45)),
         ("Retry after 1 minute and 30 seconds", secs(90)),
         ("Try again in 1 min 30 sec", secs(90)),
