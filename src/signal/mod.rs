@@ -81,10 +81,12 @@ mod headers;
 mod json;
 mod meaning;
 mod names;
+mod phrases;
 mod profile;
 mod reading;
 mod report;
 mod retry;
+mod spans;
 #[cfg(test)]
 mod tests;
 mod time;

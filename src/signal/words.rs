@@ -5,33 +5,42 @@
 
 use std::time::Duration;
 
-use super::{answer::Answer, chinese, time};
+use super::{
+    answer::Answer,
+    chinese,
+    phrases::{
+        AT_ONCE, BEFORE_A_SPAN, BEFORE_A_TIME, CREDITS, EXHAUSTED, LIMITS, LINKS, LONG, QUOTAS,
+        RATES, REQUESTS, TOKENS, TOO_MANY, TOO_MUCH, USAGE,
+    },
+    spans::{date, span, with_units},
+    time,
+};
 
 /// A text as its words. Addresses, such as that of some documentation, have none.
 pub(super) struct Sentence<'a>(Vec<Word<'a>>);
 
 /// A run of letters and digits. A point or a comma between digits belongs to it.
 #[derive(Clone, Copy)]
-struct Word<'a> {
-    text: &'a str,
+pub(super) struct Word<'a> {
+    pub(super) text: &'a str,
     /// What stands before it, and what stands between it and the next word.
-    before: &'a str,
-    after: &'a str,
+    pub(super) before: &'a str,
+    pub(super) after: &'a str,
     /// The text from here on.
-    rest: &'a str,
+    pub(super) rest: &'a str,
 }
 
 impl Word<'_> {
-    fn is(&self, text: &str) -> bool {
+    pub(super) fn is(&self, text: &str) -> bool {
         self.text.eq_ignore_ascii_case(text)
     }
 
-    fn is_any(&self, texts: &[&str]) -> bool {
+    pub(super) fn is_any(&self, texts: &[&str]) -> bool {
         texts.iter().any(|text| self.is(text))
     }
 
     /// Whether a sentence ends behind it, or a part of one that stands by itself.
-    fn ends_a_part(&self) -> bool {
+    pub(super) fn ends_a_part(&self) -> bool {
         let ends = ['.', ',', ';', '!', ')', '"', '\'', '\n', '\\', '<'];
         self.after.is_empty() || self.after.starts_with(ends)
     }
@@ -50,7 +59,7 @@ impl Word<'_> {
     }
 
     /// Whether there is a sign before it, and not a hyphen.
-    fn is_signed(&self) -> bool {
+    pub(super) fn is_signed(&self) -> bool {
         let before = self.before.as_bytes();
         matches!(
             before,
@@ -59,7 +68,7 @@ impl Word<'_> {
     }
 
     /// A number without a sign. A comma separates thousands, or else a fraction; so does a point before it.
-    fn number(&self) -> Option<f64> {
+    pub(super) fn number(&self) -> Option<f64> {
         if !self.text.starts_with(|c: char| c.is_ascii_digit()) || self.is_signed() {
             return None;
         }
@@ -83,7 +92,7 @@ impl Word<'_> {
     }
 
     /// Whether no more than blanks, quotes and brackets stand between it and the next word.
-    fn leads_on(&self) -> bool {
+    pub(super) fn leads_on(&self) -> bool {
         let between = |c: char| c.is_whitespace() || "'\"`)]\\*".contains(c);
         let mut after = self.after;
         while let Some(escape) = escape(after) {
@@ -93,7 +102,7 @@ impl Word<'_> {
     }
 
     /// How many seconds it has as a unit.
-    fn unit(&self) -> Option<f64> {
+    pub(super) fn unit(&self) -> Option<f64> {
         time::unit(self.text)
     }
 }
@@ -285,226 +294,6 @@ impl<'a> Sentence<'a> {
     }
 }
 
-/// The phrases behind which a delay is named.
-const BEFORE_A_SPAN: [&str; 27] = [
-    "retry ~ after",
-    "retry ~ in",
-    "retrying in",
-    "again ~ in",
-    "again ~ after",
-    "try after",
-    "request ~ in",
-    "request ~ after",
-    "available in",
-    "available after",
-    "reset in",
-    "reset after",
-    "resets in",
-    "resets after",
-    "replenished in",
-    "wait for",
-    "wait of",
-    "wait",
-    "back off for",
-    "break for",
-    "limited for",
-    "blocked for",
-    "throttled for",
-    "banned for",
-    "retry delay",
-    // Of an answer that a proxy put into its own message.
-    "retryAfter",
-    "retryDelay",
-];
-
-/// What may be named between a phrase's words.
-const REQUESTS: [&str; 11] = [
-    "your",
-    "the",
-    "this",
-    "a",
-    "request",
-    "requests",
-    "call",
-    "operation",
-    "later",
-    "allowed",
-    "seconds",
-];
-
-/// The phrases behind which a time is named.
-const BEFORE_A_TIME: [&str; 9] = [
-    "retry after",
-    "retry at",
-    "again at",
-    "again after",
-    "reset at",
-    "resets at",
-    "reset on",
-    "resets on",
-    "until",
-];
-
-/// Words that change nothing about the number behind them.
-const FILLERS: [&str; 8] = [
-    "about",
-    "approximately",
-    "around",
-    "another",
-    "at",
-    "least",
-    "the",
-    "next",
-];
-
-/// Words for several requests at the same time, besides [`Word::is_at_once`].
-const AT_ONCE: [&str; 17] = [
-    "in parallel",
-    "parallel request",
-    "parallel requests",
-    "max parallelism",
-    "requests in flight",
-    "inflight requests",
-    "in flight requests",
-    "requests in progress",
-    "in progress requests",
-    "already in progress",
-    "active requests",
-    "pending requests",
-    "open connections",
-    "running jobs",
-    "at the same time",
-    "requests at once",
-    "too many connections",
-];
-
-const LIMITS: [&str; 9] = [
-    "limit", "limits", "limited", "maximum", "max", "most", "allowed", "allows", "cap",
-];
-
-/// What may stand between a limit and its number.
-const LINKS: [&str; 12] = [
-    "is",
-    "of",
-    "to",
-    "the",
-    "your",
-    "reached",
-    "exceeded",
-    "at",
-    "are",
-    "requests",
-    "concurrent",
-    "concurrency",
-];
-
-/// What a refusal says of a limit that was exceeded.
-const TOO_MUCH: [&str; 6] = [
-    "exceed", "exceeds", "exceeded", "reached", "limit", "limits",
-];
-
-/// Phrases of a refusal that is one of rate.
-const RATES: [&str; 9] = [
-    "rate limit",
-    "rate limited",
-    "per second",
-    "per sec",
-    "per minute",
-    "per min",
-    "per hour",
-    "rpm",
-    "rps",
-];
-
-const LONG: [&str; 3] = ["daily", "weekly", "monthly"];
-const QUOTAS: [&str; 9] = [
-    "limit",
-    "limits",
-    "quota",
-    "cap",
-    "allowance",
-    "allocation",
-    "credits",
-    "requests",
-    "count",
-];
-
-const EXHAUSTED: [&str; 9] = [
-    "exceed",
-    "exceeded",
-    "exceeds",
-    "reached",
-    "exhausted",
-    "hit",
-    "over",
-    "depleted",
-    "consumed",
-];
-
-/// What is bought, and is used up for longer than anybody waits.
-const USAGE: [&str; 7] = [
-    "usage limit",
-    "usage limits",
-    "plan limit",
-    "billing limit",
-    "spending limit",
-    "spend limit",
-    "credit limit",
-];
-
-/// What a day has.
-const TOO_MANY: [&str; 3] = [
-    "too many tokens per day",
-    "too many requests per day",
-    "too many calls per day",
-];
-
-const CREDITS: [&str; 28] = [
-    "credit balance is too low",
-    "out of credits",
-    "insufficient credit",
-    "insufficient credits",
-    "insufficient balance",
-    "insufficient account balance",
-    "balance is insufficient",
-    "account balance is negative",
-    "not enough balance",
-    "not enough credits",
-    "not have enough credits",
-    "t have enough credits",
-    "maximum credits exceeded",
-    "no credits left",
-    "no credits remaining",
-    "0 credits left",
-    "0 credits remaining",
-    "credits exhausted",
-    "credits are exhausted",
-    "credits have been consumed",
-    "credits have been used up",
-    "credits used up",
-    "quota exhausted",
-    "quota has been exhausted",
-    "quota has been used up",
-    "out of quota",
-    "free trial has ended",
-    "subscription expired",
-];
-
-const TOKENS: [&str; 12] = [
-    "tokens per",
-    "token limit",
-    "token rate limit",
-    "token quota",
-    "token count",
-    "input tokens",
-    "output tokens",
-    "too many tokens",
-    "TPM",
-    "TPD",
-    "ITPM",
-    "OTPM",
-];
-
 /// Whether words name a time that is waited for.
 fn names_a_short_time(words: &[Word<'_>]) -> bool {
     let mut before = None::<&Word<'_>>;
@@ -581,102 +370,4 @@ fn behind<'s, 'a>(words: &'s [Word<'a>], phrase: &str) -> Option<&'s [Word<'a>]>
         rest = behind;
     }
     Some(rest)
-}
-
-/// A delay: numbers, each with its unit; or a number of seconds, if no word follows that could be what
-/// it counts.
-fn span(words: &[Word<'_>], answer: &Answer<'_>) -> Option<Duration> {
-    let is_filler = |word: &&Word<'_>| word.is_any(&FILLERS);
-    let words = &words[words.iter().take_while(is_filler).count()..];
-    if let Some((total, _)) = with_units(words).or_else(|| clock(words)) {
-        return time::wait(total);
-    }
-    let word = words.first().filter(|word| word.ends_a_part())?;
-    let number = word.number()?;
-    // A year is no delay.
-    let is_year = (1_900.0..2_200.0).contains(&number) && word.text.len() == 4;
-    (!is_year).then(|| time::seconds(number, answer)).flatten()
-}
-
-/// `00:12:34`.
-fn clock<'s, 'a>(words: &'s [Word<'a>]) -> Option<(Duration, &'s [Word<'a>])> {
-    let [hours, minutes, seconds, rest @ ..] = words else {
-        return None;
-    };
-    if hours.after != ":" || minutes.after != ":" {
-        return None;
-    }
-    let (hours, minutes) = (time::number(hours.text)?, time::number(minutes.text)?);
-    let total = (hours * 60.0 + minutes) * 60.0 + time::number(seconds.text)?;
-    Some((time::from_seconds(total), rest))
-}
-
-/// One or more numbers, each with its unit, and what follows them: `1h2m3s`, `1 min 30 s`, `1 minute and
-/// 30 seconds`, `5-10 minutes`.
-fn with_units<'s, 'a>(words: &'s [Word<'a>]) -> Option<(Duration, &'s [Word<'a>])> {
-    let mut rest = words;
-    let mut total = None::<Duration>;
-    while let Some((part, behind)) = one_with_unit(rest) {
-        total = Some(total.unwrap_or_default().saturating_add(part));
-        rest = match behind {
-            [and, behind @ ..] if and.is("and") && one_with_unit(behind).is_some() => behind,
-            behind => behind,
-        };
-    }
-    total.map(|total| (total, rest))
-}
-
-fn one_with_unit<'s, 'a>(words: &'s [Word<'a>]) -> Option<(Duration, &'s [Word<'a>])> {
-    let [first, rest @ ..] = words else {
-        return None;
-    };
-    let count = |n: f64, unit: &Word<'_>| Some(time::from_seconds(n * unit.unit()?));
-    if first.is_any(&["a", "an", "one"]) {
-        let [unit, rest @ ..] = rest else { return None };
-        return Some((count(1.0, unit)?, rest));
-    }
-    if first.is_signed() {
-        return None;
-    }
-    let Some(number) = first.number() else {
-        return Some((time::with_units(first.text, time::unit)?, rest));
-    };
-    // Of a range the later end counts.
-    let range = match rest {
-        [to, end, ..] if to.is("to") => Some((time::number(end.text), &rest[2..])),
-        [end, ..] if matches!(first.after, "-" | "\u{2013}") => {
-            Some((time::number(end.text), &rest[1..]))
-        }
-        _ => None,
-    };
-    let (number, rest) = match range {
-        Some((Some(end), rest)) => (end.max(number), rest),
-        _ if first.leads_on() || first.after == "-" => (number, rest),
-        _ => return None,
-    };
-    let (unit, rest) = match rest {
-        [more, unit, rest @ ..] if more.is("more") => (unit, rest),
-        [unit, rest @ ..] => (unit, rest),
-        [] => return None,
-    };
-    Some((count(number, unit)?, rest))
-}
-
-/// A date with which a text begins, and which words may follow.
-fn date(text: &str, answer: &Answer<'_>) -> Option<Duration> {
-    let ends = ['"', '\'', '<', ';', '\n', '\\'];
-    let text = text.split(ends).next()?;
-    let spaces = text.match_indices(' ').map(|(at, _)| at).take(9);
-    let longest_first =
-        std::iter::once(text.len()).chain(spaces.collect::<Vec<_>>().into_iter().rev());
-    let epoch = || {
-        let number = text.split([' ', ')', ',']).next().and_then(time::number)?;
-        (number >= 1e9)
-            .then(|| time::seconds(number, answer))
-            .flatten()
-    };
-    longest_first
-        .map(|end| text[..end].trim_end_matches(['.', ',', ')', ':']))
-        .find_map(|part| time::date(part, answer))
-        .or_else(epoch)
 }
