@@ -38,8 +38,12 @@ pub(super) const HEADERS: &[&str] = &[
     "x-ms-ratelimit-",
     "x-post-rate-limit-",
     "x-sentry-rate-limit-",
+    LIMIT_ITSELF,
     OTHER_WINDOWS,
 ];
+
+/// Zendesk's limit.
+const LIMIT_ITSELF: &str = "x-rate-limit";
 
 /// Names of another window's headers, if they say that it is one of requests.
 const OTHER_WINDOWS: &str = "x-*-remaining";
@@ -85,6 +89,7 @@ pub(super) fn read<'a>(answer: &Answer<'a>, names: &[&str]) -> Buckets<'a> {
         let name = name.as_str();
         let of_prefix = names.iter().find_map(|prefix| name.strip_prefix(prefix));
         let parts = match of_prefix {
+            Some(_) if name == LIMIT_ITSELF => Some((Field::Limit, "")),
             // The unit may stand behind the field, or behind all.
             Some(rest) => split(rest).or_else(|| split(NamedUnit::at_end(rest, "-").0)),
             None if names.contains(&OTHER_WINDOWS) => split_other(name),
