@@ -9,7 +9,7 @@ pub(super) const BEFORE_A_SPAN: [&str; 27] = [
     "again ~ after",
     "try after",
     "request ~ in",
-    "request ~ after",
+    "only request ~ after",
     "available in",
     "available after",
     "reset in",

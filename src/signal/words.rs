@@ -334,7 +334,7 @@ fn is_exhausted(words: &[Word<'_>]) -> bool {
         "been used",
         "run out",
         // What a refusal names so is what refused (Cohere).
-        "is limited to",
+        "which is limited to",
     ];
     (exhausted || phrases.iter().any(|of| says(words, of))) && !denied
 }
