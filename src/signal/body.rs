@@ -27,7 +27,7 @@ pub(super) struct Members<'a> {
 impl<'a> Text<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Self {
         let mut text = Self {
-            bytes,
+            bytes: first_event(bytes),
             ..Self::default()
         };
         for scalar in text.scalars() {
@@ -80,6 +80,24 @@ impl<'a> Members<'a> {
     }
 }
 
+/// The data of the first event, if it is an event stream: some refuse a stream with an event.
+fn first_event(bytes: &[u8]) -> &[u8] {
+    const BEFORE: [&[u8]; 4] = [b"event:", b"id:", b"retry:", b":"];
+    let mut rest = bytes;
+    loop {
+        if let Some(data) = rest.strip_prefix(b"data:") {
+            return data;
+        }
+        let end = rest.iter().position(|&byte| byte == b'\n');
+        match end {
+            Some(end) if BEFORE.iter().any(|field| rest.starts_with(field)) => {
+                rest = &rest[end + 1..];
+            }
+            _ => return bytes,
+        }
+    }
+}
+
 /// A text as far as it is UTF-8: the rest may have been cut short.
 fn valid(bytes: &[u8]) -> &str {
     match std::str::from_utf8(bytes) {
@@ -116,6 +134,17 @@ mod tests {
     #[test]
     fn an_array_may_stand_around_the_object() {
         assert_eq!(read(r#"[{"error":{"status":"S"}}]"#).error.status, "S");
+    }
+
+    #[test]
+    fn the_first_event_of_a_stream_is_read() {
+        for before in ["", "event: error\n", ": ping\nevent: error\r\nid: 7\n"] {
+            let text = format!("{before}data: {{\"error\":{{\"code\":\"c\"}}}}\n\ndata: {{}}\n\n");
+            assert_eq!(read(&text).error.code, "c", "{text}");
+        }
+        assert_eq!(read("event: error\n{\"message\":\"m\"}").root.message, "");
+        let said = read("data: too much\n");
+        assert_eq!(said.texts().collect::<Vec<_>>(), [" too much\n"]);
     }
 
     #[test]

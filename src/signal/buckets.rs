@@ -121,10 +121,32 @@ impl<'a> Buckets<'a> {
             return;
         };
         if self.len == 2 {
-            self.rows[to].reset = self.rows[from].reset;
+            let Bucket { reset, period, .. } = self.rows[from];
+            self.rows[to].reset = reset;
+            self.rows[to].period = self.rows[to].period.or(period);
             let name = self.rows[from].name;
             self.remove(name);
         }
+    }
+
+    /// Gives the bucket without a name the window of the one that has its limit and as much left, if that is the
+    /// only one: they are the same (Kong sends both `RateLimit-Remaining` and `X-RateLimit-Remaining-Minute`).
+    pub(super) fn join_period(&mut self) {
+        let Some(unnamed) = self.iter().position(|of| of.name.is_empty()) else {
+            return;
+        };
+        let of = self.rows[unnamed];
+        if of.period.is_some() || of.limit.is_none() || of.remaining.is_none() {
+            return;
+        }
+        let same = |row: &&Bucket<'_>| {
+            !row.name.is_empty() && (row.limit, row.remaining) == (of.limit, of.remaining)
+        };
+        let mut named = self.iter().filter(same);
+        let period = named.next().and_then(|row| row.period);
+        let is_only = named.next().is_none();
+        drop(named);
+        self.rows[unnamed].period = period.filter(|_| is_only);
     }
 
     /// Forgets the bucket of this name.
@@ -294,6 +316,35 @@ mod tests {
         assert_eq!(report.remaining(), Some(0));
         assert_eq!(report.reset(), Some(Duration::from_secs(4)));
         assert_eq!(report.limit(), None);
+    }
+
+    #[test]
+    fn the_same_bucket_under_two_names_has_one_window() {
+        let period = |rows: &[(&'static str, u64, Option<u64>)]| {
+            let mut buckets = Buckets::default();
+            for &(name, limit, period) in rows {
+                buckets.push(Bucket {
+                    name,
+                    limit: Some(limit),
+                    period: period.map(Duration::from_secs),
+                    ..bucket(Some(0), 9)
+                });
+            }
+            buckets.join_period();
+            buckets.rows[0].period.map(|period| period.as_secs())
+        };
+        assert_eq!(period(&[("", 5, None), ("minute", 5, Some(60))]), Some(60));
+        assert_eq!(
+            period(&[("", 5, Some(1)), ("minute", 5, Some(60))]),
+            Some(1)
+        );
+        assert_eq!(period(&[("", 5, None), ("minute", 6, Some(60))]), None);
+        let two = [
+            ("", 5, None),
+            ("minute", 5, Some(60)),
+            ("hour", 5, Some(3_600)),
+        ];
+        assert_eq!(period(&two), None);
     }
 
     #[test]

@@ -32,7 +32,8 @@
 //! 2. A body that says that credits, or the quota of a day or a month, are used up makes a 401, 402, 429 or
 //!    503 [`QuotaExhausted`](SignalKind::QuotaExhausted), so that no request waits for what will not come.
 //! 3. The body is looked at if it is not compressed, or by `gzip` or `deflate` and the feature `decompress`
-//!    is on; any part of it will do. Of JSON its members and what they say, else its text.
+//!    is on; any part of it will do. Of JSON its members and what they say, else its text; of an event stream its
+//!    first event.
 //! 4. What a profile knows comes before what can be told by looking: GitHub's 403 is a rate limit under its
 //!    profile, if it says so.
 //!
@@ -67,8 +68,10 @@
 #![doc = include_str!("DIALECTS.md")]
 
 mod answer;
+mod binary;
 mod body;
 mod buckets;
+mod chinese;
 mod classifier;
 mod classify;
 mod coding;
@@ -79,10 +82,12 @@ mod headers;
 mod json;
 mod meaning;
 mod names;
+mod phrases;
 mod profile;
 mod reading;
 mod report;
 mod retry;
+mod spans;
 #[cfg(test)]
 mod tests;
 mod time;

@@ -9,7 +9,8 @@ pub enum Profile {
     /// Standards, and what can be told apart by looking. The default.
     #[default]
     Standard,
-    /// Anthropic: headers of its own, whose resets are when a bucket is full again.
+    /// Anthropic: headers of its own, whose resets are when a bucket is full again; and a 400 may say that there are
+    /// no credits.
     Anthropic,
     /// OpenAI, Azure OpenAI and the like: resets are when a bucket is full again.
     OpenAi,
@@ -25,7 +26,7 @@ pub enum Profile {
     Google,
     /// Amazon Web Services: 400 may be throttling, and the name of the error tells.
     Aws,
-    /// gRPC: every answer is a 200, and `grpc-status` tells.
+    /// gRPC: every answer is a 200, and `grpc-status` tells; the details of an error may name the delay.
     Grpc,
     /// Stripe: a header tells which limit it was, and a 429 may be about a locked object.
     Stripe,

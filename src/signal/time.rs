@@ -90,7 +90,11 @@ pub(super) fn seconds(number: f64, answer: &Answer<'_>) -> Option<Duration> {
         n if n >= EPOCH_SECONDS => 1.0,
         _ => return wait(from_seconds(number)),
     };
-    until(from_seconds(number / per_second), answer)
+    // Apart, since whole seconds since 1970 leave an f64 too few digits for the rest.
+    let whole = (number / per_second).trunc();
+    let rest = (number - whole * per_second).max(0.0);
+    let time = from_seconds(whole).saturating_add(from_seconds(rest / per_second));
+    until(time, answer)
 }
 
 /// Saturates, since only size can be wrong with a number that [`number`] let through.
@@ -226,6 +230,13 @@ mod tests {
         ] {
             assert_eq!(read(text), secs(30), "{text}");
         }
+    }
+
+    #[test]
+    fn an_epoch_is_exact_to_its_last_digit() {
+        let milliseconds = Some(Duration::from_millis(30_237));
+        assert_eq!(read("1755780030237"), milliseconds);
+        assert_eq!(read("1755780030237000"), milliseconds);
     }
 
     #[test]

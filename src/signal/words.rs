@@ -5,33 +5,42 @@
 
 use std::time::Duration;
 
-use super::{answer::Answer, time};
+use super::{
+    answer::Answer,
+    chinese,
+    phrases::{
+        AT_ONCE, BEFORE_A_SPAN, BEFORE_A_TIME, CREDITS, EXHAUSTED, LIMITS, LINKS, LONG, QUOTAS,
+        RATES, REQUESTS, TOKENS, TOO_MANY, TOO_MUCH, USAGE,
+    },
+    spans::{date, span, with_units},
+    time,
+};
 
 /// A text as its words. Addresses, such as that of some documentation, have none.
 pub(super) struct Sentence<'a>(Vec<Word<'a>>);
 
 /// A run of letters and digits. A point or a comma between digits belongs to it.
 #[derive(Clone, Copy)]
-struct Word<'a> {
-    text: &'a str,
+pub(super) struct Word<'a> {
+    pub(super) text: &'a str,
     /// What stands before it, and what stands between it and the next word.
-    before: &'a str,
-    after: &'a str,
+    pub(super) before: &'a str,
+    pub(super) after: &'a str,
     /// The text from here on.
-    rest: &'a str,
+    pub(super) rest: &'a str,
 }
 
 impl Word<'_> {
-    fn is(&self, text: &str) -> bool {
+    pub(super) fn is(&self, text: &str) -> bool {
         self.text.eq_ignore_ascii_case(text)
     }
 
-    fn is_any(&self, texts: &[&str]) -> bool {
+    pub(super) fn is_any(&self, texts: &[&str]) -> bool {
         texts.iter().any(|text| self.is(text))
     }
 
     /// Whether a sentence ends behind it, or a part of one that stands by itself.
-    fn ends_a_part(&self) -> bool {
+    pub(super) fn ends_a_part(&self) -> bool {
         let ends = ['.', ',', ';', '!', ')', '"', '\'', '\n', '\\', '<'];
         self.after.is_empty() || self.after.starts_with(ends)
     }
@@ -50,7 +59,7 @@ impl Word<'_> {
     }
 
     /// Whether there is a sign before it, and not a hyphen.
-    fn is_signed(&self) -> bool {
+    pub(super) fn is_signed(&self) -> bool {
         let before = self.before.as_bytes();
         matches!(
             before,
@@ -59,7 +68,7 @@ impl Word<'_> {
     }
 
     /// A number without a sign. A comma separates thousands, or else a fraction; so does a point before it.
-    fn number(&self) -> Option<f64> {
+    pub(super) fn number(&self) -> Option<f64> {
         if !self.text.starts_with(|c: char| c.is_ascii_digit()) || self.is_signed() {
             return None;
         }
@@ -83,19 +92,51 @@ impl Word<'_> {
     }
 
     /// Whether no more than blanks, quotes and brackets stand between it and the next word.
-    fn leads_on(&self) -> bool {
+    pub(super) fn leads_on(&self) -> bool {
         let between = |c: char| c.is_whitespace() || "'\"`)]\\*".contains(c);
-        !self.after.is_empty() && self.after.chars().all(between)
+        let mut after = self.after;
+        while let Some(escape) = escape(after) {
+            after = &after[escape..];
+        }
+        !self.after.is_empty() && after.chars().all(between)
     }
 
     /// How many seconds it has as a unit.
-    fn unit(&self) -> Option<f64> {
+    pub(super) fn unit(&self) -> Option<f64> {
         time::unit(self.text)
     }
 }
 
 fn is_in_word(c: char) -> bool {
     c.is_alphanumeric()
+}
+
+/// How long the escape is with which a text of JSON begins, if it stands for no letter: `\n`, `\u0027`. Texts
+/// are looked at as they came.
+fn escape(text: &str) -> Option<usize> {
+    let escaped = text.strip_prefix('\\')?;
+    match escaped.as_bytes() {
+        [b'n' | b'r' | b't', ..] => Some(2),
+        [b'u', b'0', b'0', digits @ ..] => {
+            let is_hex = |digit: &u8| digit.is_ascii_hexdigit();
+            digits.get(..2)?.iter().all(is_hex).then_some(6)
+        }
+        _ => None,
+    }
+}
+
+fn start_of_word(text: &str) -> usize {
+    let mut at = 0;
+    while let Some(char) = text[at..].chars().next() {
+        if let Some(escape) = escape(&text[at..]) {
+            at += escape;
+        } else if is_in_word(char) {
+            return at;
+        } else {
+            at += char.len_utf8();
+        }
+    }
+    text.len()
 }
 
 fn end_of_word(text: &str) -> usize {
@@ -113,7 +154,7 @@ fn end_of_word(text: &str) -> usize {
 
 impl<'a> Sentence<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        let gap = |text: &'a str| text.split_at(text.find(is_in_word).unwrap_or(text.len()));
+        let gap = |text: &'a str| text.split_at(start_of_word(text));
         let mut words = Vec::new();
         let (mut before, mut rest) = gap(text);
         while !rest.is_empty() {
@@ -135,13 +176,18 @@ impl<'a> Sentence<'a> {
         Self(words)
     }
 
+    /// All of it, but for what stands before its first word.
+    fn text(&self) -> &'a str {
+        self.0.first().map_or("", |word| word.rest)
+    }
+
     /// Whether the words of a phrase follow each other somewhere.
     pub(super) fn says(&self, phrase: &str) -> bool {
         says(&self.0, phrase)
     }
 
     fn says_any(&self, phrases: &[&str]) -> bool {
-        phrases.iter().any(|phrase| self.says(phrase))
+        says_one(&self.0, phrases)
     }
 
     /// The delay that it names, in the phrases of the large APIs: "Please retry after 33 seconds", "try
@@ -174,10 +220,11 @@ impl<'a> Sentence<'a> {
         };
         let is_of_rate = self.says_any(&RATES);
         let mut parts = self.0.split_inclusive(Word::ends_a_part);
-        parts.any(|words| {
+        let in_english = parts.any(|words| {
             let denied = words.iter().any(|word| word.is("not"));
             names(words) && !denied && (!is_of_rate || is_too_much(words))
-        })
+        });
+        in_english || chinese::is_about_concurrency(self.text())
     }
 
     /// How many requests at the same time it allows: "a maximum of 4 concurrent requests", "Concurrency
@@ -230,14 +277,15 @@ impl<'a> Sentence<'a> {
         let mut sentences = self.0.split_inclusive(Word::ends_a_sentence);
         let of_a_long_time = |words: &[Word<'_>]| {
             let named = (0..words.len()).any(|at| is_of_a_long_time(words, at));
-            (named || USAGE.iter().any(|of| says(words, of))) && is_exhausted(words)
+            let is_exhausted = (named || says_one(words, &USAGE)) && is_exhausted(words);
+            is_exhausted || says_one(words, &TOO_MANY)
         };
         self.names_no_credits() || !names_a_short_time(&self.0) && sentences.any(of_a_long_time)
     }
 
     /// Whether it says that there is nothing left of what was paid for.
     pub(super) fn names_no_credits(&self) -> bool {
-        self.says_any(&CREDITS)
+        self.says_any(&CREDITS) || chinese::names_no_credits(self.text())
     }
 
     /// Whether it says that it is tokens of which there were too many, and not requests.
@@ -245,215 +293,6 @@ impl<'a> Sentence<'a> {
         self.says_any(&TOKENS) && !self.says_any(&["requests per", "RPM", "RPD"])
     }
 }
-
-/// The phrases behind which a delay is named.
-const BEFORE_A_SPAN: [&str; 25] = [
-    "retry ~ after",
-    "retry ~ in",
-    "retrying in",
-    "again ~ in",
-    "again ~ after",
-    "try after",
-    "request ~ in",
-    "available in",
-    "available after",
-    "reset in",
-    "reset after",
-    "resets in",
-    "resets after",
-    "replenished in",
-    "wait for",
-    "wait of",
-    "wait",
-    "back off for",
-    "break for",
-    "limited for",
-    "blocked for",
-    "throttled for",
-    "banned for",
-    "retry delay",
-    "retryAfter",
-];
-
-/// What may be named between a phrase's words.
-const REQUESTS: [&str; 11] = [
-    "your",
-    "the",
-    "this",
-    "a",
-    "request",
-    "requests",
-    "call",
-    "operation",
-    "later",
-    "allowed",
-    "seconds",
-];
-
-/// The phrases behind which a time is named.
-const BEFORE_A_TIME: [&str; 9] = [
-    "retry after",
-    "retry at",
-    "again at",
-    "again after",
-    "reset at",
-    "resets at",
-    "reset on",
-    "resets on",
-    "until",
-];
-
-/// Words that change nothing about the number behind them.
-const FILLERS: [&str; 8] = [
-    "about",
-    "approximately",
-    "around",
-    "another",
-    "at",
-    "least",
-    "the",
-    "next",
-];
-
-/// Words for several requests at the same time, besides [`Word::is_at_once`].
-const AT_ONCE: [&str; 17] = [
-    "in parallel",
-    "parallel request",
-    "parallel requests",
-    "max parallelism",
-    "requests in flight",
-    "inflight requests",
-    "in flight requests",
-    "requests in progress",
-    "in progress requests",
-    "already in progress",
-    "active requests",
-    "pending requests",
-    "open connections",
-    "running jobs",
-    "at the same time",
-    "requests at once",
-    "too many connections",
-];
-
-const LIMITS: [&str; 9] = [
-    "limit", "limits", "limited", "maximum", "max", "most", "allowed", "allows", "cap",
-];
-
-/// What may stand between a limit and its number.
-const LINKS: [&str; 12] = [
-    "is",
-    "of",
-    "to",
-    "the",
-    "your",
-    "reached",
-    "exceeded",
-    "at",
-    "are",
-    "requests",
-    "concurrent",
-    "concurrency",
-];
-
-/// What a refusal says of a limit that was exceeded.
-const TOO_MUCH: [&str; 6] = [
-    "exceed", "exceeds", "exceeded", "reached", "limit", "limits",
-];
-
-/// Phrases of a refusal that is one of rate.
-const RATES: [&str; 9] = [
-    "rate limit",
-    "rate limited",
-    "per second",
-    "per sec",
-    "per minute",
-    "per min",
-    "per hour",
-    "rpm",
-    "rps",
-];
-
-const LONG: [&str; 3] = ["daily", "weekly", "monthly"];
-const QUOTAS: [&str; 8] = [
-    "limit",
-    "limits",
-    "quota",
-    "cap",
-    "allowance",
-    "credits",
-    "requests",
-    "count",
-];
-
-const EXHAUSTED: [&str; 9] = [
-    "exceed",
-    "exceeded",
-    "exceeds",
-    "reached",
-    "exhausted",
-    "hit",
-    "over",
-    "depleted",
-    "consumed",
-];
-
-/// What is bought, and is used up for longer than anybody waits.
-const USAGE: [&str; 7] = [
-    "usage limit",
-    "usage limits",
-    "plan limit",
-    "billing limit",
-    "spending limit",
-    "spend limit",
-    "credit limit",
-];
-
-const CREDITS: [&str; 28] = [
-    "credit balance is too low",
-    "out of credits",
-    "insufficient credit",
-    "insufficient credits",
-    "insufficient balance",
-    "insufficient account balance",
-    "balance is insufficient",
-    "account balance is negative",
-    "not enough balance",
-    "not enough credits",
-    "not have enough credits",
-    "t have enough credits",
-    "maximum credits exceeded",
-    "no credits left",
-    "no credits remaining",
-    "0 credits left",
-    "0 credits remaining",
-    "credits exhausted",
-    "credits are exhausted",
-    "credits have been consumed",
-    "credits have been used up",
-    "credits used up",
-    "quota exhausted",
-    "quota has been exhausted",
-    "quota has been used up",
-    "out of quota",
-    "free trial has ended",
-    "subscription expired",
-];
-
-const TOKENS: [&str; 12] = [
-    "tokens per",
-    "token limit",
-    "token rate limit",
-    "token quota",
-    "token count",
-    "input tokens",
-    "output tokens",
-    "too many tokens",
-    "TPM",
-    "TPD",
-    "ITPM",
-    "OTPM",
-];
 
 /// Whether words name a time that is waited for.
 fn names_a_short_time(words: &[Word<'_>]) -> bool {
@@ -474,7 +313,10 @@ fn is_of_a_long_time(words: &[Word<'_>], at: usize) -> bool {
     let long = is_long && behind.any(|word| word.is_any(&QUOTAS));
     let ends = word.is_any(&["day", "week", "month"]);
     let per = at > 0 && words[at - 1].is_any(&["per", "the", "this", "current"]);
-    !is_path && (long || ends && (per || word.before.trim() == "/"))
+    let of_a_limit = words
+        .get(at + 1)
+        .is_some_and(|word| word.is_any(&["limit", "quota"]));
+    !is_path && (long || ends && (per || of_a_limit || word.before.trim() == "/"))
 }
 
 fn is_hour(word: &Word<'_>) -> bool {
@@ -485,13 +327,25 @@ fn is_hour(word: &Word<'_>) -> bool {
 fn is_exhausted(words: &[Word<'_>]) -> bool {
     let denied = words.iter().any(|word| word.is_any(&["not", "unused"]));
     let exhausted = words.iter().any(|word| word.is_any(&EXHAUSTED));
-    let phrases = ["used up", "used all", "used 100", "been used", "run out"];
+    let phrases = [
+        "used up",
+        "used all",
+        "used 100",
+        "been used",
+        "run out",
+        // What a refusal names so is what refused (Cohere).
+        "which is limited to",
+    ];
     (exhausted || phrases.iter().any(|of| says(words, of))) && !denied
 }
 
 /// Whether the words of a phrase follow each other somewhere.
 fn says(words: &[Word<'_>], phrase: &str) -> bool {
     (0..words.len()).any(|at| behind(&words[at..], phrase).is_some())
+}
+
+fn says_one(words: &[Word<'_>], phrases: &[&str]) -> bool {
+    phrases.iter().any(|phrase| says(words, phrase))
 }
 
 /// What follows a phrase with which words begin. A tilde stands for up to three words that name what is to
@@ -516,102 +370,4 @@ fn behind<'s, 'a>(words: &'s [Word<'a>], phrase: &str) -> Option<&'s [Word<'a>]>
         rest = behind;
     }
     Some(rest)
-}
-
-/// A delay: numbers, each with its unit; or a number of seconds, if no word follows that could be what
-/// it counts.
-fn span(words: &[Word<'_>], answer: &Answer<'_>) -> Option<Duration> {
-    let is_filler = |word: &&Word<'_>| word.is_any(&FILLERS);
-    let words = &words[words.iter().take_while(is_filler).count()..];
-    if let Some((total, _)) = with_units(words).or_else(|| clock(words)) {
-        return time::wait(total);
-    }
-    let word = words.first().filter(|word| word.ends_a_part())?;
-    let number = word.number()?;
-    // A year is no delay.
-    let is_year = (1_900.0..2_200.0).contains(&number) && word.text.len() == 4;
-    (!is_year).then(|| time::seconds(number, answer)).flatten()
-}
-
-/// `00:12:34`.
-fn clock<'s, 'a>(words: &'s [Word<'a>]) -> Option<(Duration, &'s [Word<'a>])> {
-    let [hours, minutes, seconds, rest @ ..] = words else {
-        return None;
-    };
-    if hours.after != ":" || minutes.after != ":" {
-        return None;
-    }
-    let (hours, minutes) = (time::number(hours.text)?, time::number(minutes.text)?);
-    let total = (hours * 60.0 + minutes) * 60.0 + time::number(seconds.text)?;
-    Some((time::from_seconds(total), rest))
-}
-
-/// One or more numbers, each with its unit, and what follows them: `1h2m3s`, `1 min 30 s`, `1 minute and
-/// 30 seconds`, `5-10 minutes`.
-fn with_units<'s, 'a>(words: &'s [Word<'a>]) -> Option<(Duration, &'s [Word<'a>])> {
-    let mut rest = words;
-    let mut total = None::<Duration>;
-    while let Some((part, behind)) = one_with_unit(rest) {
-        total = Some(total.unwrap_or_default().saturating_add(part));
-        rest = match behind {
-            [and, behind @ ..] if and.is("and") && one_with_unit(behind).is_some() => behind,
-            behind => behind,
-        };
-    }
-    total.map(|total| (total, rest))
-}
-
-fn one_with_unit<'s, 'a>(words: &'s [Word<'a>]) -> Option<(Duration, &'s [Word<'a>])> {
-    let [first, rest @ ..] = words else {
-        return None;
-    };
-    let count = |n: f64, unit: &Word<'_>| Some(time::from_seconds(n * unit.unit()?));
-    if first.is_any(&["a", "an", "one"]) {
-        let [unit, rest @ ..] = rest else { return None };
-        return Some((count(1.0, unit)?, rest));
-    }
-    if first.is_signed() {
-        return None;
-    }
-    let Some(number) = first.number() else {
-        return Some((time::with_units(first.text, time::unit)?, rest));
-    };
-    // Of a range the later end counts.
-    let range = match rest {
-        [to, end, ..] if to.is("to") => Some((time::number(end.text), &rest[2..])),
-        [end, ..] if matches!(first.after, "-" | "\u{2013}") => {
-            Some((time::number(end.text), &rest[1..]))
-        }
-        _ => None,
-    };
-    let (number, rest) = match range {
-        Some((Some(end), rest)) => (end.max(number), rest),
-        _ if first.leads_on() || first.after == "-" => (number, rest),
-        _ => return None,
-    };
-    let (unit, rest) = match rest {
-        [more, unit, rest @ ..] if more.is("more") => (unit, rest),
-        [unit, rest @ ..] => (unit, rest),
-        [] => return None,
-    };
-    Some((count(number, unit)?, rest))
-}
-
-/// A date with which a text begins, and which words may follow.
-fn date(text: &str, answer: &Answer<'_>) -> Option<Duration> {
-    let ends = ['"', '\'', '<', ';', '\n', '\\'];
-    let text = text.split(ends).next()?;
-    let spaces = text.match_indices(' ').map(|(at, _)| at).take(9);
-    let longest_first =
-        std::iter::once(text.len()).chain(spaces.collect::<Vec<_>>().into_iter().rev());
-    let epoch = || {
-        let number = text.split([' ', ')', ',']).next().and_then(time::number)?;
-        (number >= 1e9)
-            .then(|| time::seconds(number, answer))
-            .flatten()
-    };
-    longest_first
-        .map(|end| text[..end].trim_end_matches(['.', ',', ')']))
-        .find_map(|part| time::date(part, answer))
-        .or_else(epoch)
 }

@@ -5,7 +5,6 @@
 
 use std::{
     io,
-    sync::LazyLock,
     time::{Duration, SystemTime},
 };
 
@@ -155,17 +154,20 @@ pub fn templates(mut text: &[u8]) {
     }
 }
 
-static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
-    vec![
-        Profile::Standard,
-        Profile::Anthropic,
-        Profile::OpenAi,
-        Profile::GitHub,
-        Profile::Discord,
-        Profile::Riot,
-        Profile::Shopify,
-    ]
-});
+const PROFILES: [Profile; 12] = [
+    Profile::Standard,
+    Profile::Anthropic,
+    Profile::OpenAi,
+    Profile::GitHub,
+    Profile::Discord,
+    Profile::Riot,
+    Profile::Shopify,
+    Profile::Google,
+    Profile::Aws,
+    Profile::Grpc,
+    Profile::Stripe,
+    Profile::Salesforce,
+];
 
 /// An answer: a line with the status, headers, an empty line, the body.
 ///
@@ -180,7 +182,7 @@ pub fn answers(mut text: &[u8]) {
     let headers = headers(rest);
     let body = *rest;
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_755_780_000);
-    for profile in PROFILES.iter() {
+    for profile in PROFILES {
         let head = Answer::new(status, &headers, now);
         let _ = profile.wants_body(&head);
         for answer in [head, head.with_body(body)] {

@@ -4,13 +4,17 @@
 
 #![allow(unreachable_pub)]
 
+/// What real APIs answer; here it is only something to begin with.
+#[path = "../corpus/read.rs"]
+#[allow(dead_code)]
+mod answers;
 mod entry;
 
-use std::{collections::BTreeMap, fs, path::Path, sync::LazyLock};
+use std::{collections::BTreeMap, env, fs, path::Path, sync::LazyLock};
 
 use proptest::{collection::vec, prelude::*};
 
-/// The inputs that are known to lead somewhere.
+/// The inputs that are known to lead somewhere. Of answers those are here that no API gave.
 fn read_corpus(entry: &str) -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join("tests/arbitrary_bytes/corpus").join(entry);
@@ -21,7 +25,24 @@ fn read_corpus(entry: &str) -> Vec<Vec<u8>> {
         .collect();
     files.sort();
     assert!(!files.is_empty(), "{folder} is empty");
-    files.iter().map(|file| fs::read(file).unwrap()).collect()
+    let mut inputs: Vec<_> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+    if entry == "answers" {
+        let apis = answers::all();
+        let real = apis.iter().flat_map(|api| &api.entries);
+        inputs.extend(real.map(as_text));
+    }
+    inputs
+}
+
+/// As `entry::answers` reads it.
+fn as_text(answer: &answers::Entry) -> Vec<u8> {
+    let mut text = answer.status.as_str().as_bytes().to_vec();
+    for (name, value) in &answer.headers {
+        text.extend([b"\n", name.as_str().as_bytes(), b": ", value.as_bytes()].concat());
+    }
+    text.extend_from_slice(b"\n\n");
+    text.extend_from_slice(answer.body.as_bytes());
+    text
 }
 
 fn corpus(entry: &str) -> &'static [Vec<u8>] {
@@ -38,6 +59,21 @@ fn the_corpus_leads_nowhere_bad() {
     for (name, entry) in entry::ALL {
         for text in corpus(name) {
             entry(text);
+        }
+    }
+}
+
+/// `.ci/fuzz` names a folder, into which the corpus is written as a fuzzer reads it: an input a file.
+#[test]
+fn the_corpus_is_written_for_a_fuzzer_that_asks_for_it() {
+    let Some(folder) = env::var_os("FUZZ_SEEDS") else {
+        return;
+    };
+    for (name, _) in entry::ALL {
+        let folder = Path::new(&folder).join(name);
+        fs::create_dir_all(&folder).unwrap();
+        for (number, input) in corpus(name).iter().enumerate() {
+            fs::write(folder.join(number.to_string()), input).unwrap();
         }
     }
 }

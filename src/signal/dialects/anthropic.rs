@@ -1,7 +1,8 @@
 //! Anthropic: `anthropic-ratelimit-{requests,tokens,..}-{limit,remaining,reset}`.
 //!
 //! `reset` is a date (RFC 3339), and when the bucket is *full* again, long after one more request
-//! fits; of a full bucket it may lie before the answer's own `Date`. A refusal has a `Retry-After`.
+//! fits; of a full bucket it may lie before the answer's own `Date`. A refusal has a `Retry-After`. That there
+//! are no credits is said with a 400.
 
 use http::StatusCode;
 
@@ -11,9 +12,11 @@ use crate::signal::{
     buckets::Buckets,
     dialect::{Dialect, Meaning, Reading},
     meaning::SignalKind,
+    words::Sentence,
 };
 
 pub(super) const ANTHROPIC: Dialect = Dialect {
+    refuses: &[400],
     headers: &[PREFIX],
     buckets,
     meaning,
@@ -25,6 +28,14 @@ const PREFIX: &str = "anthropic-ratelimit-";
 /// By the members of `error`.
 fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
     let error = &reading.text.error;
+    if reading.status() == StatusCode::BAD_REQUEST {
+        let is_used_up = Sentence::new(error.message).names_no_credits();
+        return Some(if is_used_up {
+            Meaning::Refused(SignalKind::QuotaExhausted)
+        } else {
+            Meaning::NoLimit
+        });
+    }
     if error.says("overloaded_error") {
         return Some(Meaning::Refused(SignalKind::Overload));
     }

@@ -5,6 +5,7 @@
 
 use http::{HeaderName, StatusCode};
 
+use super::credits;
 use crate::signal::{
     dialect::{Dialect, Meaning, Reading},
     headers,
@@ -56,7 +57,12 @@ fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
         code.is_some_and(|(code, _)| is_throttling(code))
     };
     if by_header || by_json() || by_xml() {
-        return Some(Meaning::Refused(SignalKind::Rate));
+        // The tokens of a day go by the same name (Bedrock).
+        return Some(Meaning::Refused(if credits::is_used_up(reading) {
+            SignalKind::QuotaExhausted
+        } else {
+            SignalKind::Rate
+        }));
     }
     (reading.status() == StatusCode::BAD_REQUEST).then_some(Meaning::NoLimit)
 }

@@ -2,6 +2,7 @@
 
 use http::{HeaderName, StatusCode};
 
+use super::xero;
 use crate::signal::{
     dialect::{Dialect, Meaning, Reading},
     headers,
@@ -15,14 +16,13 @@ pub(super) const CONCURRENCY: Dialect = Dialect {
     ..Dialect::NONE
 };
 
-static PROBLEM: HeaderName = HeaderName::from_static("x-rate-limit-problem");
 static REASON: HeaderName = HeaderName::from_static("stripe-rate-limited-reason");
 
 fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
     let mut texts = reading.text.texts();
     let says = |text| Sentence::new(text).is_about_concurrency();
     // Xero, and Stripe whatever the profile.
-    let mut problems = [&PROBLEM, &REASON]
+    let mut problems = [&xero::PROBLEM, &REASON]
         .into_iter()
         .flat_map(|name| headers::texts(reading.answer.headers(), name));
     let is_told = problems.any(|problem| problem.contains("concurren"));

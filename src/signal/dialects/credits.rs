@@ -17,7 +17,7 @@ pub(super) const CREDITS: Dialect = Dialect {
 };
 
 /// As whole values, whatever their case and however their words are joined.
-const IDENTIFIERS: [&str; 36] = [
+const IDENTIFIERS: [&str; 37] = [
     // OpenAI and the many that answer in its way.
     "insufficientquota",
     "billinghardlimitreached",
@@ -49,6 +49,7 @@ const IDENTIFIERS: [&str; 36] = [
     "monthlylimitexceeded",
     "monthlylimitreached",
     "monthlyquotaexceeded",
+    "monthlyrequestcount",
     "planlimitreached",
     "spendinglimitexceeded",
     "publicapibillinglimitexceeded",
@@ -65,8 +66,7 @@ fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
 pub(super) fn is_used_up(reading: &Reading<'_>) -> bool {
     // A wrong key may be answered with what a right one would have.
     let is_401 = reading.status() == StatusCode::UNAUTHORIZED;
-    let mut texts = reading.text.texts();
-    texts.any(|text| {
+    let says_so = |text: &str| {
         let name = Name::new(text);
         let sentence = Sentence::new(text);
         name.is_some_and(|name| IDENTIFIERS.contains(&name.text()))
@@ -74,5 +74,12 @@ pub(super) fn is_used_up(reading: &Reading<'_>) -> bool {
             || text.contains("PerDay")
             || sentence.names_no_credits()
             || !is_401 && sentence.is_used_up()
-    })
+    };
+    let mut scalars = reading.text.scalars();
+    scalars.any(|of| of.name == "code" && is_of_a_day(of.text)) || reading.text.texts().any(says_so)
+}
+
+/// Whether an identifier is one of a limit per day: `api-deployments-free-per-day` (Vercel).
+fn is_of_a_day(code: &str) -> bool {
+    Name::new(code).is_some_and(|name| name.text().ends_with("perday"))
 }

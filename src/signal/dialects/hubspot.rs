@@ -2,7 +2,8 @@
 //! name of the one that refused.
 //!
 //! `X-HubSpot-RateLimit-Interval-Milliseconds` is the length of the window that `-Max` and `-Remaining`
-//! are about. When it is whole again is not told; it slides, so a whole one is waited for.
+//! are about; `-Secondly` and `-Daily` tell theirs by their names. When one is whole again is not told; it slides, so
+//! a whole one is waited for.
 
 use std::time::Duration;
 
@@ -28,9 +29,13 @@ pub(super) const HUBSPOT: Dialect = Dialect {
 static INTERVAL: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-interval-milliseconds");
 static MAX: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-max");
 static REMAINING: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-remaining");
+static SECONDLY: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-secondly");
+static SECONDLY_REMAINING: HeaderName =
+    HeaderName::from_static("x-hubspot-ratelimit-secondly-remaining");
 static DAILY: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-daily");
 static DAILY_REMAINING: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-daily-remaining");
 
+const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
@@ -41,6 +46,7 @@ fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
     let mut all = Buckets::default();
     for (limit, remaining, period) in [
         (&MAX, &REMAINING, interval(answer)),
+        (&SECONDLY, &SECONDLY_REMAINING, Some(SECOND)),
         (&DAILY, &DAILY_REMAINING, Some(DAY)),
     ] {
         let (limit, remaining) = (count(limit), count(remaining));
@@ -78,7 +84,7 @@ fn unnamed_delay(reading: &Reading<'_>) -> Option<Duration> {
         Some("DAILY") => None,
         policy => interval(&reading.answer).or(match policy {
             Some("TEN_SECONDLY_ROLLING") => Some(Duration::from_secs(10)),
-            Some("SECONDLY") => Some(Duration::from_secs(1)),
+            Some("SECONDLY") => Some(SECOND),
             _ => None,
         }),
     }

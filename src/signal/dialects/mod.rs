@@ -1,7 +1,7 @@
 //! The dialects, and which of them each profile understands.
 //!
-//! A new one is a file with its `const`, a place in these lists, its rows in the tests' table of dialects,
-//! and that table's copy in the documentation.
+//! A new one is a file with its `const`, a place in these lists, and answers in the corpus (`tests/corpus`), of
+//! which `.ci/dialects` makes the table in the documentation.
 
 mod anthropic;
 mod aws;
@@ -23,13 +23,14 @@ mod shopify;
 mod statuses;
 mod stripe;
 mod x_ratelimit;
+mod xero;
 
 use self::{
     anthropic::ANTHROPIC, aws::AWS, cdn::CDN, concurrency::CONCURRENCY, credits::CREDITS,
     delay_in_body::DELAY_IN_BODY, discord::DISCORD, elevenlabs::ELEVENLABS, github::GITHUB,
     google::GOOGLE, grpc::GRPC, hubspot::HUBSPOT, openai::OPENAI, ratelimit::RATELIMIT_FIELD,
     riot::RIOT, salesforce::SALESFORCE, shopify::SHOPIFY, statuses::OTHER_STATUSES, stripe::STRIPE,
-    x_ratelimit::SEPARATE_HEADERS,
+    x_ratelimit::SEPARATE_HEADERS, xero::XERO,
 };
 use super::{dialect::Dialect, profile::Profile};
 
@@ -44,6 +45,7 @@ pub(super) struct Dialects {
 const STANDARD: &[Dialect] = &[
     ELEVENLABS,
     HUBSPOT,
+    XERO,
     CREDITS,
     CONCURRENCY,
     CDN,

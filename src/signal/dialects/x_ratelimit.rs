@@ -33,9 +33,17 @@ pub(super) const HEADERS: &[&str] = &[
     "x-rate-limit-",
     "rate-limit-",
     "fastly-ratelimit-",
+    "fitbit-rate-limit-",
     "x-esi-error-limit-",
+    "x-ms-ratelimit-",
+    "x-post-rate-limit-",
+    "x-sentry-rate-limit-",
+    LIMIT_ITSELF,
     OTHER_WINDOWS,
 ];
+
+/// Zendesk's limit.
+const LIMIT_ITSELF: &str = "x-rate-limit";
 
 /// Names of another window's headers, if they say that it is one of requests.
 const OTHER_WINDOWS: &str = "x-*-remaining";
@@ -53,7 +61,7 @@ enum Field {
 }
 
 /// Longer names first, since `reset` is a part of one of them.
-const FIELDS: [(&str, Field); 15] = [
+const FIELDS: [(&str, Field); 18] = [
     ("left", Field::Remaining),
     ("resetafter", Field::After),
     ("retryafter", Field::After),
@@ -69,6 +77,9 @@ const FIELDS: [(&str, Field); 15] = [
     ("remain", Field::Remaining),
     ("reset", Field::Reset),
     ("limit", Field::Limit),
+    ("max", Field::Limit),
+    ("total", Field::Limit),
+    ("quota", Field::Limit),
 ];
 
 /// All buckets that headers of these names describe.
@@ -78,6 +89,7 @@ pub(super) fn read<'a>(answer: &Answer<'a>, names: &[&str]) -> Buckets<'a> {
         let name = name.as_str();
         let of_prefix = names.iter().find_map(|prefix| name.strip_prefix(prefix));
         let parts = match of_prefix {
+            Some(_) if name == LIMIT_ITSELF => Some((Field::Limit, "")),
             // The unit may stand behind the field, or behind all.
             Some(rest) => split(rest).or_else(|| split(NamedUnit::at_end(rest, "-").0)),
             None if names.contains(&OTHER_WINDOWS) => split_other(name),
@@ -114,6 +126,7 @@ pub(super) fn read<'a>(answer: &Answer<'a>, names: &[&str]) -> Buckets<'a> {
         }
     }
     buckets.join_reset();
+    buckets.join_period();
     split_columns(answer, names, &mut buckets);
     ratelimit::describe(answer.headers(), &mut buckets);
     buckets
@@ -153,12 +166,13 @@ fn without_reset_words(bucket: &str) -> &str {
 /// Some list their windows in columns: `X-RateLimit-Remaining: 0, 14700`, `-Reset: 1, 1419704` (Brave). Each
 /// column is a bucket of its own.
 fn split_columns<'a>(answer: &Answer<'a>, names: &[&str], buckets: &mut Buckets<'a>) {
-    let column = |prefix: &str, field: &str| {
+    let list = |prefix: &str, field: &str| {
         let mut headers = answer.headers().iter();
         let (_, value) =
             headers.find(|(name, _)| name.as_str().strip_prefix(prefix) == Some(field))?;
-        headers::text(value).filter(|text| text.contains(',') && !text.contains(';'))
+        headers::text(value).filter(|text| text.contains(','))
     };
+    let column = |prefix: &str, field: &str| list(prefix, field).filter(|text| !text.contains(';'));
     for prefix in names {
         let (Some(remaining), Some(resets)) =
             (column(prefix, "remaining"), column(prefix, "reset"))
@@ -168,7 +182,10 @@ fn split_columns<'a>(answer: &Answer<'a>, names: &[&str], buckets: &mut Buckets<
         let mut limits = column(prefix, "limit")
             .into_iter()
             .flat_map(|text| text.split(','));
-        if remaining.split(',').count() != resets.split(',').count() {
+        let columns = remaining.split(',').count();
+        let policy = list(prefix, "policy").filter(|of| buckets::windows(of).count() == columns);
+        let mut policy = policy.into_iter().flat_map(buckets::windows);
+        if columns != resets.split(',').count() {
             continue;
         }
         buckets.remove("");
@@ -177,6 +194,7 @@ fn split_columns<'a>(answer: &Answer<'a>, names: &[&str], buckets: &mut Buckets<
                 limit: limits.next().and_then(buckets::count),
                 remaining: buckets::count(remaining),
                 reset: NamedUnit::None.read(reset, answer),
+                period: policy.next().and_then(|(_, window)| window),
                 ..buckets::Bucket::default()
             });
         }
@@ -196,19 +214,34 @@ fn limit(bucket: &mut buckets::Bucket<'_>, text: &str) {
 
 /// The field and the bucket that the rest of a name tells.
 fn split(rest: &str) -> Option<(Field, &str)> {
-    FIELDS.iter().find_map(|&(word, field)| {
-        if rest == word {
-            return Some((field, ""));
-        }
-        let bucket = rest
-            .strip_prefix(word)
-            .and_then(|rest| rest.strip_prefix('-'))
-            .or_else(|| {
-                rest.strip_suffix(word)
-                    .and_then(|rest| rest.strip_suffix('-'))
-            })?;
-        Some((field, bucket))
-    })
+    FIELDS
+        .iter()
+        .find_map(|&(word, field)| {
+            if rest == word {
+                return Some((field, ""));
+            }
+            let bucket = rest
+                .strip_prefix(word)
+                .and_then(|rest| rest.strip_prefix('-'))
+                .or_else(|| {
+                    rest.strip_suffix(word)
+                        .and_then(|rest| rest.strip_suffix('-'))
+                })?;
+            Some((field, bucket))
+        })
+        .or_else(|| split_joined(rest))
+}
+
+/// Names in which whose it is stands right before the field: `X-RateLimit-UserRemaining` (Imgur),
+/// `X-Sentry-Rate-Limit-ConcurrentLimit`.
+fn split_joined(rest: &str) -> Option<(Field, &str)> {
+    ["user", "client", "concurrent"]
+        .into_iter()
+        .find_map(|bucket| {
+            let field = rest.strip_prefix(bucket)?;
+            let (_, field) = FIELDS.iter().find(|(word, _)| *word == field)?;
+            Some((*field, &rest[..bucket.len()]))
+        })
 }
 
 /// The same of another window: its name stands before the field, and says that requests are limited.
@@ -230,9 +263,11 @@ fn unit(bucket: &str) -> Unit {
     }
 }
 
-/// The window that the name of a bucket tells: `minute` (Kong), `requests-day` (Cerebras), `24hour` (X).
+/// The window that the name of a bucket tells: `minute` (Kong), `requests-day` (Cerebras), `24hour` (X),
+/// `daylimit` (Xero).
 fn period(bucket: &str) -> Option<Duration> {
     let seconds = bucket.split(['-', '_']).find_map(|word| {
+        let word = word.strip_suffix("limit").unwrap_or(word);
         let unit = word.trim_start_matches(|c: char| c.is_ascii_digit());
         let count = word[..word.len() - unit.len()].parse().unwrap_or(1);
         let seconds = match unit {

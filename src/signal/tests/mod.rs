@@ -1,9 +1,9 @@
-//! The rules of the module's documentation, its table of dialects, and what must hold for any answer.
+//! The rules of the module's documentation, and what must hold for any answer. The table of dialects is tested by
+//! the corpus (`tests/corpus`).
 
 mod apis;
 mod bodies;
 mod delays;
-mod dialects;
 mod elevenlabs;
 mod properties;
 mod quotas;

@@ -141,6 +141,11 @@ fn a_delay_in_words() {
         ("Please wait for at least 30 seconds", secs(30)),
         ("Please wait a minute.", secs(60)),
         ("Slow down! Retry after: 45", secs(45)),
+        (
+            r"Slow down!\nRetry after 45 seconds\r\n\tThank you",
+            secs(45),
+        ),
+        (r"Please try again after \u00276\u0027 minutes.", secs(360)),
         ("retry-after=45", secs(45)),
         ("Retry after 1 minute and 30 seconds", secs(90)),
         ("Try again in 1 min 30 sec", secs(90)),
@@ -153,6 +158,7 @@ fn a_delay_in_words() {
             secs(30),
         ),
         ("Retry after Thu, 21 Aug 2025 12:40:30 GMT", secs(30)),
+        ("Retry after 2025-08-21T12:40:30Z: see the docs", secs(30)),
         ("Retry after 1755780030", secs(30)),
     ] {
         assert_eq!(said(text), delay, "{text}");
@@ -171,6 +177,8 @@ fn words_that_name_no_delay() {
         "The limit is 33 seconds of audio",
         "Please retry with fewer than 33 items",
         "Retry in 3 tries",
+        "The log of a request after 30 days is deleted",
+        "Send fewer requests after 5 failures",
         "Limit 30, Used 30, Requested 1",
         "retry after -5 seconds",
         "retry after 0 seconds",
@@ -775,6 +783,9 @@ fn words_that_a_person_would_read_alike() {
         "Your daily limit is 10000; you have used 20 today.",
         "This does not count against your monthly quota",
         "unused monthly quota: 4000",
+        "Your key, which is limited to 5 requests per second and 1000 per day",
+        "The free plan is limited to 1000 requests per day",
+        "The day limit of your application is not reached",
         "Minute quota used up, daily quota fine",
         "Monthly plan: rate limit 5/s exceeded",
         "You have run out of API credits for the current minute",
@@ -788,6 +799,8 @@ fn words_that_a_person_would_read_alike() {
         "Quota exceeded for quota metric 'Queries' and limit 'Queries per day'",
         "You have reached your daily API call limit",
         "24-hour limit exceeded",
+        "The day limit of your application is reached",
+        "you have used up your daily free allocation of 10,000 neurons",
         "API quota exhausted",
         "You do not have enough credits",
     ] {
@@ -903,5 +916,23 @@ fn a_message_that_is_too_large_is_no_limit() {
         assert_eq!(classify_as(Profile::Grpc, 200, &pairs, ""), None);
     }
     assert_eq!(told(r#"[{"retryDelay":"-3s"}]"#), (Rate, None));
-    assert_eq!(told(r#"{"retryDelay":{"seconds":"30"}}"#), (Rate, secs(30)));
+    each_waits(&[
+        (r#"{"retryDelay":{"seconds":"30"}}"#, secs(30)),
+        (r#"{"retryDelay":{"seconds":3,"nanos":5e8}}"#, ms(3_500)),
+        (
+            r#"{"retryDelay":{"nanos":500000000,"seconds":"3"}}"#,
+            ms(3_500),
+        ),
+        (r#"{"retryDelay":{"nanos":250000000}}"#, ms(250)),
+        (
+            r#"{"resetTime":{"seconds":"1755780030","nanos":0}}"#,
+            secs(30),
+        ),
+        // Two durations are not one.
+        (
+            r#"[{"retryDelay":{"seconds":3}},{"retryDelay":{"seconds":2,"nanos":1}}]"#,
+            secs(3),
+        ),
+        (r#"{"retryDelay":{"seconds":-3,"nanos":500000000}}"#, None),
+    ]);
 }
