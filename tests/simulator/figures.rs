@@ -106,9 +106,10 @@ impl Figures {
             )
         };
         format!(
-            "seed {}: time {:.2}, sent {:.2}, pace {}; learns: {}; does not: {}; knows: {}",
+            "seed {}: time {:.2} ({:.2} less a period), sent {:.2}, pace {}; learns: {}; does not: {}; knows: {}",
             self.seed,
             self.time(),
+            self.time_beyond_a_period(),
             self.sent(),
             self.pace()
                 .map_or("-".to_owned(), |pace| format!("{pace:.2}")),

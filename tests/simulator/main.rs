@@ -46,7 +46,8 @@
 //!   and at least two periods' worth of requests are left by then.
 //!
 //! What is random about an attempt depends on the seed, the request and the number of the attempt, and on nothing
-//! else. So a client that learned nothing would have a ratio of exactly 1 in each draw.
+//! else; and how often a request is rejected at random, on the request, so that no client is the slower for the luck
+//! that another reason took from it. So a client that learned nothing would have a ratio of exactly 1 in each draw.
 //!
 //! The targets: time at most 1.0 in the median, at most 1.1 and one period of the limit in the 95th percentile, and at
 //! most 2 in the worst draw; sent at most 1.02 in the 95th percentile; pace at most 1.25 in the median.

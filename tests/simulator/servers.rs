@@ -253,6 +253,8 @@ struct State {
     start: Instant,
     visits: Vec<Visit>,
     attempts: Vec<u32>,
+    /// How often each request was rejected at random.
+    rejected: Vec<u32>,
     window: Window,
     /// When those who are at work will be done.
     at_work: Vec<Duration>,
@@ -281,6 +283,7 @@ impl State {
             start: Instant::now(),
             visits: Vec::new(),
             attempts: vec![0; requests],
+            rejected: vec![0; requests],
             window: Window::new(&server.limit, offset),
             at_work: Vec::new(),
             refusals: VecDeque::new(),
@@ -362,10 +365,7 @@ impl State {
             cost: Dice::new(self.seed, 0x5000_0000_0000 + request as u64).between(1, 4),
             luck: dice.unit(),
         };
-        let unlucky = match self.server.trouble {
-            Trouble::Random { percent } => dice.chance(percent),
-            _ => false,
-        };
+        let unlucky = self.rejected[request] < self.rejections(request);
         if let Some(left) = self.outage(now) {
             return Some((By::Outage, Some(left)));
         }
@@ -376,6 +376,7 @@ impl State {
             return Some((By::Poison, None));
         }
         if unlucky {
+            self.rejected[request] += 1;
             return Some((By::Chance, None));
         }
         let refused = self.limit(now, peculiar);
@@ -383,6 +384,20 @@ impl State {
             self.ban(now);
         }
         refused
+    }
+
+    /// How often a request is rejected at random, whoever sends it: what is refused for another reason has had its
+    /// luck already, and keeps it.
+    fn rejections(&self, request: usize) -> u32 {
+        let Trouble::Random { percent } = self.server.trouble else {
+            return 0;
+        };
+        let mut dice = Dice::new(self.seed, 0x6000_0000_0000 + request as u64);
+        let mut rejections = 0;
+        while dice.chance(percent) {
+            rejections += 1;
+        }
+        rejections
     }
 
     fn limit(&mut self, now: Duration, peculiar: Peculiar) -> Option<(By, Option<Duration>)> {
