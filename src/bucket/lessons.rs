@@ -87,7 +87,8 @@ impl Learned {
     }
 
     /// The time between two requests that makes what is left last until the server's reset, from the quota
-    /// headers of successes. It ends at that reset.
+    /// headers of successes. It ends at that reset. Requests keep it once the server was seen to keep to its headers,
+    /// while as many wait as are left.
     pub fn pace(&self) -> Option<Duration> {
         self.lessons.pace.map(|span| Duration::from_nanos(span.0))
     }

@@ -136,9 +136,9 @@ impl Learning {
     /// headers hold up nobody, until more of what they say is kept to than not.
     ///
     /// With a quarter of the limit left or less (or ten requests, if no limit is named) and as many waiting, what
-    /// is left is spread evenly until then, or until a later answer says that more are left. With fewer waiting
-    /// they go at once, and only what comes beyond waits. Until it is known that nothing left is a stop, they go
-    /// half a second apart at most. A reset that is later than `max_pause` paces nobody, and neither does a
+    /// is left is spread evenly until then, or until a later answer says that more are left. With fewer waiting, or
+    /// as long as it is not known whether nothing left is a stop, they go at once, and only what comes beyond waits.
+    /// A reset that is later than `max_pause` paces nobody, and neither does a
     /// [`ConcurrencyLayer`](crate::ConcurrencyLayer), nor the quota of [everything](crate::signal::SignalScope)
     /// if no overall window is configured.
     pub const fn quota_headers(mut self, on: bool) -> Self {

@@ -3,10 +3,10 @@
 //! A header is a *claim*: after so many more, nothing is served until the reset. Some servers send headers that they
 //! do not keep to, and no answer says so. So the client tests the claim, which costs one refusal at most:
 //!
-//! 1. While nobody knows, what is left is spread by half a second at most. Where nothing is left, the bucket *stops*
-//!    for half a second, and then one request goes as a probe.
+//! 1. While nobody knows, what is left goes at once, and more waits. Where nothing is left, the bucket *stops* for half
+//!    a second, and then one request goes as a probe.
 //! 2. A refusal of a request that was sent although nothing was left *keeps* the claim. Then what is left is
-//!    spread until the reset, and nothing left pauses until then.
+//!    spread until the reset if as many wait for it, and nothing left pauses until then.
 //! 3. A success of such a request *breaks* it. So do three answers in a row of which none says less than the one
 //!    before, as long as no claim was kept. Then headers neither spread nor stop anything.
 //!
@@ -197,17 +197,15 @@ impl Pace {
 
     /// How what is left is spread.
     fn rule(&self, report: &Report, spacing: Span, ends: Span, sent: &Sent<'_>) -> Rule {
-        let rule = if report.waiting < report.left {
-            // All who wait fit: only what comes beyond that has to wait for the reset.
+        let rule = if self.word.is_good() && report.waiting >= report.left {
+            Rule::new(1, spacing, Span::ZERO)
+        } else {
+            // What is left goes at once: only what comes beyond that has to wait for the reset.
             Rule::new(
                 sent.in_period(ends).saturating_add(report.left),
                 ends,
                 Span::ZERO,
             )
-        } else if self.word.is_good() {
-            Rule::new(1, spacing, Span::ZERO)
-        } else {
-            Rule::new(1, spacing.min(TEST), Span::ZERO)
         };
         Rule {
             counts_forgotten: false,

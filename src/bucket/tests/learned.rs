@@ -441,28 +441,56 @@ fn what_is_switched_off_is_not_learned() {
     assert_eq!(client.bucket.paused_until(), at(1000));
 }
 
-#[test]
-fn headers_slow_a_bucket_before_it_runs_dry() {
-    let mut client = Client::new(&Quota::per_second(100));
-    client.send(1, at(0));
-    let report = Report {
+/// Four are left for two seconds, and as many wait.
+fn little() -> Report {
+    Report {
         pace: Some((Span(500_000_000), Span(2_000_000_000))),
         counts: true,
+        left: 4,
+        waiting: 4,
         ..Report::default()
-    };
-    client
-        .bucket
-        .succeeded(&report, BOTH, &client.rules, (1, 1), at(0));
+    }
+}
+
+#[test]
+fn what_is_left_goes_at_once_while_nobody_knows_whether_headers_are_kept_to() {
+    let mut client = Client::new(&Quota::per_second(100));
+    client.send(1, at(0));
+    client.report(1, &little(), at(0));
+    client.send(4, at(1));
+    assert_eq!(client.newest, 5);
     assert_eq!(
         client.bucket.gate(&client.rules, at(1)),
-        Gate::Until(at(500))
+        Gate::Until(at(2000))
     );
     let pace = |now| client.bucket.lessons(now).pace;
     assert_eq!(pace(at(1999)), Some(Span(500_000_000)));
     assert_eq!(pace(at(2000)), None);
     // What was said about this window says nothing of the next.
-    client.send(1, at(1800));
     assert_eq!(client.bucket.gate(&client.rules, at(2000)), Gate::Open);
+}
+
+#[test]
+fn headers_that_are_kept_to_slow_a_bucket_before_it_runs_dry() {
+    let mut client = Client::new(&Quota::per_second(100));
+    client.send(1, at(0));
+    let empty = Report {
+        empty_for: Some(Span(1_000_000_000)),
+        counts: true,
+        ..Report::default()
+    };
+    client.report(1, &empty, at(0));
+    // The probe is refused.
+    client.send(1, at(500));
+    client.refused(2, &refusal(RefusalKind::Overload, None), at(500));
+    client.send(1, at(2000));
+    client.report(3, &little(), at(2000));
+    assert_eq!(
+        client.bucket.gate(&client.rules, at(2001)),
+        Gate::Until(at(2500))
+    );
+    client.send(1, at(3800));
+    assert_eq!(client.bucket.gate(&client.rules, at(4000)), Gate::Open);
 }
 
 proptest! {
