@@ -22,9 +22,12 @@ pub(super) struct Backoff {
     wave: u64,
     /// ... and up to here to the one before.
     wave_before: u64,
-    /// The first request of the wave that was refused, and how many later ones of it were accepted.
+    /// The first request of the wave that was refused.
     first: u64,
+    /// How many later ones of their wave were accepted, and how many were refused: of the waves before this half
+    /// as many count, of those before them a quarter, and so on.
     accepted_after: u32,
+    refused_lately: u32,
     /// When the last waves were heard of, and how many of each were refused.
     refused: [(Tick, u32); WAVES],
 }
@@ -40,6 +43,7 @@ impl Default for Backoff {
             wave_before: 0,
             first: 0,
             accepted_after: 0,
+            refused_lately: 0,
             refused: [(Tick::NONE, 0); WAVES],
         }
     }
@@ -53,7 +57,8 @@ impl Backoff {
             self.wave_before = self.wave;
             self.wave = sent.newest;
             self.first = sent.serial;
-            self.accepted_after = 0;
+            self.accepted_after /= 2;
+            self.refused_lately /= 2;
             if refusal.retry_after.is_none() {
                 self.setbacks += 1;
             }
@@ -75,6 +80,7 @@ impl Backoff {
     }
 
     fn count(&mut self) {
+        self.refused_lately = self.refused_lately.saturating_add(1);
         let refused = &mut self.refused[0].1;
         *refused = refused.saturating_add(1);
     }
@@ -101,11 +107,11 @@ impl Backoff {
         self.setbacks = self.setbacks.min(1);
     }
 
-    /// Whether accepted requests of the wave stand among those that were refused: no window does that, which
-    /// takes the first and refuses the rest.
+    /// Whether accepted requests stand among those that were refused: no window does that, which takes the first of
+    /// a wave and refuses the rest.
     pub(super) fn is_mixed(&self) -> bool {
         let after = self.accepted_after;
-        after >= MIXED && after.saturating_mul(4) >= self.refused[0].1
+        after >= MIXED && after.saturating_mul(4) >= self.refused_lately
     }
 
     /// The last request of the wave.

@@ -10,6 +10,8 @@ use crate::bucket::{rules::Rules, tick::Tick};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Concurrency {
     estimate: Option<Estimate>,
+    /// If fewer than this are accepted of the wave that confirmed a suspicion, it was wrong.
+    fewest: u32,
 }
 
 impl Lesson for Concurrency {
@@ -69,7 +71,15 @@ impl Concurrency {
 
     /// A suspicion has been confirmed.
     pub(super) fn begin(&mut self, estimate: Estimate) {
+        self.fewest = estimate.value / 4;
         self.estimate = Some(estimate);
+    }
+
+    /// Forgets a limit that was confirmed because so many were too many, if far fewer were as well.
+    pub(super) fn drop_far_below(&mut self) -> bool {
+        let fewest = self.fewest;
+        let wrong = |estimate: &mut Estimate| !estimate.named && estimate.value < fewest;
+        self.estimate.take_if(wrong).is_some()
     }
 
     /// Whether a refusal that does not say so is one of those that set the limit, or of what was tried beyond
@@ -87,12 +97,30 @@ impl Concurrency {
     }
 
     /// A refusal of requests that kept to the limit. `false` if it explains too few of them.
-    pub(super) fn doubt(&mut self, sent: &Sent<'_>) -> bool {
+    pub(super) fn doubt(&mut self, sent: &Sent<'_>, has_erred: bool) -> bool {
         let Some(estimate) = &mut self.estimate else {
             return true;
         };
         estimate.evidence.contradict(sent);
-        let refuted = !estimate.named && estimate.evidence.refutes();
+        let refuted = !estimate.named && estimate.evidence.refutes(has_erred);
+        if refuted {
+            self.estimate = None;
+        }
+        !refuted
+    }
+
+    /// A refusal for too many at once of the only request that is in flight, under a limit of one. `false` if that
+    /// has gone on for too long.
+    pub(super) fn doubt_one(&mut self, sent: &Sent<'_>) -> bool {
+        let Some(estimate) = &mut self.estimate else {
+            return true;
+        };
+        let is_alone = estimate.value == 1 && sent.in_flight == Some(1);
+        if !is_alone || estimate.named || sent.serial <= estimate.wave {
+            return true;
+        }
+        estimate.evidence.contradict(sent);
+        let refuted = estimate.evidence.refutes_one();
         if refuted {
             self.estimate = None;
         }

@@ -1,5 +1,7 @@
 //! Whether there is anything to learn.
 
+use std::mem;
+
 /// Where limits have explained nothing, fewer are suspected.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Doubt {
@@ -9,6 +11,8 @@ pub(super) struct Doubt {
     skipped: u32,
     /// Whether the present one does not.
     skips: bool,
+    /// Of some wave what was accepted stood among what was refused.
+    mixed: bool,
 }
 
 /// How often the number of waves that teach nothing doubles.
@@ -25,6 +29,12 @@ impl Doubt {
     /// Whether a lesson was refuted before.
     pub(super) fn has_erred(&self) -> bool {
         self.refuted > 0
+    }
+
+    /// What is accepted of the present wave stands among what is refused. Whether something like that was seen
+    /// before.
+    pub(super) fn is_mixed_again(&mut self) -> bool {
+        mem::replace(&mut self.mixed, true) || self.has_erred()
     }
 
     /// The present wave teaches nothing.

@@ -55,9 +55,29 @@ impl Answers {
     }
 }
 
-/// With so few refusals, or answers, chance may have had its way.
-const TELLING_REFUSALS: u32 = 3;
-const TELLING_ANSWERS: u64 = 4;
+/// So many refusals, of so many answers, refute a limit if their share is larger than this part of the share that
+/// was refused without it.
+struct Proof {
+    refusals: u32,
+    answers: u64,
+    part: (u64, u64),
+}
+
+const PROOF: Proof = Proof {
+    refusals: 3,
+    answers: 4,
+    part: (2, 3),
+};
+
+/// Where a lesson was wrong before.
+const PROOF_AFTER_ERROR: Proof = Proof {
+    refusals: 2,
+    answers: 3,
+    part: (1, 3),
+};
+
+/// So many refusals in a row refute the lowest limit.
+const ROW: u32 = 3;
 
 impl Evidence {
     /// A refusal under the limit, which it does not explain.
@@ -70,21 +90,23 @@ impl Evidence {
         }
     }
 
-    /// Whether more than two thirds of the share are refused that was refused without the limit. One refusal tells
-    /// little, and is refuted by another one.
-    pub(super) fn refutes(&self) -> bool {
+    /// Whether about as many are refused as without the limit. One refusal tells little, and is refuted by another
+    /// one.
+    pub(super) fn refutes(&self, has_erred: bool) -> bool {
         let Self { before, since, .. } = *self;
-        let is_telling = since.refused >= TELLING_REFUSALS && since.all() >= TELLING_ANSWERS;
-        let is_larger = 3 * u64::from(since.refused) * before.all()
-            > 2 * u64::from(before.refused) * since.all();
+        let proof = if has_erred { PROOF_AFTER_ERROR } else { PROOF };
+        let is_telling = since.refused >= proof.refusals && since.all() >= proof.answers;
+        let (part, of) = proof.part;
+        let is_larger = of * u64::from(since.refused) * before.all()
+            > part * u64::from(before.refused) * since.all();
         // A wave of which nothing was accepted has another reason than any limit, but not every wave.
-        (since.accepted > 0 || self.waves >= TELLING_REFUSALS)
+        (since.accepted > 0 || self.waves >= proof.refusals)
             && (self.is_of_one() && since.refused > 0 || is_telling && is_larger)
     }
 
     /// Whether so many were refused in a row that a limit of one does not explain it: there is no lower one.
     pub(super) fn refutes_one(&self) -> bool {
-        self.row >= TELLING_REFUSALS
+        self.row >= ROW
     }
 
     /// So many had been refused when the limit was guessed.

@@ -110,8 +110,29 @@ impl Narrowing {
         let setback = self.answers.refused(refusal, earlier, explained, sent);
         if setback.own_wait(refusal).is_some() {
             self.backoff.refused_alone(sent.now);
+            self.contradict(sent);
         }
         setback
+    }
+
+    /// A refusal has nothing to do with any limit: lessons that came from few of its kind do not hold.
+    fn contradict(&mut self, sent: &Sent<'_>) {
+        let has_erred = self.doubt.has_erred();
+        let holds = self.concurrency.doubt(sent, has_erred);
+        self.rate.contradict(sent);
+        if self.rate.is_refuted(has_erred) {
+            self.drop_rate();
+        } else if !holds {
+            self.refuted();
+        }
+    }
+
+    /// A learned rate does not explain what is refused.
+    fn drop_rate(&mut self) {
+        self.rate = Rate::default();
+        self.margin = Margin::default();
+        self.suspects = None;
+        self.refuted();
     }
 
     pub(super) fn only_refuses(&self, earlier: &Setback) -> bool {
@@ -138,9 +159,7 @@ impl Narrowing {
             self.pace.refused(refusal, sent, rules);
         }
         match refusal.kind {
-            RefusalKind::Concurrency(_) => {
-                self.concurrency.refused(refusal, sent, rules);
-            }
+            RefusalKind::Concurrency(_) => self.too_many(refusal, sent, rules),
             RefusalKind::Rate => self.too_fast(refusal, sent, rules),
             // Without windows nothing else would pace the requests that come back: a learned rate does.
             RefusalKind::Overload if rules.windows().is_empty() => {
@@ -155,6 +174,15 @@ impl Narrowing {
         until
     }
 
+    /// The refusal says that there were too many at once.
+    fn too_many(&mut self, refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) {
+        if !self.concurrency.doubt_one(sent) {
+            self.refuted();
+        } else if !self.doubt.skips() || self.concurrency.is_learned() {
+            self.concurrency.refused(refusal, sent, rules);
+        }
+    }
+
     /// Finds the lesson that explains a refusal.
     fn too_fast(&mut self, refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) {
         if self.is_named(refusal, sent, rules) || self.is_of_wave(refusal, sent, rules) {
@@ -163,24 +191,13 @@ impl Narrowing {
         if self.doubt.skips() || self.is_tried(refusal, sent, rules) || self.is_solved(sent) {
             return;
         }
-        if self.concurrency.is_learned() && !self.concurrency.doubt(sent) {
+        let has_erred = self.doubt.has_erred();
+        if self.concurrency.is_learned() && !self.concurrency.doubt(sent, has_erred) {
             return self.refuted();
         }
         if self.rate.is_learned() {
-            if !self.rate.doubt(sent) {
-                self.margin = Margin::default();
-                self.suspects = None;
-                let may_fall = self.rate.may_fall();
-                let (n, period, _) = self.rate.learned().unwrap_or((0, DEFAULT_PERIOD, false));
-                let accepted = self.accepted_within(period, sent);
-                self.rate = Rate::default();
-                if !may_fall || accepted < FEWEST || accepted >= n {
-                    return self.refuted();
-                }
-                // It may be less than it seemed: once that is believed.
-                self.rate.begin(accepted + 1, None, period, sent);
-                self.rate.fall();
-                return;
+            if !self.rate.doubt(sent, has_erred) {
+                return self.drop_rate();
             }
             if self.rate.excludes_jitter() || !self.is_unsteady(refusal, sent, rules) {
                 self.rate.refused(refusal, sent, rules);
@@ -238,7 +255,11 @@ impl Narrowing {
             return true;
         }
         if refusal.is_plain() && self.concurrency.expects(sent) && !self.concurrency.is_tried() {
-            return self.concurrency.refused(refusal, sent, rules);
+            let explains = self.concurrency.refused(refusal, sent, rules);
+            if self.concurrency.drop_far_below() {
+                self.refuted();
+            }
+            return explains;
         }
         false
     }
@@ -394,8 +415,10 @@ impl Narrowing {
 
     /// How long to back off where no delay was named.
     pub(super) fn backoff(&self, refusal: &Refusal, rules: &Rules) -> Span {
-        let known =
-            self.rate.is_learned() || self.concurrency.is_learned() || !rules.windows().is_empty();
+        // Where a lesson was wrong before, a new one is not relied on.
+        let is_doubtful = self.rate.is_first_of(self.backoff.wave());
+        let is_learned = self.rate.is_learned() && !is_doubtful || self.concurrency.is_learned();
+        let known = is_learned || !rules.windows().is_empty();
         self.backoff.delay(refusal, known)
     }
 
@@ -408,10 +431,18 @@ impl Narrowing {
         if self.backoff.is_mixed() && self.rate.is_first_of(self.backoff.wave()) {
             self.rate = Rate::default();
             self.suspects = None;
-            self.doubt.skip();
+            if self.doubt.is_mixed_again() {
+                self.refuted();
+            } else {
+                self.doubt.skip();
+            }
         }
         for lesson in self.lessons_mut() {
             lesson.accepted(report, sent, rules);
+        }
+        // The answer may complete a wave that was refused all the same.
+        if self.rate.is_refuted(self.doubt.has_erred()) {
+            self.drop_rate();
         }
         if let Some(suspects) = &mut self.suspects {
             if !self.rate.is_learned() {

@@ -27,8 +27,6 @@ struct Window {
     set: Tick,
     /// Nothing more is tried: something else is, or will be instead.
     held: bool,
-    /// It was found to be lower than it seemed.
-    fell: bool,
     /// The widest margin was tried before, and did not help.
     steady: bool,
 }
@@ -65,8 +63,11 @@ impl Lesson for Rate {
         let Some(window) = &mut self.window else {
             return false;
         };
-        if window.is_tried(sent) && sent.serial > window.estimate.wave {
-            window.estimate.raise = window.estimate.raise.max(1);
+        // More went because it was time for it: that it is a try is noticed with its first answer.
+        let is_new_try = window.estimate.raise == 0 && window.is_tried(sent);
+        if is_new_try && sent.serial > window.estimate.wave {
+            window.estimate.raise = window.estimate.next_raise();
+            window.estimate.value = window.estimate.value.saturating_add(window.estimate.raise);
         }
         let Window {
             estimate, period, ..
@@ -127,7 +128,6 @@ impl Rate {
             period,
             set: sent.now,
             held: false,
-            fell: false,
             steady: false,
         });
     }
@@ -160,16 +160,30 @@ impl Rate {
     }
 
     /// A refusal of requests that kept to the limit. `false` if it explains too few of them.
-    pub(super) fn doubt(&mut self, sent: &Sent<'_>) -> bool {
+    pub(super) fn doubt(&mut self, sent: &Sent<'_>, has_erred: bool) -> bool {
         self.window.as_mut().is_none_or(|window| {
             let estimate = &mut window.estimate;
             // No round is clean of which something was refused.
             estimate.successes = 0;
             estimate.evidence.contradict(sent);
             let is_lowest = estimate.value < 3 && !estimate.named;
-            let refuted =
-                estimate.evidence.refutes() || is_lowest && estimate.evidence.refutes_one();
-            !refuted
+            let evidence = &estimate.evidence;
+            !(evidence.refutes(has_erred) || is_lowest && evidence.refutes_one())
+        })
+    }
+
+    /// A refusal has another reason. No round is less clean for it.
+    pub(super) fn contradict(&mut self, sent: &Sent<'_>) {
+        if let Some(window) = &mut self.window {
+            window.estimate.evidence.contradict(sent);
+        }
+    }
+
+    /// Whether it explains too few refusals.
+    pub(super) fn is_refuted(&self, has_erred: bool) -> bool {
+        self.window.as_ref().is_some_and(|window| {
+            let estimate = &window.estimate;
+            !estimate.named && estimate.evidence.refutes(has_erred)
         })
     }
 
@@ -182,19 +196,6 @@ impl Rate {
 
     pub(super) fn excludes_jitter(&self) -> bool {
         self.window.as_ref().is_some_and(|window| window.steady)
-    }
-
-    /// The limit was believed to be higher.
-    pub(super) fn fall(&mut self) {
-        if let Some(window) = &mut self.window {
-            window.fell = true;
-        }
-    }
-
-    /// Whether a limit that is refuted may still be a lower one.
-    pub(super) fn may_fall(&self) -> bool {
-        let may_fall = |window: &Window| !window.fell && !window.estimate.evidence.is_of_one();
-        self.window.as_ref().is_some_and(may_fall)
     }
 
     /// Has nothing more tried, or again.
