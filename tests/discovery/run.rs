@@ -16,7 +16,7 @@ use tower_throttle::{Endpoints, Learning, RetryLayer, ThrottleLayer};
 
 /// What a server takes. What it refuses it does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
+pub(crate) enum Limit {
     None,
     /// So many in any second.
     Sliding(usize),
@@ -27,53 +27,49 @@ pub enum Limit {
 
 /// A server and its callers.
 #[derive(Clone, Copy, Debug)]
-pub struct Scene {
-    pub limit: Limit,
+pub(crate) struct Scene {
+    pub(crate) limit: Limit,
     /// In milliseconds, how long it takes until an answer is there, and until a refusal is.
-    pub answer: u64,
-    pub refusal: u64,
+    pub(crate) answer: u64,
+    pub(crate) refusal: u64,
     /// Whether refusals say `Retry-After: 1`.
-    pub retry_after: bool,
-    pub callers: usize,
+    pub(crate) retry_after: bool,
+    pub(crate) callers: usize,
     /// How many requests each caller makes, one after the other.
-    pub each: usize,
+    pub(crate) each: usize,
     /// Of what is random in back-offs.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// A request that came to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Visit {
-    pub at: Duration,
-    pub refused: bool,
+pub(crate) struct Visit {
+    pub(crate) at: Duration,
+    pub(crate) refused: bool,
     /// How many are being answered or refused, this one included.
-    pub in_flight: usize,
+    pub(crate) in_flight: usize,
 }
 
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
-    pub visits: Vec<Visit>,
+pub(crate) struct Run {
+    pub(crate) visits: Vec<Visit>,
     /// How many had come when the first refusal was heard.
-    pub first_heard: Option<usize>,
-    pub requests: usize,
-    pub took: Duration,
+    pub(crate) first_heard: Option<usize>,
+    pub(crate) requests: usize,
+    pub(crate) took: Duration,
 }
 
 impl Run {
-    pub fn refused(&self) -> usize {
-        self.visits.iter().filter(|visit| visit.refused).count()
-    }
-
     /// Those that were refused and had been sent before the first refusal was heard.
-    pub fn first_wave(&self) -> usize {
+    pub(crate) fn first_wave(&self) -> usize {
         let wave = &self.visits[..self.first_heard.unwrap_or(0)];
         wave.iter().filter(|visit| visit.refused).count()
     }
 
     /// How many were sent per request, besides the first refused wave.
     #[expect(clippy::cast_precision_loss, reason = "they are few")]
-    pub fn ratio(&self) -> f64 {
+    pub(crate) fn ratio(&self) -> f64 {
         (self.visits.len() - self.first_wave()) as f64 / self.requests as f64
     }
 }
@@ -110,12 +106,12 @@ impl State {
 }
 
 impl Scene {
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.callers * self.each
     }
 
     /// Sends everything on a fresh paused clock, and waits until all is answered.
-    pub fn run(self, learning: Learning) -> Run {
+    pub(crate) fn run(self, learning: Learning) -> Run {
         fastrand::seed(self.seed);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()

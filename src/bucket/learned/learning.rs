@@ -169,8 +169,8 @@ impl Learning {
     /// not at once. Reports of successes take the layer's lock, which they do otherwise only where something was
     /// learned.
     ///
-    /// 16 is a choice: TCP begins with ten packets (RFC 6928), twice 16 fit into most limits that APIs document, and
-    /// clients that have fewer in flight than that never wait for it.
+    /// 16 is a choice, a little more than the ten packets with which TCP begins (RFC 6928): clients that have fewer
+    /// in flight never notice, and 200 are reached with the fifth round trip.
     ///
     /// # When to use it
     ///
