@@ -162,35 +162,32 @@ fn without_discovery_everything_is_sent_as_ever() {
     }
 }
 
+/// As many small ones as large ones: of so many bits.
+fn any_number(bits: std::ops::Range<u32>) -> impl Strategy<Value = usize> {
+    bits.prop_flat_map(|bits| 1usize << (bits - 1)..1 << bits)
+}
+
 fn any_scene() -> impl Strategy<Value = Scene> {
     let limit = prop_oneof![
-        4 => (1.0..6.0f64).prop_map(|exponent| Limit::Sliding(exponent.exp() as usize)),
-        1 => (1.0..6.0f64, 1..1000u64).prop_map(|(exponent, first)| Limit::Fixed(exponent.exp() as usize, first)),
-        2 => (0.0..6.0f64).prop_map(|exponent| Limit::AtOnce(exponent.exp() as usize)),
+        4 => any_number(2..10).prop_map(Limit::Sliding),
+        1 => (any_number(2..10), 1..1000u64).prop_map(|(n, first)| Limit::Fixed(n, first)),
+        2 => any_number(1..10).prop_map(Limit::AtOnce),
         1 => Just(Limit::None),
     ];
-    let answer = (1.5..8.0f64).prop_map(|exponent| exponent.exp() as u64);
-    let callers = (1.0..6.0f64).prop_map(|exponent| exponent.exp() as usize);
-    (
-        limit,
-        answer,
-        0.0..1.0f64,
-        any::<bool>(),
-        callers,
-        1..5usize,
-        any::<u64>(),
-    )
-        .prop_map(
-            |(limit, answer, part, retry_after, callers, each, seed)| Scene {
-                limit,
-                answer,
-                refusal: 1 + (part * answer as f64) as u64,
-                retry_after,
-                callers,
-                each,
-                seed,
-            },
-        )
+    let (answer, callers) = (any_number(3..12), any_number(2..10));
+    let rest = (0..100usize, any::<bool>(), 1..5usize, any::<u64>());
+    (limit, answer, callers, rest).prop_map(|(limit, answer, callers, rest)| {
+        let (percent, retry_after, each, seed) = rest;
+        Scene {
+            limit,
+            answer: answer as u64,
+            refusal: (1 + answer * percent / 100) as u64,
+            retry_after,
+            callers,
+            each,
+            seed,
+        }
+    })
 }
 
 proptest! {
