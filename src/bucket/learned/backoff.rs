@@ -22,8 +22,10 @@ pub(super) struct Backoff {
     wave: u64,
     /// ... and up to here to the one before.
     wave_before: u64,
-    /// The first request of the wave that was refused, and how many later ones of it were accepted.
+    /// The first request of the wave that was refused, the last of those that were sent together with it, and how
+    /// many between them were accepted.
     first: u64,
+    last: u64,
     accepted_after: u32,
     /// When the last waves were heard of, and how many of each were refused.
     refused: [(Tick, u32); WAVES],
@@ -39,6 +41,7 @@ impl Default for Backoff {
             wave: 0,
             wave_before: 0,
             first: 0,
+            last: 0,
             accepted_after: 0,
             refused: [(Tick::NONE, 0); WAVES],
         }
@@ -53,6 +56,7 @@ impl Backoff {
             self.wave_before = self.wave;
             self.wave = sent.newest;
             self.first = sent.serial;
+            self.last = sent.newest;
             self.accepted_after = 0;
             if refusal.retry_after.is_none() {
                 self.setbacks += 1;
@@ -91,7 +95,7 @@ impl Backoff {
         if sent.serial > self.wave_before {
             self.setbacks = 0;
         }
-        if sent.serial > self.first && sent.serial <= self.wave {
+        if sent.serial > self.first && sent.serial <= self.last {
             self.accepted_after = self.accepted_after.saturating_add(1);
         }
     }
@@ -106,6 +110,11 @@ impl Backoff {
     pub(super) fn is_mixed(&self) -> bool {
         let after = self.accepted_after;
         after >= MIXED && after.saturating_mul(4) >= self.refused[0].1
+    }
+
+    /// What was sent later than this belongs to the wave, but was not sent together with it.
+    pub(super) fn ends_with(&mut self, last: u64) {
+        self.last = self.last.min(last);
     }
 
     /// The last request of the wave.

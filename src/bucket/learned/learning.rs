@@ -157,17 +157,16 @@ impl Learning {
     /// round trip. The others wait in the queue, under `max_wait` and `max_waiting` like all who wait.
     ///
     /// When something is refused, what the refusals teach takes over: a [rate](Self::rate) or a
-    /// [concurrency](Self::concurrency). Where they teach neither, as many may be in flight as were accepted, and one
-    /// more after each round trip; of a wave of which nothing was accepted one, and twice as many after each. A limit
-    /// that was not in use for a minute falls to twice what was in flight last, or to 16.
+    /// [concurrency](Self::concurrency). Where they teach neither it begins again with as many as were accepted, or
+    /// with 16 if none was. A limit that was not in use for a minute falls to twice what was in flight last, or to 16.
     ///
     /// # What it does, and what it costs
     ///
     /// Of 200 callers at once before a server of five per second, 195 are refused at first, and 11 with discovery.
     /// Where answers take longer than a second, it also tells what was sent in the second that was refused.
     /// Before a server without limits, c callers at once are all in flight after log2(c / 16) + 1 round trips, and
-    /// not at once. Reports of successes take the layer's lock, which they do otherwise only where something was
-    /// learned.
+    /// not at once. Before one that refuses at random all requests may take twice as long as without. Reports of
+    /// successes take the layer's lock, which they do otherwise only where something was learned.
     ///
     /// 16 is a choice, a little more than the ten packets with which TCP begins (RFC 6928): clients that have fewer
     /// in flight never notice, and 200 are reached with the fifth round trip.

@@ -138,6 +138,9 @@ impl Narrowing {
             self.slow_start_mut().refused(sent);
         }
         let new_wave = self.backoff.refused(refusal, sent);
+        if let Some(slow_start) = self.slow_start.filter(|_| rules.learning().discover) {
+            self.backoff.ends_with(slow_start.round());
+        }
         if new_wave {
             self.doubt.next_wave();
             if self.ramp.is_some_and(|ramp| ramp.is_refuted(sent)) {
@@ -437,6 +440,9 @@ impl Narrowing {
         }
         if rules.learning().discover {
             let is_aside = self.knows_limit();
+            if self.backoff.is_mixed() {
+                self.slow_start_mut().forgive();
+            }
             self.slow_start_mut().accepted(sent, is_aside);
         }
         let kept = sent.now.after(KEPT);

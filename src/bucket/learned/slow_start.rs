@@ -14,18 +14,13 @@ pub(in crate::bucket) const AT_FIRST: u32 = 16;
 const KEPT: Span = RECENT;
 
 /// TCP's slow start, in requests: the limit doubles with each round trip of which nothing is refused, while at
-/// least half of it is in use. A wave of refusals sets it to what was accepted, and from there on it rises by one
-/// per round trip.
+/// least half of it is in use.
 ///
 /// It steps aside where a rate or a concurrency is learned, which explains refusals better. Meanwhile it follows what
 /// is in flight, so that it goes on from there.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::bucket) struct SlowStart {
     limit: u32,
-    /// From here on it rises by one per round trip.
-    threshold: u32,
-    /// How many were accepted since it last did.
-    successes: u32,
     /// Up to here requests were sent while at least half of the limit was in use.
     in_use: u64,
     /// How many were in flight when the last answer came, and at most since the present round trip began: with the
@@ -36,6 +31,8 @@ pub(in crate::bucket) struct SlowStart {
     /// Up to here requests belong to the last wave of refusals, of which so many were accepted.
     wave: u64,
     accepted: u32,
+    /// Whether the limit was in use when that wave was heard of.
+    falls: bool,
     /// When the limit is forgotten, unless it is in use by then.
     until: Tick,
 }
@@ -44,14 +41,13 @@ impl SlowStart {
     pub(super) fn new() -> Self {
         Self {
             limit: AT_FIRST,
-            threshold: u32::MAX,
-            successes: 0,
             in_use: 0,
             in_flight: 0,
             most: 0,
             round: 0,
             wave: 0,
             accepted: 0,
+            falls: false,
             until: Tick::NONE,
         }
     }
@@ -102,10 +98,14 @@ impl SlowStart {
         self.most = self.most.max(self.in_flight);
     }
 
+    fn is_in_use(&self) -> bool {
+        self.most.saturating_mul(2) >= self.limit
+    }
+
     /// A request was accepted. `is_aside` is whether there is a better explanation of refusals.
     pub(super) fn accepted(&mut self, sent: &Sent<'_>, is_aside: bool) {
         self.hear(sent);
-        if self.in_flight.saturating_mul(2) >= self.limit {
+        if self.is_in_use() {
             self.in_use = sent.newest;
             self.until = sent.now.after(KEPT);
         }
@@ -115,16 +115,18 @@ impl SlowStart {
         if is_aside {
             self.limit = self.limit.max(self.in_flight);
         } else if sent.serial <= self.in_use {
-            self.raise();
+            self.limit = self.limit.saturating_add(1);
         }
     }
 
-    fn raise(&mut self) {
-        self.successes += 1;
-        if self.limit < self.threshold || self.successes >= self.limit {
-            self.limit = self.limit.saturating_add(1);
-            self.successes = 0;
-        }
+    /// The last request that was sent before an answer of the present round trip came.
+    pub(super) fn round(&self) -> u64 {
+        self.round
+    }
+
+    /// It does not matter how many are sent: what was accepted of the last wave counts, too.
+    pub(super) fn forgive(&mut self) {
+        self.wave = 0;
     }
 
     /// A request was refused, for whatever reason.
@@ -134,20 +136,20 @@ impl SlowStart {
             self.wave = sent.newest;
             self.accepted = self.most;
             self.until = sent.now.after(KEPT);
+            self.falls = self.is_in_use();
         }
         self.accepted = self.accepted.saturating_sub(1);
     }
 
-    /// Nothing else explains that.
+    /// Nothing else explains that: as many as were accepted may be too many by now, if that was the limit.
     pub(super) fn fall(&mut self) {
-        self.successes = 0;
-        self.limit = self.accepted.max(1);
-        // A wave of which nothing was accepted does not tell how many would be.
-        self.threshold = if self.accepted > 0 {
-            self.limit
-        } else {
-            u32::MAX
-        };
+        if self.falls {
+            self.limit = match self.accepted {
+                // A wave of which nothing was accepted does not tell how many would be.
+                0 => AT_FIRST,
+                accepted => accepted,
+            };
+        }
     }
 }
 

@@ -59,26 +59,55 @@ fn nothing_is_kept_for_a_bucket_that_hardly_uses_it() {
 }
 
 #[test]
-fn what_was_accepted_of_a_wave_is_the_limit_and_rises_by_one() {
+fn after_a_wave_that_teaches_nothing_it_begins_with_what_was_accepted() {
     let mut client = client(Learning::none());
     assert_eq!(client.send(100, at(0)), 16);
     client.refuse(11, &refusal(RefusalKind::Rate, Some(1000)), at(100));
     client.end(16);
     assert_eq!(limit(&client, 100), Some(5));
     let sent: Vec<_> = (2..6).map(|n| round(&mut client, n * 1000)).collect();
-    assert_eq!(sent, [5, 6, 7, 8]);
+    assert_eq!(sent, [5, 10, 20, 40]);
 }
 
-/// Then nobody knows what would be accepted: it begins anew, with one.
+/// Then nobody knows what would be accepted.
 #[test]
-fn a_wave_of_which_nothing_was_accepted_sets_no_limit() {
+fn after_a_wave_of_which_nothing_was_accepted_it_begins_anew() {
     let mut client = client(Learning::all());
-    client.send(100, at(0));
-    client.refuse(16, &refusal(RefusalKind::Rate, Some(1000)), at(100));
-    client.end(16);
-    assert_eq!(limit(&client, 100), Some(1));
-    let sent: Vec<_> = (3..7).map(|n| round(&mut client, n * 1000)).collect();
-    assert_eq!(sent, [1, 2, 4, 8]);
+    for n in 0..3 {
+        round(&mut client, n * 1000);
+    }
+    assert_eq!(client.send(1000, at(3000)), 128);
+    client.refuse(128, &refusal(RefusalKind::Rate, Some(1000)), at(3100));
+    client.end(128);
+    assert_eq!(limit(&client, 3100), Some(16));
+    let sent: Vec<_> = (6..8).map(|n| round(&mut client, n * 1000)).collect();
+    assert_eq!(sent, [16, 32]);
+}
+
+/// A request that has a trouble of its own holds up no other.
+#[test]
+fn a_refusal_among_many_that_are_accepted_stops_nothing() {
+    let mut client = client(Learning::all());
+    let mut sent = Vec::new();
+    for n in 0..5 {
+        let serial = client.newest + 1;
+        sent.push(client.send(1000, at(n * 2000)));
+        let refusal = refusal(RefusalKind::Rate, Some(1000));
+        client.refused(serial, &refusal, at(n * 2000 + 100));
+        for serial in serial + 1..=client.newest {
+            client.report(
+                serial,
+                &crate::bucket::Report::default(),
+                at(n * 2000 + 100),
+            );
+        }
+        client.end(sent[sent.len() - 1]);
+    }
+    assert!(
+        sent.is_sorted_by(|before, after| before < after),
+        "{sent:?}"
+    );
+    assert!(sent[4] > 100, "{sent:?}");
 }
 
 #[test]
