@@ -344,6 +344,9 @@ impl Bucket {
         self.forget(now);
         let learned = self.learned.take();
         let mut learned = learned.unwrap_or_else(|| Box::new(Narrowing::after(past.answered)));
+        if rules.learning().discover {
+            learned.catch_up(past.answered);
+        }
         let sent = self.sent(face, rules, number, now);
         let setback = learned.judge(refusal, past.earlier, &sent, rules);
         self.learned = Some(learned);

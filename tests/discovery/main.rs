@@ -12,6 +12,8 @@ mod run;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use run::{Limit, Run, Scene};
 use tower_throttle::Learning;
@@ -71,7 +73,9 @@ fn besides_the_first_refused_wave_few_requests_are_sent_again() {
                     if scene.seed == 1 {
                         show(&scene, &run);
                     }
-                    assert!(run.ratio() <= 1.15, "{scene:?}: {}", run.ratio());
+                    // Where two fixed windows meet, more is accepted in a second than the limit.
+                    let most = if limit == Limit::Sliding(n) { 1.15 } else { 1.25 };
+                    assert!(run.ratio() <= most, "{scene:?}: {}", run.ratio());
                     // The first wave is no storm either: the limit had doubled with each clean round trip.
                     assert!(run.first_wave() <= 2 * n + 16, "{scene:?}");
                 }
@@ -108,7 +112,7 @@ fn a_server_without_limits_is_used_fully_after_a_few_round_trips() {
             let all = run.visits.iter().find(|visit| visit.in_flight == callers);
             // In whole round trips, log2(callers / 16) + 1.
             let most = 1 + (callers / 16).checked_ilog2().unwrap_or(0);
-            let most = std::time::Duration::from_millis(answer) * most;
+            let most = Duration::from_millis(answer) * most;
             let at = all.expect("all are in flight at last").at;
             assert!(at <= most, "{scene:?}: {at:?}");
             assert_eq!(run.visits.len(), scene.requests());
@@ -119,20 +123,21 @@ fn a_server_without_limits_is_used_fully_after_a_few_round_trips() {
 #[test]
 fn so_many_at_once_are_found_where_all_answers_come_together() {
     for n in [5, 20, 100] {
-        for answer in [20, 200] {
+        for (answer, retry_after) in [(20, false), (200, false), (20, true), (200, true)] {
             let scene = Scene {
                 each: 4,
+                retry_after,
                 ..crowd(Limit::AtOnce(n), answer)
             };
             let run = scene.run(ON);
             show(&scene, &run);
-            assert!(run.ratio() <= 1.15, "{scene:?}: {}", run.ratio());
+            let most = if retry_after { 1.25 } else { 1.15 };
+            assert!(run.ratio() <= most, "{scene:?}: {}", run.ratio());
             let rounds = u32::try_from(scene.requests().div_ceil(n)).unwrap();
-            let fastest = std::time::Duration::from_millis(answer) * rounds;
-            assert!(
-                run.took <= 2 * fastest + std::time::Duration::from_secs(2),
-                "{scene:?}"
-            );
+            // Each try beyond the limit is paid with the delay.
+            let tries = Duration::from_secs(if retry_after { 20 } else { 2 });
+            let fastest = Duration::from_millis(answer) * rounds;
+            assert!(run.took <= 2 * fastest + tries, "{scene:?}: {:?}", run.took);
         }
     }
 }

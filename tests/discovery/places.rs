@@ -169,6 +169,48 @@ async fn keys_that_discover_are_forgotten_when_they_have_been_idle() {
     assert!(keys() < 5, "{}", keys());
 }
 
+/// Law L17 holds from the first answers on.
+#[tokio::test(start_paused = true)]
+async fn one_refusal_after_twenty_answers_is_its_own_trouble() {
+    let (client, probe, handle) = client(Endpoints::new().route("/a", Quota::unlimited()));
+    for _ in 0..5 {
+        finish(burst(&client, 4, to("/a", ms(10))).await).await;
+    }
+    let refused = |_| {
+        let mut work = Work::head(ms(10));
+        work.status = http::StatusCode::TOO_MANY_REQUESTS;
+        work.of("/a")
+    };
+    // The eighth in flight has discovery listen, just before one of them is refused.
+    let mut sent = burst(&client, 9, to("/a", ms(10))).await;
+    sent.extend(burst(&client, 1, refused).await);
+    finish(sent).await;
+    let snapshot = handle.snapshot();
+    let bucket = snapshot.bucket("/a").unwrap();
+    assert_eq!((bucket.paused_for(), bucket.learned()), (None, None));
+    assert_eq!(probe.log().calls.len(), 30);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_several_threads_everybody_is_answered() {
+    let probe = Probe::new();
+    let layer = ThrottleLayer::new(Endpoints::new()).without_retry();
+    let client = Client::new(layer.learn(ON).layer(probe.clone()));
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let client = client.clone();
+        callers.spawn(async move {
+            for _ in 0..20 {
+                let request = Work::head(ms(1)).of("/a");
+                send(client.clone(), request).await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
+    assert_eq!(probe.log().calls.len(), 4000);
+    assert!(probe.log().most_in_flight > 100);
+}
+
 /// Such a refusal teaches no limit, since the overall quota learns none.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_concerns_everything_slows_its_endpoint_down() {

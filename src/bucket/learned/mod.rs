@@ -251,7 +251,10 @@ impl Narrowing {
             }
             return true;
         }
-        if refusal.is_plain() && self.concurrency.expects(sent) && !self.concurrency.is_tried() {
+        if refusal.is_undecided(rules)
+            && self.concurrency.expects(sent)
+            && !self.concurrency.is_tried()
+        {
             return self.concurrency.refused(refusal, sent, rules);
         }
         false
@@ -262,7 +265,7 @@ impl Narrowing {
         if self.suspects.is_some() {
             return false;
         }
-        if refusal.is_plain() && self.concurrency.is_tried() {
+        if refusal.is_undecided(rules) && self.concurrency.is_tried() {
             return self.concurrency.refused(refusal, sent, rules);
         }
         self.rate.is_tried(sent) && self.rate.refused(refusal, sent, rules)
@@ -560,7 +563,8 @@ fn in_flight(refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) -> Option<Estima
     let others = sent.in_flight?.checked_sub(1)?;
     let configured = rules.concurrency();
     let narrower = configured.is_none_or(|limit| (others as usize) < limit);
-    let suspected = refusal.is_plain() && rules.learning().concurrency && others > 0 && narrower;
+    let suspected =
+        refusal.is_undecided(rules) && rules.learning().concurrency && others > 0 && narrower;
     suspected.then(|| Estimate::new(others + 1, None, sent.newest))
 }
 

@@ -111,6 +111,16 @@ impl Refusal {
         kind && self.retry_after.is_none() && self.rate.is_none() && self.period.is_none()
     }
 
+    /// Whether it may be about a rate as well as about what is in flight. Many servers name a delay with either; but
+    /// a try after a delay is dear, and only discovery knows well what was in flight.
+    pub(super) fn is_undecided(&self, rules: &Rules) -> bool {
+        let undelayed = Self {
+            retry_after: self.retry_after.filter(|_| !rules.learning().discover),
+            ..*self
+        };
+        undelayed.is_plain()
+    }
+
     /// The limit of a window that was named with its period, if a client can keep to it: it has to remember
     /// what it sent.
     pub(super) fn named_rate(&self) -> Option<u32> {

@@ -154,6 +154,11 @@ impl SlowStart {
 }
 
 impl Narrowing {
+    /// Discovery may have begun to listen after the first answers.
+    pub(in crate::bucket) fn catch_up(&mut self, answered: u64) {
+        self.answers.catch_up(answered);
+    }
+
     /// Takes in a refusal for which a wider scope is to blame, where discovery goes on.
     pub(in crate::bucket) fn refused_elsewhere(&mut self, sent: &Sent<'_>) {
         self.slow_start_mut().refused(sent);
