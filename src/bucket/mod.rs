@@ -418,8 +418,7 @@ impl Bucket {
     ) {
         let report = &report.learned_by(rules.learning());
         self.forget(now);
-        let discovers = || rules.learning().discover && SlowStart::begins_with(self.in_flight);
-        if self.learned.is_none() && !report.is_news(rules) && !discovers() {
+        if !self.listens(rules) && !report.is_news(rules) {
             return;
         }
         let mut learned = self.learned.take().unwrap_or_default();
@@ -428,6 +427,12 @@ impl Bucket {
         self.learned = Some(learned);
         self.pause(until);
         self.forget(now);
+    }
+
+    /// Whether a success that says no more than that is worth hearing of.
+    pub(crate) fn listens(&self, rules: &Rules) -> bool {
+        let discovers = || rules.learning().discover && SlowStart::begins_with(self.in_flight);
+        self.learned.is_some() || discovers()
     }
 
     /// What was sent by now, for an answer to the request numbered `serial`.

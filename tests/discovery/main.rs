@@ -74,7 +74,11 @@ fn besides_the_first_refused_wave_few_requests_are_sent_again() {
                         show(&scene, &run);
                     }
                     // Where two fixed windows meet, more is accepted in a second than the limit.
-                    let most = if limit == Limit::Sliding(n) { 1.15 } else { 1.25 };
+                    let most = if limit == Limit::Sliding(n) {
+                        1.15
+                    } else {
+                        1.25
+                    };
                     assert!(run.ratio() <= most, "{scene:?}: {}", run.ratio());
                     // The first wave is no storm either: the limit had doubled with each clean round trip.
                     assert!(run.first_wave() <= 2 * n + 16, "{scene:?}");

@@ -414,8 +414,16 @@ impl Tree {
     }
 
     /// Whether anything discovers, or would if less were configured.
-    pub(super) fn discovers(&self) -> bool {
+    pub(in crate::admission) fn discovers(&self) -> bool {
         self.learning.discover
+    }
+
+    /// Whether a bucket that a request needs wants to hear of its success.
+    pub(in crate::admission) fn listens(&self, leaf: NodeId) -> bool {
+        self.path(leaf).any(|id| {
+            let node = self.node(id);
+            node.bucket.listens(&self.scope(node.spec).rules)
+        })
     }
 
     /// How many buckets want to hear of successes: those that have learned something, and all of those that
