@@ -76,8 +76,9 @@ pub(in crate::bucket) struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    /// How many were dispatched within a period. A request that has a place and has not gone out is called back by
-    /// the pause that follows a refusal, and is no part of it.
+    /// How many were dispatched within a period: up to now, or when the answered request was, if that is known. A
+    /// request that has a place and has not gone out is called back by the pause that follows a refusal, and is no
+    /// part of it.
     pub(super) fn in_period(&self, period: Span) -> u32 {
         let until_now = self.log.count_after(self.now.before(period)) - self.log.places();
         let when_sent = self.oldest.map_or(0, |oldest| self.around(oldest, period));

@@ -6,8 +6,8 @@ use crate::bucket::{
     tick::{RECENT, Span, Tick},
 };
 
-/// With so many it begins: a bucket of its own kind has no use for a limit below it, and of a crowd before a server
-/// that takes few no more than these are refused at once.
+/// So many may be in flight at first: of a crowd before a server that takes few, no more than these are refused at
+/// once. [`Learning::discover`](crate::Learning::discover) says where the figure comes from.
 pub(in crate::bucket) const AT_FIRST: u32 = 16;
 
 /// For how long a limit is kept that is not in use: as long as a bucket remembers what it has sent.
@@ -52,7 +52,7 @@ impl SlowStart {
         }
     }
 
-    /// Whether the answer to one of so many in flight is worth remembering, where none was before.
+    /// Whether half of the first limit is in use. Otherwise there is nothing to remember.
     pub(in crate::bucket) fn begins_with(in_flight: u32) -> bool {
         in_flight.saturating_mul(2) >= AT_FIRST
     }
@@ -102,7 +102,10 @@ impl SlowStart {
         self.most.saturating_mul(2) >= self.limit
     }
 
-    /// A request was accepted. `is_aside` is whether there is a better explanation of refusals.
+    /// A request was accepted. `is_aside` is whether a limit is learned.
+    ///
+    /// All that were sent up to now count if the limit is in use: the answers of a round trip may come together, and
+    /// what is in flight falls while they do.
     pub(super) fn accepted(&mut self, sent: &Sent<'_>, is_aside: bool) {
         self.hear(sent);
         if self.is_in_use() {
@@ -124,7 +127,8 @@ impl SlowStart {
         self.round
     }
 
-    /// It does not matter how many are sent: what was accepted of the last wave counts, too.
+    /// Accepted requests stood among the refused ones, so their number did not matter: what is accepted of that wave
+    /// counts, too.
     pub(super) fn forgive(&mut self) {
         self.wave = 0;
     }
@@ -141,7 +145,7 @@ impl SlowStart {
         self.accepted = self.accepted.saturating_sub(1);
     }
 
-    /// Nothing else explains that: as many as were accepted may be too many by now, if that was the limit.
+    /// Nothing else explains that. If the limit was in use, it was too high.
     pub(super) fn fall(&mut self) {
         if self.falls {
             self.limit = match self.accepted {
