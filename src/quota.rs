@@ -179,6 +179,11 @@ impl Quota {
         self
     }
 
+    /// Whether it limits anything.
+    pub(crate) const fn limits(&self) -> bool {
+        self.len > 0 || self.concurrency.is_some()
+    }
+
     pub(crate) fn windows(&self) -> &[Window] {
         &self.windows[..self.len]
     }

@@ -302,7 +302,12 @@ impl Engine {
 
     fn report(&self, claim: Claim, quota: Option<&QuotaReport>, listening: bool) {
         if listening || quota.is_some_and(says_something) {
-            self.with(|core, now, fx| core.accepted(claim, quota, now, fx));
+            let locked = self.lock();
+            let tree = &locked.core.tree;
+            // With discovery most successes are of buckets that have no use for them.
+            if quota.is_some() || !tree.discovers() || tree.listens(claim.leaf) {
+                self.step(locked, |core, now, fx| core.accepted(claim, quota, now, fx));
+            }
         }
     }
 }

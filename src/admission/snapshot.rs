@@ -141,7 +141,8 @@ impl BucketSnapshot {
     }
 
     /// How many requests may be in flight, as this layer enforces it: as configured, and narrowed by
-    /// what was learned. `None` if there is no limit.
+    /// what was learned, or as far as [discovery](crate::Learning::discover) has come. `None` if there is no
+    /// limit.
     pub fn concurrency(&self) -> Option<usize> {
         self.concurrency
     }

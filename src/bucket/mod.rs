@@ -23,7 +23,7 @@ pub use self::{
 };
 
 use self::{
-    learned::{Closure, Narrowing, Sent, Stop},
+    learned::{Closure, Narrowing, Sent, SlowStart, Stop},
     log::{Log, MOST_RECENT},
     rules::Rule,
 };
@@ -86,7 +86,7 @@ impl Bucket {
         match self.learned(now) {
             None => {
                 let windows = rules.windows().iter().copied();
-                self.gate_of(start, rules.concurrency(), in_flight, windows, now)
+                self.gate_of(start, self.at_once(rules, now), in_flight, windows, now)
             }
             Some(learned) => self.narrowed_gate(learned, start, in_flight, rules, now),
         }
@@ -100,7 +100,7 @@ impl Bucket {
         }
         let in_flight = self.in_flight as usize;
         self.paused_until <= now
-            && rules.concurrency().is_none_or(|limit| in_flight < limit)
+            && rules.at_first().is_none_or(|limit| in_flight < limit)
             && (rules.windows().iter()).all(|rule| self.log.has_room(rule, now))
     }
 
@@ -121,7 +121,8 @@ impl Bucket {
     ) -> Gate {
         let with_rate = !learned.lets_through(&self.log, in_flight, now);
         let windows = self.windows(rules, with_rate, now);
-        let configured = self.gate_of(start, rules.concurrency(), in_flight, windows, now);
+        let at_once = self.at_once(rules, now);
+        let configured = self.gate_of(start, at_once, in_flight, windows, now);
         let narrowed = learned
             .ceiling()
             .is_some_and(|limit| in_flight as usize >= limit);
@@ -163,9 +164,19 @@ impl Bucket {
     /// How many may be in flight, as configured and narrowed by what was learned.
     pub(crate) fn concurrency(&self, rules: &Rules, now: Tick) -> Option<usize> {
         let learned = self.learned(now).and_then(Narrowing::ceiling);
-        match (rules.concurrency(), learned) {
+        match (self.at_once(rules, now), learned) {
             (Some(configured), Some(learned)) => Some(configured.min(learned)),
             (configured, learned) => configured.or(learned),
+        }
+    }
+
+    /// The same without what was learned; where nothing is configured, as far as discovery has come.
+    fn at_once(&self, rules: &Rules, now: Tick) -> Option<usize> {
+        match &self.learned {
+            Some(learned) if rules.learning().discover => {
+                learned.discovered(now).map(|limit| limit as usize)
+            }
+            _ => rules.at_first(),
         }
     }
 
@@ -333,7 +344,10 @@ impl Bucket {
         self.forget(now);
         let learned = self.learned.take();
         let mut learned = learned.unwrap_or_else(|| Box::new(Narrowing::after(past.answered)));
-        let sent = self.sent(face, number, now);
+        if rules.learning().discover {
+            learned.catch_up(past.answered);
+        }
+        let sent = self.sent(face, rules, number, now);
         let setback = learned.judge(refusal, past.earlier, &sent, rules);
         self.learned = Some(learned);
         setback
@@ -359,7 +373,7 @@ impl Bucket {
             return;
         }
         let mut learned = self.learned.take().unwrap_or_default();
-        let sent = self.sent(face, number, now);
+        let sent = self.sent(face, rules, number, now);
         let until = learned.refused(refusal, &sent, rules, self.paused_until);
         let backoff = learned.backoff(refusal, rules);
         self.learned = Some(learned);
@@ -369,6 +383,22 @@ impl Bucket {
         let others = self.in_flight.saturating_sub(u32::from(face.permits));
         if self.gate_after(self.paused_until(), others, rules, now) == Gate::Open {
             self.pause(now.after(backoff));
+        }
+    }
+
+    /// An answer was a refusal, for which a wider scope is to blame.
+    pub(crate) fn refused_elsewhere(
+        &mut self,
+        face: Enforced,
+        rules: &Rules,
+        number: (u64, u64),
+        now: Tick,
+    ) {
+        self.forget(now);
+        if rules.learning().discover {
+            let mut learned = self.learned.take().unwrap_or_default();
+            learned.refused_elsewhere(&self.sent(face, rules, number, now));
+            self.learned = Some(learned);
         }
     }
 
@@ -388,29 +418,49 @@ impl Bucket {
     ) {
         let report = &report.learned_by(rules);
         self.forget(now);
-        if self.learned.is_none() && !report.is_news(rules) {
+        if !self.listens(rules) && !report.is_news(rules) {
             return;
         }
         let mut learned = self.learned.take().unwrap_or_default();
-        let until = learned.accepted(report, &self.sent(face, number, now), rules);
+        let sent = self.sent(face, rules, number, now);
+        let until = learned.accepted(report, &sent, rules);
         self.learned = Some(learned);
         self.pause(until);
         self.forget(now);
     }
 
+    /// Whether a success that says no more than that is worth hearing of.
+    pub(crate) fn listens(&self, rules: &Rules) -> bool {
+        let discovers = || rules.learning().discover && SlowStart::begins_with(self.in_flight);
+        self.learned.is_some() || discovers()
+    }
+
     /// What was sent by now, for an answer to the request numbered `serial`.
-    fn sent(&self, face: Enforced, (serial, newest): (u64, u64), now: Tick) -> Sent<'_> {
+    fn sent(
+        &self,
+        face: Enforced,
+        rules: &Rules,
+        (serial, newest): (u64, u64),
+        now: Tick,
+    ) -> Sent<'_> {
+        let discovers = rules.learning().discover;
         Sent {
             serial,
             newest,
             in_flight: face.permits.then_some(self.in_flight),
             log: &self.log,
             now,
+            oldest: discovers
+                .then(|| self.log.dispatched(self.in_flight))
+                .flatten(),
         }
     }
 
     /// Drops lessons that hold no longer.
     fn forget(&mut self, now: Tick) {
+        if let Some(learned) = &mut self.learned {
+            learned.forget(now);
+        }
         self.learned.take_if(|learned| learned.is_over(now));
     }
 

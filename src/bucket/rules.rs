@@ -1,5 +1,5 @@
 use super::{
-    learned::learning::Learning,
+    learned::{AT_FIRST, learning::Learning},
     tick::{Span, Tick},
 };
 use crate::quota::Quota;
@@ -10,6 +10,7 @@ pub(crate) struct Rules {
     windows: Box<[Rule]>,
     depth: usize,
     concurrency: Option<usize>,
+    at_first: Option<usize>,
     release_at_head: bool,
     learning: Learning,
     /// Whether the bucket stamps its dispatches: for its windows, or to learn one.
@@ -71,9 +72,12 @@ impl Rules {
             margin: learning.margin && learns && face.windows,
             rate: learning.rate && learns && face.windows,
             quota_headers: learning.quota_headers,
+            discover: learning.discover && learns && face.permits && !quota.limits(),
         };
+        let concurrency = quota.concurrency_limit().filter(|_| face.permits);
         Self {
-            concurrency: quota.concurrency_limit().filter(|_| face.permits),
+            concurrency,
+            at_first: concurrency.or(learning.discover.then_some(AT_FIRST as usize)),
             release_at_head: quota.releases_at_head(),
             keeps_log: !windows.is_empty()
                 || learning.rate
@@ -92,6 +96,11 @@ impl Rules {
 
     pub(crate) fn concurrency(&self) -> Option<usize> {
         self.concurrency
+    }
+
+    /// How many may be in flight while nothing is learned: as configured, or as discovery begins.
+    pub(crate) fn at_first(&self) -> Option<usize> {
+        self.at_first
     }
 
     pub(crate) fn releases_at_head(&self) -> bool {

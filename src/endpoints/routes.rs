@@ -174,6 +174,7 @@ impl Routes {
     /// # Errors
     ///
     /// If the request, or the user's closure, names an endpoint that is not configured.
+    #[inline]
     pub(crate) fn resolve<'r, B>(
         &self,
         request: &'r Request<B>,

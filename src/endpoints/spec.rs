@@ -39,6 +39,11 @@ impl SpecKind {
         matches!(self, Self::EachOther | Self::Unmatched)
     }
 
+    /// Whether requests enter here, and not only by way of narrower scopes.
+    pub(crate) fn is_endpoint(self) -> bool {
+        !matches!(self, Self::Group | Self::Overall | Self::AcrossPartitions)
+    }
+
     /// Whether buckets of this kind learn: a server that refuses a request means the limit of an endpoint or a
     /// group. The overall quota is an agreement among ourselves.
     pub(crate) fn learns(self) -> bool {

@@ -118,6 +118,12 @@ impl Core {
         if !concerns {
             return None;
         }
+        if own_wait.is_none() && blamed != leaf && self.tree.discovers() {
+            // Whoever is to blame, fewer are to be sent from here.
+            self.teach(leaf, cause, now, fx, |bucket, enforced, rules, newest| {
+                bucket.refused_elsewhere(enforced, rules, (claim.serial, newest), now);
+            });
+        }
         if own_wait.is_none() && self.tree.is_closed(blamed, now) {
             let after = Progress::Begun;
             self.work.push(Task::Recheck {

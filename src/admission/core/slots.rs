@@ -218,6 +218,10 @@ impl Core {
     /// [`run`](Self::run) gets to them.
     pub(in crate::admission) fn set_quota(&mut self, scope: SpecId, quota: Quota) {
         self.tree.set_quota(scope, quota);
+        if self.tree.discovers() {
+            // Narrower scopes discover only where this one limits nothing.
+            self.work.push(Task::Rules { from: 0 });
+        }
         self.change(scope, false);
     }
 

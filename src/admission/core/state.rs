@@ -52,9 +52,9 @@ impl Core {
         self.waiters.len() > 0
     }
 
-    /// How many buckets want to hear of successes: those that have learned something.
+    /// Zero if no bucket wants to hear of successes.
     pub(in crate::admission) fn listening(&self) -> usize {
-        self.tree.keys.learned
+        self.tree.listening()
     }
 
     pub(super) fn waiter(&self, id: WaiterId) -> &Waiter {

@@ -39,6 +39,8 @@ pub(in crate::admission) struct Tree {
     pub(super) serial: u64,
     /// How many had been admitted when a quota was set last.
     changed: u64,
+    /// How many scopes discover: their buckets need reports of successes before they have learned anything.
+    discovering: usize,
 }
 
 impl Tree {
@@ -74,6 +76,7 @@ impl Tree {
             calls: 0,
             serial: 0,
             changed: 0,
+            discovering: 0,
             learning: Learning::all(),
             max_pause: DEFAULT_MAX_PAUSE,
         }
@@ -395,13 +398,38 @@ impl Tree {
 
     /// Has a scope learn what is to be learned by now.
     pub(super) fn renew_rules(&mut self, scope: usize) {
+        let mut learning = self.learning;
+        learning.discover &= self.may_discover(scope);
         let scope = &mut self.scopes[scope];
-        scope.rules = Rules::new(
-            &scope.quota,
-            self.enforced,
-            self.learning,
-            scope.kind.learns(),
-        );
+        self.discovering -= usize::from(scope.rules.learning().discover);
+        scope.rules = Rules::new(&scope.quota, self.enforced, learning, scope.kind.learns());
+        self.discovering += usize::from(scope.rules.learning().discover);
+    }
+
+    /// Whether nothing is configured for an endpoint, nor in any wider scope.
+    fn may_discover(&self, scope: usize) -> bool {
+        let wider = |scope: &&Scope| scope.parent.map(|parent| self.scope(parent));
+        let mut path = std::iter::successors(Some(&self.scopes[scope]), wider);
+        self.scopes[scope].kind.is_endpoint() && path.all(|scope| !scope.quota.limits())
+    }
+
+    /// Whether anything discovers, or would if less were configured.
+    pub(in crate::admission) fn discovers(&self) -> bool {
+        self.learning.discover
+    }
+
+    /// Whether a bucket that a request needs wants to hear of its success.
+    pub(in crate::admission) fn listens(&self, leaf: NodeId) -> bool {
+        self.path(leaf).any(|id| {
+            let node = self.node(id);
+            node.bucket.listens(&self.scope(node.spec).rules)
+        })
+    }
+
+    /// How many buckets want to hear of successes: those that have learned something, and all of those that
+    /// discover.
+    pub(super) fn listening(&self) -> usize {
+        self.keys.learned + self.discovering
     }
 
     pub(super) fn set_quota(&mut self, scope: SpecId, quota: Quota) {

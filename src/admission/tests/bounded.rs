@@ -399,6 +399,49 @@ mod queues {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn discovery_lets_ten_thousand_go_a_few_at_a_time() {
+        const N: usize = 10_000;
+        let mut crowd = Crowd::new(&Endpoints::new());
+        crowd.handle.set_learning(Learning::all().discover());
+        crowd.keeps_permits = true;
+        for _ in 0..N {
+            crowd.call(to_path(0));
+        }
+        assert_eq!(crowd.gone, 16);
+        bounded("enter", N);
+        while crowd.gone < N {
+            for permit in std::mem::take(&mut crowd.permits) {
+                permit.accepted(None);
+                crowd.serve();
+            }
+            crowd.serve();
+        }
+        bounded("each success lets some go", N);
+        let signal = Signal::new(SignalKind::Rate).with_retry_after(secs(30));
+        crowd.permits[0].throttled(&signal, &mut Setbacks::default());
+        crowd.permits.clear();
+        bounded("a refusal", N);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quota_ends_discovery_at_ten_thousand_endpoints() {
+        const N: usize = 10_000;
+        let names = (0..N).map(|n| n.to_string());
+        let endpoints = names.fold(Endpoints::new(), |endpoints, name| {
+            endpoints.named(&name, Quota::unlimited())
+        });
+        let crowd = Crowd::new(&endpoints);
+        crowd.handle.set_learning(Learning::all().discover());
+        bounded("set_learning", N);
+        let limit = |name| crowd.handle.snapshot().bucket(name).unwrap().concurrency();
+        assert_eq!(limit("9999"), Some(16));
+        let quota = Quota::per_second(1000);
+        crowd.handle.set_quota("overall", quota).unwrap();
+        bounded("set_quota", N);
+        assert_eq!(limit("9999"), None);
+    }
+
     /// C1.
     #[tokio::test(start_paused = true)]
     async fn a_success_with_quota_headers_looks_at_nobody_who_waits_elsewhere() {

@@ -53,6 +53,13 @@ impl Answers {
         }
     }
 
+    /// As long as nothing was refused, all of so many answers were accepted, heard of or not.
+    pub(super) fn catch_up(&mut self, n: u64) {
+        if self.refused == 0 {
+            self.accepted |= Self::all_accepted(n).accepted;
+        }
+    }
+
     pub(super) fn accepted(&mut self, serial: u64) {
         self.accepted = self.accepted << 1 | 1;
         if let Some(lower) = self.highest.iter().position(|&other| other < serial) {

@@ -22,10 +22,11 @@ pub(super) struct Backoff {
     wave: u64,
     /// ... and up to here to the one before.
     wave_before: u64,
-    /// The first request of the wave that was refused.
+    /// The first request of the wave that was refused, and the last of those that were sent together with it.
     first: u64,
-    /// How many later ones of their wave were accepted, and how many were refused: of the waves before this half
-    /// as many count, of those before them a quarter, and so on.
+    last: u64,
+    /// How many between them were accepted, and how many of the wave were refused: of the waves before this half as
+    /// many count, of those before them a quarter, and so on.
     accepted_after: u32,
     refused_lately: u32,
     /// When the last waves were heard of, and how many of each were refused.
@@ -42,6 +43,7 @@ impl Default for Backoff {
             wave: 0,
             wave_before: 0,
             first: 0,
+            last: 0,
             accepted_after: 0,
             refused_lately: 0,
             refused: [(Tick::NONE, 0); WAVES],
@@ -57,6 +59,7 @@ impl Backoff {
             self.wave_before = self.wave;
             self.wave = sent.newest;
             self.first = sent.serial;
+            self.last = sent.newest;
             self.accepted_after /= 2;
             self.refused_lately /= 2;
             if refusal.retry_after.is_none() {
@@ -97,7 +100,7 @@ impl Backoff {
         if sent.serial > self.wave_before {
             self.setbacks = 0;
         }
-        if sent.serial > self.first && sent.serial <= self.wave {
+        if sent.serial > self.first && sent.serial <= self.last {
             self.accepted_after = self.accepted_after.saturating_add(1);
         }
     }
@@ -112,6 +115,11 @@ impl Backoff {
     pub(super) fn is_mixed(&self) -> bool {
         let after = self.accepted_after;
         after >= MIXED && after.saturating_mul(4) >= self.refused_lately
+    }
+
+    /// What was sent later than this belongs to the wave, but was not sent together with it.
+    pub(super) fn ends_with(&mut self, last: u64) {
+        self.last = self.last.min(last);
     }
 
     /// The last request of the wave.

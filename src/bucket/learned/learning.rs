@@ -1,4 +1,5 @@
-/// Which lessons a layer learns from its server's answers. All of them by default.
+/// Which lessons a layer learns from its server's answers. All of them by default, without
+/// [`discover`](Self::discover).
 ///
 /// For [`learn`](crate::ThrottleLayer::learn), which all limiting layers have. What was learned of a
 /// bucket shows in its [snapshot](crate::BucketSnapshot::learned).
@@ -52,7 +53,7 @@
 /// ```
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "four switches are what it is"
+    reason = "five switches are what it is"
 )]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learning {
@@ -60,16 +61,18 @@ pub struct Learning {
     pub(crate) margin: bool,
     pub(crate) rate: bool,
     pub(crate) quota_headers: bool,
+    pub(crate) discover: bool,
 }
 
 impl Learning {
-    /// Everything below: the default.
+    /// Everything below but [`discover`](Self::discover): the default.
     pub const fn all() -> Self {
         Self {
             concurrency: true,
             margin: true,
             rate: true,
             quota_headers: true,
+            discover: false,
         }
     }
 
@@ -80,6 +83,7 @@ impl Learning {
             margin: false,
             rate: false,
             quota_headers: false,
+            discover: false,
         }
     }
 
@@ -143,6 +147,47 @@ impl Learning {
     /// if no overall window is configured.
     pub const fn quota_headers(mut self, on: bool) -> Self {
         self.quota_headers = on;
+        self
+    }
+
+    /// Begins slowly where nothing is configured, so that a crowd before an unknown limit is no storm. Off by
+    /// default.
+    ///
+    /// An endpoint discovers if neither it nor its group, `overall` or the total across partitions has a window or
+    /// a concurrency configured. At first 16 of its requests may be in flight, from dispatch until the answer's body
+    /// has ended. While at least half of the limit is in use, each success raises it by one: it doubles with each
+    /// round trip. The others wait in the queue, under `max_wait` and `max_waiting` like all who wait.
+    ///
+    /// When something is refused, what the refusals teach takes over: a [rate](Self::rate) or a
+    /// [concurrency](Self::concurrency). Where they teach neither it begins again with as many as were accepted, or
+    /// with 16 if none was. A limit that was not in use for a minute falls to twice what was in flight last, or to 16.
+    ///
+    /// # What it does, and what it costs
+    ///
+    /// Of 200 callers at once before a server of five per second, 195 are refused at first, and 11 with discovery.
+    /// Where answers take longer than a second, it also tells what was sent in the second that was refused.
+    /// Before a server without limits, c callers at once are all in flight after log2(c / 16) + 1 round trips, and
+    /// not at once. Before one that refuses at random all requests may take twice as long as without. A call takes
+    /// about 130 instructions more, since each success takes the layer's lock; a thousand more while eight or more
+    /// are in flight.
+    ///
+    /// 16 is a choice, a little more than the ten packets with which TCP begins (RFC 6928): clients that have fewer
+    /// in flight never notice, and 200 are reached with the fifth round trip.
+    ///
+    /// # When to use it
+    ///
+    /// For batches, crawlers and gateways that meet servers whose limits nobody has written down. Not where requests
+    /// wait for each other: of 16 long polls none may depend on the seventeenth. [`RpsLayer`](crate::RpsLayer) counts
+    /// nothing that is in flight, so there it has no effect.
+    ///
+    /// ```
+    /// use tower_throttle::{Endpoints, Learning, ThrottleLayer};
+    ///
+    /// let layer = ThrottleLayer::new(Endpoints::new()).learn(Learning::all().discover());
+    /// # let _ = layer;
+    /// ```
+    pub const fn discover(mut self) -> Self {
+        self.discover = true;
         self
     }
 }

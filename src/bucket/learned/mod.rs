@@ -18,6 +18,7 @@ mod news;
 mod pace;
 mod ramp;
 mod rate;
+mod slow_start;
 mod suspects;
 
 pub use self::learning::Learning;
@@ -25,7 +26,12 @@ pub(crate) use self::{
     answers::Setback,
     news::{Refusal, RefusalKind, Report},
 };
-pub(in crate::bucket) use self::{closure::Closure, news::Sent, pace::Stop};
+pub(in crate::bucket) use self::{
+    closure::Closure,
+    news::Sent,
+    pace::Stop,
+    slow_start::{AT_FIRST, SlowStart},
+};
 
 use self::{
     answers::Answers,
@@ -72,6 +78,7 @@ pub(crate) struct Narrowing {
     suspects: Option<Suspects>,
     ramp: Option<Ramp>,
     pub(super) closure: Option<Closure>,
+    slow_start: Option<SlowStart>,
 }
 
 impl Narrowing {
@@ -148,7 +155,13 @@ impl Narrowing {
         paused_until: Tick,
     ) -> Tick {
         self.forgotten_at = Some(sent.now.after(KEPT));
+        if rules.learning().discover {
+            self.slow_start_mut().refused(sent);
+        }
         let new_wave = self.backoff.refused(refusal, sent);
+        if let Some(slow_start) = self.slow_start.filter(|_| rules.learning().discover) {
+            self.backoff.ends_with(slow_start.round());
+        }
         if new_wave {
             self.doubt.next_wave();
             if self.ramp.is_some_and(|ramp| ramp.is_refuted(sent)) {
@@ -167,6 +180,7 @@ impl Narrowing {
             }
             RefusalKind::Overload | RefusalKind::OtherUnit => {}
         }
+        self.slow_down();
         let closure = Closure::of(refusal, sent);
         self.closure = closure.or(self.closure);
         let until = self.pause(refusal, rules, new_wave, paused_until, sent.now);
@@ -254,7 +268,10 @@ impl Narrowing {
             }
             return true;
         }
-        if refusal.is_plain() && self.concurrency.expects(sent) && !self.concurrency.is_tried() {
+        if refusal.is_undecided(rules)
+            && self.concurrency.expects(sent)
+            && !self.concurrency.is_tried()
+        {
             let explains = self.concurrency.refused(refusal, sent, rules);
             if self.concurrency.drop_far_below() {
                 self.refuted();
@@ -269,7 +286,7 @@ impl Narrowing {
         if self.suspects.is_some() {
             return false;
         }
-        if refusal.is_plain() && self.concurrency.is_tried() {
+        if refusal.is_undecided(rules) && self.concurrency.is_tried() {
             return self.concurrency.refused(refusal, sent, rules);
         }
         self.rate.is_tried(sent) && self.rate.refused(refusal, sent, rules)
@@ -343,7 +360,9 @@ impl Narrowing {
         let accepted = self.accepted_within(period, sent);
         let is_few = n < TELLING;
         let may_be_chance = is_few || self.doubt.has_erred() && accepted < FEWEST;
-        let in_flight = in_flight(refusal, sent, rules).filter(|_| !self.concurrency.is_learned());
+        let of_wave = self.in_flight_of_wave(sent, rules);
+        let in_flight =
+            in_flight(refusal, &of_wave, rules).filter(|_| !self.concurrency.is_learned());
         if !rules.learning().rate {
             if let Some(in_flight) = in_flight {
                 self.concurrency.begin(in_flight);
@@ -453,6 +472,13 @@ impl Narrowing {
                 suspects.probe(sent);
             }
         }
+        if rules.learning().discover {
+            let is_aside = self.knows_limit();
+            if self.backoff.is_mixed() {
+                self.slow_start_mut().forgive();
+            }
+            self.slow_start_mut().accepted(sent, is_aside);
+        }
         let kept = sent.now.after(KEPT);
         if report.maximum_concurrency.is_some() {
             self.forgotten_at = Some(kept);
@@ -531,7 +557,9 @@ impl Narrowing {
 
     /// Whether nothing of it matters any more.
     pub(super) fn is_over(&self, now: Tick) -> bool {
-        self.is_forgotten(now) && self.closure.is_none_or(|closure| closure.until() <= now)
+        self.is_forgotten(now)
+            && self.closure.is_none_or(|closure| closure.until() <= now)
+            && self.slow_start.is_none_or(|it| it.is_over(now))
     }
 
     pub(super) fn lessons(&self, now: Tick) -> Lessons {
@@ -566,7 +594,8 @@ fn in_flight(refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) -> Option<Estima
     let others = sent.in_flight?.checked_sub(1)?;
     let configured = rules.concurrency();
     let narrower = configured.is_none_or(|limit| (others as usize) < limit);
-    let suspected = refusal.is_plain() && rules.learning().concurrency && others > 0 && narrower;
+    let suspected =
+        refusal.is_undecided(rules) && rules.learning().concurrency && others > 0 && narrower;
     suspected.then(|| Estimate::new(others + 1, None, sent.newest))
 }
 

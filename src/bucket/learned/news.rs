@@ -14,6 +14,9 @@ pub(super) const KEPT: Span = Span(600 * SECOND);
 const JITTER_PART: f64 = 0.05;
 const JITTER_MAX: Span = Span(SECOND / 4);
 
+/// The requests of a wave are sent within this part of the time that their answers take.
+const PARTS: u64 = 16;
+
 /// An answer said: too much.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refusal {
@@ -67,13 +70,31 @@ pub(in crate::bucket) struct Sent<'a> {
     pub(in crate::bucket) in_flight: Option<u32>,
     pub(in crate::bucket) log: &'a Log,
     pub(in crate::bucket) now: Tick,
+    /// Where discovery looks for a limit: when the oldest of those in flight was dispatched.
+    pub(in crate::bucket) oldest: Option<Tick>,
 }
 
 impl Sent<'_> {
-    /// How many were dispatched within a period. A request that has a place and has not gone out is called back by
-    /// the pause that follows a refusal, and is no part of it.
+    /// How many were dispatched within a period: up to now, or when the answered request was, if that is known. A
+    /// request that has a place and has not gone out is called back by the pause that follows a refusal, and is no
+    /// part of it.
     pub(super) fn in_period(&self, period: Span) -> u32 {
-        self.log.count_after(self.now.before(period)) - self.log.places()
+        let until_now = self.log.count_after(self.now.before(period)) - self.log.places();
+        let when_sent = self.oldest.map_or(0, |oldest| self.around(oldest, period));
+        until_now.max(when_sent)
+    }
+
+    /// How many were dispatched in a period that holds `oldest`: one that begins with it, or one that ends with
+    /// its wave.
+    fn around(&self, oldest: Tick, period: Span) -> u32 {
+        let dispatched = |from: Tick, to: Tick| {
+            let before = from.before(Span(1));
+            self.log.count_after(before) - self.log.count_after(to.before(Span(1)).max(before))
+        };
+        let from_it = dispatched(oldest, oldest.after(period).min(self.now));
+        let ago = self.now.0.saturating_sub(oldest.0);
+        let end = oldest.after(Span(ago / PARTS));
+        from_it.max(dispatched(end.before(period), end))
     }
 
     /// How much of a window was used when an answer's request went out: the answer comes a little later.
@@ -88,6 +109,16 @@ impl Refusal {
     pub(super) fn is_plain(&self) -> bool {
         let kind = matches!(self.kind, RefusalKind::Rate | RefusalKind::Overload);
         kind && self.retry_after.is_none() && self.rate.is_none() && self.period.is_none()
+    }
+
+    /// Whether it may be about a rate as well as about what is in flight. Many servers name a delay with either; but
+    /// a try after a delay is dear, and only discovery knows well what was in flight.
+    pub(super) fn is_undecided(&self, rules: &Rules) -> bool {
+        let undelayed = Self {
+            retry_after: self.retry_after.filter(|_| !rules.learning().discover),
+            ..*self
+        };
+        undelayed.is_plain()
     }
 
     /// The limit of a window that was named with its period, if a client can keep to it: it has to remember

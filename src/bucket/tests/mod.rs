@@ -1,4 +1,5 @@
 mod concurrency;
+mod discovery;
 mod learned;
 mod rates;
 mod reports;
