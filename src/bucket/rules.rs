@@ -13,6 +13,8 @@ pub(crate) struct Rules {
     at_first: Option<usize>,
     release_at_head: bool,
     learning: Learning,
+    /// Whether it may suspect a limit of which a refusal says nothing.
+    suspects: bool,
     /// Whether the bucket stamps its dispatches: for its windows, or to learn one.
     keeps_log: bool,
 }
@@ -87,6 +89,7 @@ impl Rules {
                 .unwrap_or(0),
             windows,
             learning,
+            suspects: learns,
         }
     }
 
@@ -109,6 +112,10 @@ impl Rules {
 
     pub(crate) fn learning(&self) -> Learning {
         self.learning
+    }
+
+    pub(crate) fn suspects(&self) -> bool {
+        self.suspects
     }
 
     pub(crate) fn keeps_log(&self) -> bool {

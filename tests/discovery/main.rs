@@ -160,7 +160,7 @@ fn without_discovery_everything_is_sent_as_ever() {
     for (scene, sent, took) in [
         (plain(Limit::Sliding(5), 20), 399, "39.10"),
         (plain(Limit::Sliding(20), 200), 382, "9.60"),
-        (plain(Limit::AtOnce(5), 200), 522, "32.98"),
+        (plain(Limit::AtOnce(5), 200), 2134, "23.11"),
         (named, 300, "5.12"),
         (plain(Limit::None, 200), 200, "0.20"),
     ] {

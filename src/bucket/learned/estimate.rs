@@ -73,7 +73,7 @@ const PROOF: Proof = Proof {
 const PROOF_AFTER_ERROR: Proof = Proof {
     refusals: 2,
     answers: 3,
-    part: (1, 3),
+    part: (1, 2),
 };
 
 /// So many refusals in a row refute the lowest limit.

@@ -117,7 +117,9 @@ impl Narrowing {
         let setback = self.answers.refused(refusal, earlier, explained, sent);
         if setback.own_wait(refusal).is_some() {
             self.backoff.refused_alone(sent.now);
-            self.contradict(sent);
+            if is_wary(rules) {
+                self.contradict(sent);
+            }
         }
         setback
     }
@@ -205,13 +207,24 @@ impl Narrowing {
         if self.doubt.skips() || self.is_tried(refusal, sent, rules) || self.is_solved(sent) {
             return;
         }
-        let has_erred = self.doubt.has_erred();
+        let has_erred = self.doubt.has_erred() && is_wary(rules);
         if self.concurrency.is_learned() && !self.concurrency.doubt(sent, has_erred) {
             return self.refuted();
         }
         if self.rate.is_learned() {
             if !self.rate.doubt(sent, has_erred) {
-                return self.drop_rate();
+                let may_fall = self.rate.may_fall() && !is_wary(rules);
+                let (n, period, _) = self.rate.learned().unwrap_or((0, DEFAULT_PERIOD, false));
+                let accepted = self.accepted_within(period, sent);
+                if !may_fall || accepted < FEWEST || accepted >= n {
+                    return self.drop_rate();
+                }
+                // It may be less than it seemed: once that is believed.
+                self.margin = Margin::default();
+                self.suspects = None;
+                self.rate.begin(accepted + 1, None, period, sent);
+                self.rate.fall();
+                return;
             }
             if self.rate.excludes_jitter() || !self.is_unsteady(refusal, sent, rules) {
                 self.rate.refused(refusal, sent, rules);
@@ -273,7 +286,7 @@ impl Narrowing {
             && !self.concurrency.is_tried()
         {
             let explains = self.concurrency.refused(refusal, sent, rules);
-            if self.concurrency.drop_far_below() {
+            if is_wary(rules) && self.concurrency.drop_far_below() {
                 self.refuted();
             }
             return explains;
@@ -435,7 +448,7 @@ impl Narrowing {
     /// How long to back off where no delay was named.
     pub(super) fn backoff(&self, refusal: &Refusal, rules: &Rules) -> Span {
         // Where a lesson was wrong before, a new one is not relied on.
-        let is_doubtful = self.rate.is_first_of(self.backoff.wave());
+        let is_doubtful = is_wary(rules) && self.rate.is_first_of(self.backoff.wave());
         let is_learned = self.rate.is_learned() && !is_doubtful || self.concurrency.is_learned();
         let known = is_learned || !rules.windows().is_empty();
         self.backoff.delay(refusal, known)
@@ -450,7 +463,7 @@ impl Narrowing {
         if self.backoff.is_mixed() && self.rate.is_first_of(self.backoff.wave()) {
             self.rate = Rate::default();
             self.suspects = None;
-            if self.doubt.is_mixed_again() {
+            if self.doubt.is_mixed_again() && is_wary(rules) {
                 self.refuted();
             } else {
                 self.doubt.skip();
@@ -460,7 +473,7 @@ impl Narrowing {
             lesson.accepted(report, sent, rules);
         }
         // The answer may complete a wave that was refused all the same.
-        if self.rate.is_refuted(self.doubt.has_erred()) {
+        if is_wary(rules) && self.rate.is_refuted(self.doubt.has_erred()) {
             self.drop_rate();
         }
         if let Some(suspects) = &mut self.suspects {
@@ -594,9 +607,18 @@ fn in_flight(refusal: &Refusal, sent: &Sent<'_>, rules: &Rules) -> Option<Estima
     let others = sent.in_flight?.checked_sub(1)?;
     let configured = rules.concurrency();
     let narrower = configured.is_none_or(|limit| (others as usize) < limit);
-    let suspected =
-        refusal.is_undecided(rules) && rules.learning().concurrency && others > 0 && narrower;
+    let suspected = refusal.is_undecided(rules)
+        && rules.suspects()
+        && rules.learning().concurrency
+        && others > 0
+        && narrower;
     suspected.then(|| Estimate::new(others + 1, None, sent.newest))
+}
+
+/// Whether a lesson that erred makes others less likely. With discovery few requests test one at a time, so that an
+/// error costs little, and to forget a limit costs a growing crowd.
+fn is_wary(rules: &Rules) -> bool {
+    !rules.learning().discover
 }
 
 fn tightest(rules: &Rules) -> Option<&Rule> {

@@ -25,6 +25,8 @@ struct Window {
     period: Span,
     /// When the limit became what it is.
     set: Tick,
+    /// It was found to be lower than it seemed.
+    fell: bool,
     /// Nothing more is tried: something else is, or will be instead.
     held: bool,
     /// The widest margin was tried before, and did not help.
@@ -128,6 +130,7 @@ impl Rate {
             period,
             set: sent.now,
             held: false,
+            fell: false,
             steady: false,
         });
     }
@@ -196,6 +199,19 @@ impl Rate {
 
     pub(super) fn excludes_jitter(&self) -> bool {
         self.window.as_ref().is_some_and(|window| window.steady)
+    }
+
+    /// The limit was believed to be higher.
+    pub(super) fn fall(&mut self) {
+        if let Some(window) = &mut self.window {
+            window.fell = true;
+        }
+    }
+
+    /// Whether a limit that is refuted may still be a lower one.
+    pub(super) fn may_fall(&self) -> bool {
+        let may_fall = |window: &Window| !window.fell && !window.estimate.evidence.is_of_one();
+        self.window.as_ref().is_some_and(may_fall)
     }
 
     /// Has nothing more tried, or again.
