@@ -24,7 +24,7 @@ pub(super) const GITHUB: Dialect = Dialect {
     report,
     meaning,
     unnamed_delay,
-    scope,
+    scope: |reading| Some(scope_of(&reading.answer)),
     ..Dialect::NONE
 };
 
@@ -57,10 +57,6 @@ fn unnamed_delay(reading: &Reading<'_>) -> Option<Duration> {
     ];
     let sentence = Sentence::new(root.message);
     (phrases.iter().any(|phrase| sentence.says(phrase))).then_some(SECONDARY_PAUSE)
-}
-
-fn scope(reading: &Reading<'_>) -> Option<SignalScope> {
-    Some(scope_of(&reading.answer))
 }
 
 fn report(answer: &Answer<'_>, report: &mut QuotaReport) {
