@@ -90,6 +90,11 @@ impl Server {
         self.sent_to("")
     }
 
+    fn times(&self) -> Vec<Duration> {
+        let journal = self.journal.lock().unwrap();
+        journal.sent.iter().map(|(at, _)| *at).collect()
+    }
+
     /// The seconds at which requests to paths that begin like this were sent.
     fn sent_to(&self, path: &str) -> Vec<u64> {
         let journal = self.journal.lock().unwrap();
@@ -245,6 +250,68 @@ async fn after_a_wave_of_which_nothing_was_accepted_all_are_served_soon() {
         assert!(took < secs(delay + 6), "{callers}: {took:?}");
         let early = server.sent().iter().filter(|&&at| at < delay).count();
         assert_eq!(early, callers, "{:?}", server.sent());
+    }
+}
+
+/// Whatever bucket has no window: one may go when the delay is over, and after each tenth of a second twice as many.
+#[tokio::test(start_paused = true)]
+async fn after_a_delay_no_bucket_without_a_window_keeps_anybody() {
+    let concurrent = Quota::concurrent(4);
+    for endpoints in [
+        Endpoints::new(),
+        Endpoints::new().each_other_path(concurrent.clone()),
+        Endpoints::new().route("/a", Quota::unlimited()),
+        Endpoints::new().route("/a", concurrent.clone()),
+        Endpoints::new()
+            .route("/a", concurrent.clone())
+            .partition_by_header("x-key"),
+        Endpoints::new().overall(concurrent),
+    ] {
+        for delay in [60, 9, 45] {
+            let layer = ThrottleLayer::new(endpoints.clone());
+            let (client, server) = client(&layer, move |seen| match seen.n {
+                0 => no(ms(0)).retry_after(delay),
+                _ => ok(ms(20)),
+            });
+            for _ in 0..30 {
+                assert_eq!(send(&client, "/a").await, 200);
+            }
+            let sent = server.times();
+            let jitter = sent[1].checked_sub(secs(delay)).unwrap();
+            assert!(jitter <= ms(251), "{jitter:?}");
+            let after = sent[1..].iter().map(|at| at.abs_diff(sent[1]).as_millis());
+            let ramp = [
+                0, 100, 200, 220, 300, 320, 340, 360, 400, 420, 440, 460, 480,
+            ];
+            let rest = (500..).step_by(20).take(17);
+            let expected = ramp.into_iter().chain(rest);
+            assert!(after.eq(expected), "{endpoints:?}: {sent:?}");
+            assert_eq!(learned_rate(&layer.handle()), None);
+        }
+    }
+}
+
+/// All come back within the second in which those do that were told no delay.
+#[tokio::test(start_paused = true)]
+async fn callers_who_were_all_refused_are_back_a_second_after_the_delay() {
+    for (callers, delay) in [(20, 60), (20, 61), (50, 30), (8, 5)] {
+        let layer = ThrottleLayer::new(Endpoints::new());
+        let (client, server) = client(&layer, move |seen| {
+            if seen.at < secs(delay) {
+                no(ms(20)).retry_after(delay)
+            } else {
+                ok(ms(20))
+            }
+        });
+        all(&client, callers).await;
+        let sent = server.times();
+        assert_eq!(sent.len(), 2 * callers);
+        assert!(sent[..callers].iter().all(Duration::is_zero));
+        assert!(sent[callers] >= secs(delay), "{sent:?}");
+        let took = server.start.elapsed();
+        let most = secs(delay + 1) + ms(20 + 251 + 20);
+        assert!(took <= most, "{callers}: {took:?}");
+        assert_eq!(learned_rate(&layer.handle()), None);
     }
 }
 
