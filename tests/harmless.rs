@@ -388,6 +388,39 @@ async fn what_was_sent_in_the_last_minute_is_known_when_a_delay_names_it() {
     }
 }
 
+/// So many in each minute, which begins when the server says: of ten minutes' capacity nearly all is used.
+#[tokio::test(start_paused = true)]
+async fn a_limit_per_fixed_minute_is_used_though_no_two_are_ever_at_once() {
+    let paths = || Endpoints::new().each_other_path(Quota::concurrent(4));
+    for (endpoints, limit, work) in [
+        (Endpoints::new(), 100, 100),
+        (paths(), 100, 100),
+        (paths(), 60, 50),
+        (Endpoints::new(), 30, 200),
+    ] {
+        let layer = ThrottleLayer::new(endpoints).retry(patient());
+        let counts = Mutex::new((0, 0));
+        let (client, server) = client(&layer, move |seen| {
+            let mut counts = counts.lock().unwrap();
+            let (minute, used) = &mut *counts;
+            if *minute != seen.at.as_secs() / 60 {
+                (*minute, *used) = (seen.at.as_secs() / 60, 0);
+            }
+            if *used == limit {
+                return no(ms(work)).retry_after(60 - seen.at.as_secs() % 60);
+            }
+            *used += 1;
+            ok(ms(work))
+        });
+        let mut count = 0;
+        while server.start.elapsed() < secs(600) {
+            assert_eq!(send(&client, "/a").await, 200);
+            count += 1;
+        }
+        assert!(count >= 10 * limit * 9 / 10, "{count} of {}", 10 * limit);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_idle_key_keeps_to_a_window_that_comes_later() {
     let paths = Endpoints::new().each_other_path(Quota::concurrent(4));
