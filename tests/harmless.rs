@@ -637,7 +637,37 @@ async fn a_request_served_although_nothing_was_left_proves_that_nothing_is_no_st
         for _ in 0..n {
             send(&client, "/a").await;
         }
-        assert!(server.start.elapsed() < secs(123), "{:?}", server.sent());
+        assert!(server.start.elapsed() < secs(2), "{:?}", server.sent());
+    }
+}
+
+/// Each goes in the instant in which the one before is answered, but for half a second in which it turns out that
+/// nothing left is no stop.
+#[tokio::test(start_paused = true)]
+async fn quota_headers_of_what_is_served_all_the_same_cost_no_time() {
+    for (limit, left, reset, n) in [
+        (500, 100, 1_036_800, 20),
+        (500, 100, 1_036_800, 100),
+        (500, 0, 86_400, 10),
+        (100, 0, 3600, 10),
+        (1000, 0, 1_036_800, 40),
+    ] {
+        let layer = ThrottleLayer::new(Endpoints::new());
+        let (client, server) = client(&layer, move |seen| {
+            ok(ms(20))
+                .header("x-ratelimit-requests-limit", limit)
+                .header(
+                    "x-ratelimit-requests-remaining",
+                    usize::saturating_sub(left, seen.n),
+                )
+                .header("x-ratelimit-requests-reset", reset)
+        });
+        for _ in 0..n {
+            assert_eq!(send(&client, "/a").await, 200);
+        }
+        let took = server.start.elapsed();
+        let proof = if left == 0 { ms(500) } else { ms(0) };
+        assert_eq!(took, ms(20) * n + proof, "{left} {reset}");
     }
 }
 
