@@ -803,6 +803,37 @@ async fn a_limit_to_what_is_in_flight_is_found_whatever_the_words() {
     }
 }
 
+/// Words that name no delay and no rate.
+#[tokio::test(start_paused = true)]
+async fn five_hundred_calls_at_eight_at_once_take_eight_seconds_in_whatever_words() {
+    for body in [
+        "",
+        "slow down",
+        "429 Too Many Requests\n",
+        "Rate limit exceeded",
+        "Limit reached. Try again later.",
+        "<html><head><title>429 Too Many Requests</title></head><body>nginx</body></html>",
+        r#"{"error":{"type":"rate_limit_error","message":"Too many requests"}}"#,
+        r#"{"error":{"code":"rate_limit_exceeded"}}"#,
+        r#"{"error":"Server busy"}"#,
+        r#"{"error":"Too many concurrent requests"}"#,
+        r#"{"detail":"Concurrency limit is 8"}"#,
+        r#"{"detail":"concurrency limit reached"}"#,
+        r#"{"error":{"code":"account_concurrency_exceeded"}}"#,
+        "Too many simultaneous connections",
+        "Zu viele Anfragen",
+        "\u{8bf7}\u{6c42}\u{8fc7}\u{4e8e}\u{9891}\u{7e41}",
+    ] {
+        let endpoints = Endpoints::new().route("/a", Quota::per_second(100).concurrency(10));
+        let layer = ThrottleLayer::new(endpoints);
+        let (client, server) = client(&layer, at_once(8, ms(100), body));
+        all(&client, 500).await;
+        let took = server.start.elapsed();
+        println!("{body:?}: {took:?}, {} sent", server.sent().len());
+        assert!(took <= secs(8), "{body}: {took:?}");
+    }
+}
+
 /// The rate is what explains what is refused, though it looks like the other at first.
 #[tokio::test(start_paused = true)]
 async fn a_rate_is_found_however_long_the_work_is() {
