@@ -867,6 +867,51 @@ async fn a_rate_is_found_however_long_the_work_is() {
     }
 }
 
+// Tokens are no requests.
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_about_tokens_teaches_nothing_about_requests() {
+    const BODIES: [&str; 4] = [
+        r#"{"error":{"message":"Rate limit reached on tokens per min (TPM): Limit 10000, Used 9000, Requested 2000.","type":"tokens"}}"#,
+        r#"{"error":{"type":"rate_limit_error","message":"This request would exceed your organization's rate limit of 40,000 input tokens per minute."}}"#,
+        r#"{"error":{"details":[{"violations":[{"quotaMetric":"generativelanguage.googleapis.com/generate_content_free_tier_input_token_count"}]}]}}"#,
+        "",
+    ];
+    for quota in [
+        Quota::per_second(10),
+        Quota::per(10, secs(10)).concurrency(10),
+        Quota::unlimited(),
+    ] {
+        for body in BODIES {
+            let layer = ThrottleLayer::new(Endpoints::new().route("/a", quota.clone()));
+            let (client, server) = client(&layer, move |seen| match seen.n {
+                9 => {
+                    let refusal = no(ms(20)).retry_after(2);
+                    Reply { body, ..refusal }
+                        .header("x-ratelimit-remaining-requests", 54)
+                        .header("x-ratelimit-remaining-tokens", 0)
+                }
+                _ => ok(ms(20)),
+            });
+            all(&client, 10).await;
+            let handle = layer.handle().snapshot();
+            let learned = handle.bucket("/a").unwrap().learned();
+            assert!(learned.is_none(), "{quota:?} {body}: {learned:?}");
+            assert_eq!(server.sent().len(), 11);
+        }
+    }
+    // The same about requests does teach.
+    let layer = ThrottleLayer::new(Endpoints::new().route("/a", Quota::per_second(10)));
+    let (client, _) = client(&layer, |seen| match seen.n {
+        9 => no(ms(20)).retry_after(2),
+        _ => ok(ms(20)),
+    });
+    all(&client, 10).await;
+    let snapshot = layer.handle().snapshot();
+    let learned = snapshot.bucket("/a").unwrap().learned().unwrap();
+    assert!(learned.margin().is_some(), "{learned:?}");
+}
+
 const SEEDS: usize = 9;
 
 /// A share of all requests is refused, whatever one does: no limit explains that.
