@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Empty;
+use http_body_util::{Empty, Full};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_throttle::{
@@ -115,6 +115,60 @@ async fn nobody_waits_for_an_hour() {
     server.open_now();
     let other = service.oneshot(get("/b")).await;
     assert_eq!(other.unwrap().status(), 200);
+}
+
+/// Whatever the time beyond the ceiling, and whatever it is told in.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_time_beyond_the_ceiling_in_whatever_form() {
+    type Form = fn(u64) -> Response<Full<Bytes>>;
+    let forms: [Form; 4] = [
+        |left| told(Some(("retry-after", left.to_string())), String::new()),
+        |left| told(Some(("ratelimit-reset", left.to_string())), String::new()),
+        |left| {
+            told(
+                None,
+                format!(r#"{{"parameters":{{"retry_after":{left}}}}}"#),
+            )
+        },
+        |left| {
+            let text = format!("Please retry after {left} seconds.");
+            told(None, format!(r#"{{"error":{{"message":"{text}"}}}}"#))
+        },
+    ];
+    for form in forms {
+        for closed in [122, 600, 3_600, 86_400] {
+            let started = Instant::now();
+            let asked = Arc::new(Mutex::new(0));
+            let count = Arc::clone(&asked);
+            let service =
+                ThrottleLayer::new(Endpoints::new()).layer(service_fn(move |_: Request<()>| {
+                    *count.lock().unwrap() += 1;
+                    async move { Ok::<_, BoxError>(form(closed - started.elapsed().as_secs())) }
+                }));
+            let first = service.clone().oneshot(get("/a")).await.unwrap();
+            assert_eq!(first.status(), 429);
+            tokio::time::sleep_until(started + Duration::from_secs(1)).await;
+            for _ in 0..50 {
+                let error = service.clone().oneshot(get("/a")).await.unwrap_err();
+                let refused = Refused::in_error(&error).expect("refused");
+                assert_eq!(refused.reason(), RefusedReason::ServerClosed);
+                let wait = refused.retry_after().expect("with the server's time");
+                let late = wait.checked_sub(Duration::from_secs(closed - 1));
+                let late = late.expect("no earlier than the server said");
+                assert!(late <= Duration::from_secs(1), "{closed}: {wait:?}");
+            }
+            assert_eq!(started.elapsed(), Duration::from_secs(1), "at once");
+            assert_eq!(*asked.lock().unwrap(), 1);
+        }
+    }
+}
+
+fn told(header: Option<(&str, String)>, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::builder().status(429);
+    if let Some((name, value)) = header {
+        response = response.header(name, value);
+    }
+    response.body(Full::from(body)).unwrap()
 }
 
 #[tokio::test(start_paused = true)]

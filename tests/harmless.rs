@@ -90,6 +90,11 @@ impl Server {
         self.sent_to("")
     }
 
+    fn times(&self) -> Vec<Duration> {
+        let journal = self.journal.lock().unwrap();
+        journal.sent.iter().map(|(at, _)| *at).collect()
+    }
+
     /// The seconds at which requests to paths that begin like this were sent.
     fn sent_to(&self, path: &str) -> Vec<u64> {
         let journal = self.journal.lock().unwrap();
@@ -248,6 +253,68 @@ async fn after_a_wave_of_which_nothing_was_accepted_all_are_served_soon() {
     }
 }
 
+/// Whatever bucket has no window: one may go when the delay is over, and after each tenth of a second twice as many.
+#[tokio::test(start_paused = true)]
+async fn after_a_delay_no_bucket_without_a_window_keeps_anybody() {
+    let concurrent = Quota::concurrent(4);
+    for endpoints in [
+        Endpoints::new(),
+        Endpoints::new().each_other_path(concurrent.clone()),
+        Endpoints::new().route("/a", Quota::unlimited()),
+        Endpoints::new().route("/a", concurrent.clone()),
+        Endpoints::new()
+            .route("/a", concurrent.clone())
+            .partition_by_header("x-key"),
+        Endpoints::new().overall(concurrent),
+    ] {
+        for delay in [60, 9, 45] {
+            let layer = ThrottleLayer::new(endpoints.clone());
+            let (client, server) = client(&layer, move |seen| match seen.n {
+                0 => no(ms(0)).retry_after(delay),
+                _ => ok(ms(20)),
+            });
+            for _ in 0..30 {
+                assert_eq!(send(&client, "/a").await, 200);
+            }
+            let sent = server.times();
+            let jitter = sent[1].checked_sub(secs(delay)).unwrap();
+            assert!(jitter <= ms(251), "{jitter:?}");
+            let after = sent[1..].iter().map(|at| at.abs_diff(sent[1]).as_millis());
+            let ramp = [
+                0, 100, 200, 220, 300, 320, 340, 360, 400, 420, 440, 460, 480,
+            ];
+            let rest = (500..).step_by(20).take(17);
+            let expected = ramp.into_iter().chain(rest);
+            assert!(after.eq(expected), "{endpoints:?}: {sent:?}");
+            assert_eq!(learned_rate(&layer.handle()), None);
+        }
+    }
+}
+
+/// All come back within the second in which those do that were told no delay.
+#[tokio::test(start_paused = true)]
+async fn callers_who_were_all_refused_are_back_a_second_after_the_delay() {
+    for (callers, delay) in [(20, 60), (20, 61), (50, 30), (8, 5)] {
+        let layer = ThrottleLayer::new(Endpoints::new());
+        let (client, server) = client(&layer, move |seen| {
+            if seen.at < secs(delay) {
+                no(ms(20)).retry_after(delay)
+            } else {
+                ok(ms(20))
+            }
+        });
+        all(&client, callers).await;
+        let sent = server.times();
+        assert_eq!(sent.len(), 2 * callers);
+        assert!(sent[..callers].iter().all(Duration::is_zero));
+        assert!(sent[callers] >= secs(delay), "{sent:?}");
+        let took = server.start.elapsed();
+        let most = secs(delay + 1) + ms(20 + 251 + 20);
+        assert!(took <= most, "{callers}: {took:?}");
+        assert_eq!(learned_rate(&layer.handle()), None);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lone_refusal_that_names_a_delay_does_not_slow_down_a_steady_load() {
     for (distance, delay) in [(500, 60), (200, 5), (1000, 45)] {
@@ -318,6 +385,39 @@ async fn what_was_sent_in_the_last_minute_is_known_when_a_delay_names_it() {
                 "{endpoints:?}"
             );
         }
+    }
+}
+
+/// So many in each minute, which begins when the server says: of ten minutes' capacity nearly all is used.
+#[tokio::test(start_paused = true)]
+async fn a_limit_per_fixed_minute_is_used_though_no_two_are_ever_at_once() {
+    let paths = || Endpoints::new().each_other_path(Quota::concurrent(4));
+    for (endpoints, limit, work) in [
+        (Endpoints::new(), 100, 100),
+        (paths(), 100, 100),
+        (paths(), 60, 50),
+        (Endpoints::new(), 30, 200),
+    ] {
+        let layer = ThrottleLayer::new(endpoints).retry(patient());
+        let counts = Mutex::new((0, 0));
+        let (client, server) = client(&layer, move |seen| {
+            let mut counts = counts.lock().unwrap();
+            let (minute, used) = &mut *counts;
+            if *minute != seen.at.as_secs() / 60 {
+                (*minute, *used) = (seen.at.as_secs() / 60, 0);
+            }
+            if *used == limit {
+                return no(ms(work)).retry_after(60 - seen.at.as_secs() % 60);
+            }
+            *used += 1;
+            ok(ms(work))
+        });
+        let mut count = 0;
+        while server.start.elapsed() < secs(600) {
+            assert_eq!(send(&client, "/a").await, 200);
+            count += 1;
+        }
+        assert!(count >= 10 * limit * 9 / 10, "{count} of {}", 10 * limit);
     }
 }
 
@@ -537,7 +637,37 @@ async fn a_request_served_although_nothing_was_left_proves_that_nothing_is_no_st
         for _ in 0..n {
             send(&client, "/a").await;
         }
-        assert!(server.start.elapsed() < secs(123), "{:?}", server.sent());
+        assert!(server.start.elapsed() < secs(2), "{:?}", server.sent());
+    }
+}
+
+/// Each goes in the instant in which the one before is answered, but for half a second in which it turns out that
+/// nothing left is no stop.
+#[tokio::test(start_paused = true)]
+async fn quota_headers_of_what_is_served_all_the_same_cost_no_time() {
+    for (limit, left, reset, n) in [
+        (500, 100, 1_036_800, 20),
+        (500, 100, 1_036_800, 100),
+        (500, 0, 86_400, 10),
+        (100, 0, 3600, 10),
+        (1000, 0, 1_036_800, 40),
+    ] {
+        let layer = ThrottleLayer::new(Endpoints::new());
+        let (client, server) = client(&layer, move |seen| {
+            ok(ms(20))
+                .header("x-ratelimit-requests-limit", limit)
+                .header(
+                    "x-ratelimit-requests-remaining",
+                    usize::saturating_sub(left, seen.n),
+                )
+                .header("x-ratelimit-requests-reset", reset)
+        });
+        for _ in 0..n {
+            assert_eq!(send(&client, "/a").await, 200);
+        }
+        let took = server.start.elapsed();
+        let proof = if left == 0 { ms(500) } else { ms(0) };
+        assert_eq!(took, ms(20) * n + proof, "{left} {reset}");
     }
 }
 
@@ -673,6 +803,37 @@ async fn a_limit_to_what_is_in_flight_is_found_whatever_the_words() {
     }
 }
 
+/// Words that name no delay and no rate.
+#[tokio::test(start_paused = true)]
+async fn five_hundred_calls_at_eight_at_once_take_eight_seconds_in_whatever_words() {
+    for body in [
+        "",
+        "slow down",
+        "429 Too Many Requests\n",
+        "Rate limit exceeded",
+        "Limit reached. Try again later.",
+        "<html><head><title>429 Too Many Requests</title></head><body>nginx</body></html>",
+        r#"{"error":{"type":"rate_limit_error","message":"Too many requests"}}"#,
+        r#"{"error":{"code":"rate_limit_exceeded"}}"#,
+        r#"{"error":"Server busy"}"#,
+        r#"{"error":"Too many concurrent requests"}"#,
+        r#"{"detail":"Concurrency limit is 8"}"#,
+        r#"{"detail":"concurrency limit reached"}"#,
+        r#"{"error":{"code":"account_concurrency_exceeded"}}"#,
+        "Too many simultaneous connections",
+        "Zu viele Anfragen",
+        "\u{8bf7}\u{6c42}\u{8fc7}\u{4e8e}\u{9891}\u{7e41}",
+    ] {
+        let endpoints = Endpoints::new().route("/a", Quota::per_second(100).concurrency(10));
+        let layer = ThrottleLayer::new(endpoints);
+        let (client, server) = client(&layer, at_once(8, ms(100), body));
+        all(&client, 500).await;
+        let took = server.start.elapsed();
+        println!("{body:?}: {took:?}, {} sent", server.sent().len());
+        assert!(took <= secs(8), "{body}: {took:?}");
+    }
+}
+
 /// The rate is what explains what is refused, though it looks like the other at first.
 #[tokio::test(start_paused = true)]
 async fn a_rate_is_found_however_long_the_work_is() {
@@ -704,6 +865,51 @@ async fn a_rate_is_found_however_long_the_work_is() {
         );
         assert!(server.sent().len() <= 2 * n + 20);
     }
+}
+
+// Tokens are no requests.
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_about_tokens_teaches_nothing_about_requests() {
+    const BODIES: [&str; 4] = [
+        r#"{"error":{"message":"Rate limit reached on tokens per min (TPM): Limit 10000, Used 9000, Requested 2000.","type":"tokens"}}"#,
+        r#"{"error":{"type":"rate_limit_error","message":"This request would exceed your organization's rate limit of 40,000 input tokens per minute."}}"#,
+        r#"{"error":{"details":[{"violations":[{"quotaMetric":"generativelanguage.googleapis.com/generate_content_free_tier_input_token_count"}]}]}}"#,
+        "",
+    ];
+    for quota in [
+        Quota::per_second(10),
+        Quota::per(10, secs(10)).concurrency(10),
+        Quota::unlimited(),
+    ] {
+        for body in BODIES {
+            let layer = ThrottleLayer::new(Endpoints::new().route("/a", quota.clone()));
+            let (client, server) = client(&layer, move |seen| match seen.n {
+                9 => {
+                    let refusal = no(ms(20)).retry_after(2);
+                    Reply { body, ..refusal }
+                        .header("x-ratelimit-remaining-requests", 54)
+                        .header("x-ratelimit-remaining-tokens", 0)
+                }
+                _ => ok(ms(20)),
+            });
+            all(&client, 10).await;
+            let handle = layer.handle().snapshot();
+            let learned = handle.bucket("/a").unwrap().learned();
+            assert!(learned.is_none(), "{quota:?} {body}: {learned:?}");
+            assert_eq!(server.sent().len(), 11);
+        }
+    }
+    // The same about requests does teach.
+    let layer = ThrottleLayer::new(Endpoints::new().route("/a", Quota::per_second(10)));
+    let (client, _) = client(&layer, |seen| match seen.n {
+        9 => no(ms(20)).retry_after(2),
+        _ => ok(ms(20)),
+    });
+    all(&client, 10).await;
+    let snapshot = layer.handle().snapshot();
+    let learned = snapshot.bucket("/a").unwrap().learned().unwrap();
+    assert!(learned.margin().is_some(), "{learned:?}");
 }
 
 const SEEDS: usize = 9;

@@ -447,6 +447,19 @@ fn a_ban_of_a_content_delivery_network_is_about_the_address() {
         assert_eq!(signal.scope(), SignalScope::Everything, "{server}");
         assert_eq!((signal.kind(), signal.retry_after()), (Rate, secs(60)));
     }
+    // The same where it says that it is a page, or where its body has not come.
+    for content_type in ["text/html", "text/html; charset=UTF-8"] {
+        let pairs = [
+            ("server", "cloudflare"),
+            ("content-type", content_type),
+            ("retry-after", "60"),
+        ];
+        for body in [page, ""] {
+            let signal = classify_as(Profile::Discord, 429, &pairs, body).unwrap();
+            assert_eq!(signal.scope(), SignalScope::Everything, "{content_type}");
+            assert_eq!((signal.kind(), signal.retry_after()), (Rate, secs(60)));
+        }
+    }
     // The API behind it answers for itself.
     let json = r#"{"message":"You are being rate limited.","retry_after":1.5,"global":false}"#;
     for server in ["cloudflare", "nginx"] {
@@ -719,6 +732,14 @@ fn a_compressed_refusal_is_read() {
         (Rate, SignalScope::Everything)
     );
     assert_eq!(signal.retry_after(), secs(60));
+    let body = gzip(r#"{"message":"API rate limit exceeded for user ID 1."}"#);
+    let signal = classify(Profile::GitHub, 403, &body).unwrap();
+    assert_eq!(
+        (signal.kind(), signal.scope()),
+        (Rate, SignalScope::Everything)
+    );
+    let body = gzip(r#"{"message":"Resource not accessible by integration"}"#);
+    assert_eq!(classify(Profile::GitHub, 403, &body), None);
     let body = gzip(r#"{"error":{"code":"insufficient_quota"}}"#);
     let signal = classify(Profile::Standard, 429, &body).unwrap();
     assert_eq!(signal.kind(), QuotaExhausted);
