@@ -447,7 +447,7 @@ impl Narrowing {
 
     /// How long to back off where no delay was named.
     pub(super) fn backoff(&self, refusal: &Refusal, rules: &Rules) -> Span {
-        // Where a lesson was wrong before, a new one is not relied on.
+        // What this very wave suggests is not known yet.
         let is_doubtful = is_wary(rules) && self.rate.is_first_of(self.backoff.wave());
         let is_learned = self.rate.is_learned() && !is_doubtful || self.concurrency.is_learned();
         let known = is_learned || !rules.windows().is_empty();
