@@ -3,7 +3,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     convert::Infallible,
     fmt,
     future::Future,
@@ -291,12 +291,8 @@ impl Server {
                     }
                 }
                 What::Answered { hint, .. } => {
-                    if let Some(hint) = hint.filter(|_| {
-                        // Its bucket is its path's, or has others, too.
-                        let events = &journal.events[..=index];
-                        !is_own_trouble(events, |other| other.path == event.path)
-                            && !is_own_trouble(events, |_| true)
-                    }) {
+                    if let Some(hint) = hint.filter(|_| !is_own_trouble(&journal.events[..=index]))
+                    {
                         let end = event.at + hint.min(ceiling);
                         let until = until.entry(&event.path).or_insert((end, event));
                         if end > until.0 {
@@ -846,9 +842,10 @@ pub fn too_many(limit: Option<usize>) -> Reply {
 }
 
 /// L17: whether the last of these answers is at least the second refusal in a row of its request, nobody else
-/// was told to wait since the one before, and at least three that were sent after that one were accepted. (What
-/// names no delay may be about credits, or of a request that nobody waits for any more.)
-fn is_own_trouble(events: &[Event], here: impl Fn(&Event) -> bool) -> bool {
+/// in its bucket was refused since the one before, and at least three that were sent after that one were accepted
+/// there. A bucket may be of one path, of a group's, or of all that match no route, and the journal does not tell: it
+/// may have any path but those on which something was refused.
+fn is_own_trouble(events: &[Event]) -> bool {
     let (last, before) = events.split_last().unwrap();
     let answers = |event: &Event| matches!(event.what, What::Answered { .. });
     let of_request = |event: &Event| event.id == last.id && answers(event);
@@ -867,17 +864,22 @@ fn is_own_trouble(events: &[Event], here: impl Fn(&Event) -> bool) -> bool {
         return false;
     }
     let since = &before[earlier + 1..];
+    let refused: HashSet<_> = since
+        .iter()
+        .filter(|event| refuses(event))
+        .map(|event| &event.path)
+        .collect();
+    if refused.contains(&last.path) {
+        return false;
+    }
     let mut sent = Vec::new();
     let mut accepted = 0;
-    for event in since.iter().filter(|event| here(event)) {
+    for event in since.iter().filter(|event| !refused.contains(&event.path)) {
         match event.what {
             What::Sent { .. } => sent.push(event.id),
-            What::Answered { .. } if refuses(event) => return false,
             What::Answered {
                 status: Some(_), ..
-            } => {
-                accepted += usize::from(sent.contains(&event.id));
-            }
+            } => accepted += usize::from(sent.contains(&event.id)),
             What::Answered { .. } => {}
         }
     }
