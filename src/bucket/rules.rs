@@ -1,8 +1,12 @@
 use super::{
-    learned::{AT_FIRST, learning::Learning},
+    learned::learning::Learning,
     tick::{Span, Tick},
 };
 use crate::quota::Quota;
+
+/// So many may be in flight at first: of a crowd before a server that takes few, no more than these are refused at
+/// once. [`Learning::discover`](crate::Learning::discover) says where the figure comes from.
+pub(super) const AT_FIRST: u32 = 16;
 
 /// A quota as a bucket applies it: what the engine's face leaves switched on, margins included.
 #[derive(Clone, Debug, PartialEq)]

@@ -91,6 +91,7 @@ mod spans;
 #[cfg(test)]
 mod tests;
 mod time;
+mod word;
 mod words;
 
 pub use answer::Answer;

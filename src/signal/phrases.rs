@@ -72,7 +72,7 @@ pub(super) const FILLERS: [&str; 8] = [
     "next",
 ];
 
-/// Words for several requests at the same time, besides those that [`Word`](super::words::Word) knows.
+/// Words for several requests at the same time, besides those that [`Word`](super::word::Word) knows.
 pub(super) const AT_ONCE: [&str; 17] = [
     "in parallel",
     "parallel request",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{answer::Answer, phrases::FILLERS, time, words::Word};
+use super::{answer::Answer, phrases::FILLERS, time, word::Word};
 
 /// A delay: numbers, each with its unit; or a number of seconds, if no word follows that could be what
 /// it counts.

@@ -1,14 +1,10 @@
 //! How many may be in flight where nothing is configured, and no limit is learned.
 
-use super::{Narrowing, news::Sent};
+use super::news::Sent;
 use crate::bucket::{
-    rules::Rules,
+    rules::AT_FIRST,
     tick::{RECENT, Span, Tick},
 };
-
-/// So many may be in flight at first: of a crowd before a server that takes few, no more than these are refused at
-/// once. [`Learning::discover`](crate::Learning::discover) says where the figure comes from.
-pub(in crate::bucket) const AT_FIRST: u32 = 16;
 
 /// For how long a limit is kept that is not in use: as long as a bucket remembers what it has sent.
 const KEPT: Span = RECENT;
@@ -133,6 +129,11 @@ impl SlowStart {
         self.wave = 0;
     }
 
+    /// How many were in flight when the wave began, without what was refused of it before the present answer.
+    pub(super) fn of_wave(&self) -> u32 {
+        self.accepted.saturating_add(1)
+    }
+
     /// A request was refused, for whatever reason.
     pub(super) fn refused(&mut self, sent: &Sent<'_>) {
         self.hear(sent);
@@ -152,70 +153,6 @@ impl SlowStart {
                 // A wave of which nothing was accepted does not tell how many would be.
                 0 => AT_FIRST,
                 accepted => accepted,
-            };
-        }
-    }
-}
-
-impl Narrowing {
-    /// Discovery may have begun to listen after the first answers.
-    pub(in crate::bucket) fn catch_up(&mut self, answered: u64) {
-        self.answers.catch_up(answered);
-    }
-
-    /// Takes in a refusal for which a wider scope is to blame, where discovery goes on.
-    pub(in crate::bucket) fn refused_elsewhere(&mut self, sent: &Sent<'_>) {
-        self.slow_start_mut().refused(sent);
-        self.slow_down();
-    }
-
-    pub(super) fn slow_start_mut(&mut self) -> &mut SlowStart {
-        self.slow_start.get_or_insert_with(SlowStart::new)
-    }
-
-    /// The same news, with what was in flight before any of its wave had ended, if discovery has counted that.
-    pub(super) fn in_flight_of_wave<'a>(&self, sent: &Sent<'a>, rules: &Rules) -> Sent<'a> {
-        let slow_start = self.slow_start.filter(|_| rules.learning().discover);
-        let of_wave = slow_start.map(|it| it.accepted.saturating_add(1));
-        Sent {
-            in_flight: of_wave.or(sent.in_flight),
-            ..*sent
-        }
-    }
-
-    /// After a refusal that no limit explains. Where limits have explained nothing, fewer requests would not
-    /// help either.
-    pub(super) fn slow_down(&mut self) {
-        let is_explained = self.knows_limit() || self.doubt.skips();
-        if let Some(slow_start) = self.slow_start.as_mut().filter(|_| !is_explained) {
-            slow_start.fall();
-        }
-    }
-
-    pub(super) fn knows_limit(&self) -> bool {
-        self.rate.is_learned() || self.concurrency.is_learned()
-    }
-
-    /// How many may be in flight, unless a lesson says better.
-    pub(in crate::bucket) fn discovered(&self, now: Tick) -> Option<u32> {
-        if self.knows_limit() && !self.is_forgotten(now) {
-            return None;
-        }
-        let limit = |slow_start: &SlowStart| slow_start.limit(now);
-        Some(self.slow_start.as_ref().map_or(AT_FIRST, limit))
-    }
-
-    /// Drops lessons that hold no longer, where discovery goes on.
-    pub(in crate::bucket) fn forget(&mut self, now: Tick) {
-        let Some(slow_start) = self.slow_start else {
-            return;
-        };
-        self.slow_start = slow_start.forget(now);
-        if self.forgotten_at.is_some_and(|at| at <= now) {
-            *self = Self {
-                slow_start: self.slow_start,
-                closure: self.closure,
-                ..Self::default()
             };
         }
     }
