@@ -864,17 +864,17 @@ fn is_own_trouble(events: &[Event]) -> bool {
         return false;
     }
     let since = &before[earlier + 1..];
-    let refused: HashSet<_> = since
+    let excluded: HashSet<_> = since
         .iter()
         .filter(|event| refuses(event))
         .map(|event| &event.path)
         .collect();
-    if refused.contains(&last.path) {
+    if excluded.contains(&last.path) {
         return false;
     }
     let mut sent = Vec::new();
     let mut accepted = 0;
-    for event in since.iter().filter(|event| !refused.contains(&event.path)) {
+    for event in since.iter().filter(|event| !excluded.contains(&event.path)) {
         match event.what {
             What::Sent { .. } => sent.push(event.id),
             What::Answered {
