@@ -101,6 +101,11 @@ impl Rules {
         &self.windows
     }
 
+    /// The window that opens first.
+    pub(crate) fn tightest(&self) -> Option<&Rule> {
+        self.windows.iter().min_by_key(|rule| rule.span)
+    }
+
     pub(crate) fn concurrency(&self) -> Option<usize> {
         self.concurrency
     }

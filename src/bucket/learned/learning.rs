@@ -192,6 +192,14 @@ impl Learning {
     }
 }
 
+impl Learning {
+    /// Whether a lesson that erred makes others less likely. With discovery few requests test one at a time, so that
+    /// an error costs little, and to forget a limit costs a growing crowd.
+    pub(super) fn is_wary(self) -> bool {
+        !self.discover
+    }
+}
+
 impl Default for Learning {
     fn default() -> Self {
         Self::all()

@@ -2,12 +2,15 @@
 
 use crate::bucket::{
     log::Log,
-    rules::{Enforced, Rules},
+    rules::{Enforced, Rule, Rules},
     tick::{RECENT, SECOND, Span, Tick},
 };
 
 /// For how long a lesson is kept without being confirmed (law L11: ten minutes).
 pub(super) const KEPT: Span = Span(600 * SECOND);
+
+/// The period of a learned rate if the server names none.
+pub(super) const DEFAULT_PERIOD: Span = Span(SECOND);
 
 /// How much is added at most to a delay that the server named, as a part of it and at all: its
 /// clients shall not all come back in the same instant.
@@ -95,6 +98,11 @@ impl Sent<'_> {
         let ago = self.now.0.saturating_sub(oldest.0);
         let end = oldest.after(Span(ago / PARTS));
         from_it.max(dispatched(end.before(period), end))
+    }
+
+    /// Whether at least half of a window was used when an answer's request went out.
+    pub(super) fn half_uses(&self, rule: &Rule) -> bool {
+        self.in_use(rule.span).saturating_mul(2) > rule.n
     }
 
     /// How much of a window was used when an answer's request went out: the answer comes a little later.

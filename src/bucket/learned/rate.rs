@@ -25,10 +25,10 @@ struct Window {
     period: Span,
     /// When the limit became what it is.
     set: Tick,
-    /// It was found to be lower than it seemed.
-    fell: bool,
     /// Nothing more is tried: something else is, or will be instead.
     held: bool,
+    /// It was found to be lower than it seemed.
+    fell: bool,
     /// The widest margin was tried before, and did not help.
     steady: bool,
 }
