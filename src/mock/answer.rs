@@ -4,9 +4,9 @@ use std::{io::Write as _, mem, time::Duration};
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::{refusal::Refusal, report::RefusedBy, work::check_time};
+use super::{refusal::Refusal, report::RefusedBy, units::Costs, work::check_time};
 
 /// What a hook answers with: a head, and a body that is there as a whole or comes in time.
 ///
@@ -36,6 +36,8 @@ pub struct Answer {
     pub(crate) chunks: Vec<Chunk>,
     /// Whether the body's length is known when the head goes out.
     pub(crate) whole: bool,
+    /// What it cost, in units that are counted when it has ended.
+    pub(crate) costs: Costs,
 }
 
 /// A part of a body, and how long after the head it is due.
@@ -53,6 +55,7 @@ impl Answer {
             head,
             chunks: Vec::new(),
             whole: false,
+            costs: Costs::default(),
         }
     }
 
@@ -98,6 +101,33 @@ impl Answer {
             answer.chunks.push(Chunk { at, data });
         }
         answer
+    }
+
+    /// Says what this answer costs of a unit, for windows that [count the unit at the
+    /// end](super::Limit::units_at_end). This replaces what
+    /// [`JudgeBuilder::cost_of`](super::JudgeBuilder::cost_of) said of the request.
+    ///
+    /// The whole cost counts when the answer ends, even if its reader goes away in the middle. A second call for a
+    /// unit replaces the first.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use bytes::Bytes;
+    /// use http::Response;
+    /// use tower_throttle::mock::{Answer, Judge, Limit, Work};
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let limit = Limit::unlimited().units_at_end("output_tokens", 8_000, minute);
+    /// let api = Judge::builder()
+    ///     .route("POST /chat", limit, Work::none())
+    ///     .answer("POST /chat", |_| {
+    ///         Answer::from(Response::new(Bytes::from("Hello!"))).cost("output_tokens", 2)
+    ///     })
+    ///     .build();
+    /// ```
+    pub fn cost(mut self, unit: &'static str, n: u64) -> Self {
+        self.costs.set(unit, n);
+        self
     }
 
     /// The status and the headers.
@@ -160,6 +190,7 @@ impl From<Response<Bytes>> for Answer {
             head: Response::from_parts(head, ()),
             chunks: whole.map(|data| Chunk { at, data }).into_iter().collect(),
             whole: true,
+            costs: Costs::default(),
         }
     }
 }
@@ -203,6 +234,7 @@ pub(crate) fn success() -> Response<Bytes> {
 /// What refused requests are answered with by default.
 pub(crate) fn refusal(refusal: &Refusal) -> Response<Bytes> {
     let (error, message) = match refusal.by {
+        RefusedBy::Units { .. } => return refusal_by_units(refusal),
         RefusedBy::Rate { limit, period } => (
             "rate_limit_exceeded",
             format!("{limit} requests per {period:?} are allowed here"),
@@ -214,6 +246,51 @@ pub(crate) fn refusal(refusal: &Refusal) -> Response<Bytes> {
     };
     let body = format!(r#"{{"error":"{error}","message":"{message}"}}"#);
     json(StatusCode::TOO_MANY_REQUESTS, body)
+}
+
+/// Names the unit and the exact time at which there is room, in the body and in headers. The headers are
+/// those of the large vendors. They are left out if a header's name cannot hold the unit's.
+fn refusal_by_units(refusal: &Refusal) -> Response<Bytes> {
+    let RefusedBy::Units {
+        unit,
+        limit,
+        period,
+        used,
+        requested,
+    } = refusal.by
+    else {
+        unreachable!("the caller has looked");
+    };
+    let (error, room) = match refusal.room_in {
+        Some(room_in) => {
+            let seconds = room_in.as_secs_f64();
+            (
+                "rate_limit_exceeded",
+                format!(r#","retry_after":{seconds}"#),
+            )
+        }
+        None => ("request_too_large", String::new()),
+    };
+    let message = format!("{limit} {unit} per {period:?} are allowed here");
+    let unit_text = serde_json::Value::from(unit);
+    let message = serde_json::Value::from(message);
+    let body = format!(
+        r#"{{"error":"{error}","message":{message},"unit":{unit_text},"limit":{limit},"used":{used},"requested":{requested}{room}}}"#
+    );
+    let mut response = json(StatusCode::TOO_MANY_REQUESTS, body);
+    let room_in = refusal.room_in.unwrap_or_default().as_secs_f64();
+    let figures = [
+        ("limit", limit.to_string()),
+        ("remaining", limit.saturating_sub(used).to_string()),
+        ("reset", format!("{room_in}s")),
+    ];
+    for (what, figure) in figures {
+        let name = format!("x-ratelimit-{what}-{unit}");
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(figure)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }
 
 pub(crate) fn not_found() -> Response<Bytes> {

@@ -6,15 +6,19 @@ use std::{
     collections::{HashMap, VecDeque},
     mem,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::{
-    ledger::{Arrival, Ledger},
+    ledger::{Arrival, Full, Ledger},
     limit::Limit,
     pool::Pool,
-    report::{EndpointReport, RefusedBy, Violation},
+    report::{EndpointReport, RefusedBy},
+    unit_report::WindowUse,
+    units::Costs,
+    violation::Violation,
 };
 
 #[derive(Debug)]
@@ -68,6 +72,8 @@ pub(crate) struct Ticket {
     id: TicketId,
     scopes: Scopes,
     arrived: Instant,
+    /// What it costs at its end, as far as that is known.
+    costs: Costs,
     kind: TicketKind,
 }
 
@@ -88,8 +94,9 @@ pub(crate) enum Decision {
         by: RefusedBy,
         /// Whose limit it is, if not the endpoint's own.
         pool: Option<Arc<str>>,
-        /// When the windows have room again; now or earlier if they have it already.
-        room_at: Instant,
+        /// When the windows have room for it; now or earlier if they have it already, and nothing if they
+        /// never will.
+        room_at: Option<Instant>,
     },
 }
 
@@ -145,16 +152,17 @@ impl Books {
         arrival: Arrival,
         endpoint: usize,
         pool: Option<Pool>,
+        costs: Costs,
     ) -> (Ticket, Decision) {
         let pool = pool.map(|pool| self.pool(pool, arrival.now));
         let scopes = Scopes { endpoint, pool };
-        self.each(scopes, |ledger| ledger.open(arrival));
-        let decision = self.decide(arrival, scopes);
+        self.each(scopes, |ledger| ledger.open(arrival, &costs));
+        let decision = self.decide(arrival, scopes, &costs);
         let kind = match decision {
             Decision::Refused { .. } => TicketKind::Refused,
             Decision::Accepted(_) | Decision::Queued => TicketKind::Accepted,
         };
-        let ticket = self.ticket(arrival.now, scopes, kind);
+        let ticket = self.ticket(arrival.now, scopes, kind, costs);
         if decision == Decision::Queued {
             let ticket = ticket.id;
             self.queue.push_back(Waiting { ticket, scopes });
@@ -165,13 +173,13 @@ impl Books {
     /// A fault struck a request before it could be judged.
     pub(crate) fn strike(&mut self, arrival: Arrival, endpoint: usize) -> Ticket {
         let ledger = &mut self.endpoints[endpoint];
-        ledger.open(arrival);
+        ledger.open(arrival, &Costs::default());
         ledger.struck(arrival);
         let scopes = Scopes {
             endpoint,
             pool: None,
         };
-        self.ticket(arrival.now, scopes, TicketKind::Struck)
+        self.ticket(arrival.now, scopes, TicketKind::Struck, Costs::default())
     }
 
     /// A fault struck a request that has just been accepted.
@@ -179,8 +187,8 @@ impl Books {
         self.each(ticket.scopes, Ledger::struck_later);
     }
 
-    /// A request is over: its answer has ended, or its client went away.
-    pub(crate) fn close(&mut self, now: Instant, ticket: &Ticket) {
+    /// A request is over, so long after the start: its answer has ended, or its client went away.
+    pub(crate) fn close(&mut self, now: Instant, at: Duration, ticket: &Ticket) {
         if ticket.id.run != self.run {
             return;
         }
@@ -199,8 +207,26 @@ impl Books {
             self.queue.remove(at);
             self.each(ticket.scopes, Ledger::leave_queue);
         } else {
+            self.end(now, at, ticket);
             self.each(ticket.scopes, Ledger::leave_slot);
             self.admit_waiting(now);
+        }
+    }
+
+    /// Counts what an answer cost.
+    fn end(&mut self, now: Instant, at: Duration, ticket: &Ticket) {
+        for scope in ticket.scopes.iter() {
+            let (ledger, pool) = match scope {
+                Scope::Endpoint(endpoint) => (&mut self.endpoints[endpoint], None),
+                Scope::Pool(pool) => {
+                    let PoolLedger { ledger, name, .. } = &mut self.pools[pool];
+                    (ledger, Some(Arc::clone(name)))
+                }
+            };
+            for (window, counted) in ledger.end(now, &ticket.costs) {
+                let violation = Violation::exceeded(at, pool.clone(), &window, counted);
+                self.each(ticket.scopes, |ledger| ledger.exceed(&violation));
+            }
         }
     }
 
@@ -220,6 +246,21 @@ impl Books {
         self.pools[index].fixed = true;
         self.pools[index].ledger.set_limit(limit);
         self.admit_waiting(now);
+    }
+
+    /// How full the windows are of an endpoint, and of a pool if there is one.
+    pub(crate) fn windows(
+        &self,
+        now: Instant,
+        endpoint: usize,
+        pool: Option<&str>,
+    ) -> Vec<WindowUse> {
+        let mut windows = self.endpoints[endpoint].windows(now);
+        let pool = pool.and_then(|name| self.pool_names.get(name));
+        if let Some(pool) = pool {
+            windows.extend(self.pools[*pool].ledger.windows(now));
+        }
+        windows
     }
 
     pub(crate) fn endpoint(&mut self, endpoint: usize) -> &mut Ledger {
@@ -263,19 +304,20 @@ impl Books {
         index
     }
 
-    fn decide(&mut self, arrival: Arrival, scopes: Scopes) -> Decision {
-        if let Some((scope, by, room_at)) = self.obstacle(arrival.now, scopes) {
+    fn decide(&mut self, arrival: Arrival, scopes: Scopes, costs: &Costs) -> Decision {
+        if let Some((scope, Full { by, room_at })) = self.obstacle(arrival.now, scopes, costs) {
             let pool = match scope {
                 Scope::Endpoint(_) => None,
                 Scope::Pool(pool) => Some(Arc::clone(&self.pools[pool].name)),
             };
             let in_flight = self.ledger(scope).in_flight();
-            let too_soon = room_at.saturating_duration_since(arrival.now);
+            let too_soon = room_at.map(|at| at.saturating_duration_since(arrival.now));
             let violation = Violation::refused(arrival.at, pool.clone(), by, in_flight, too_soon);
+            self.ledger_mut(scope).refuse_by_window(by);
             self.each(scopes, |ledger| ledger.refuse(arrival, by, &violation));
             return Decision::Refused { by, pool, room_at };
         }
-        self.each(scopes, |ledger| ledger.accept(arrival));
+        self.each(scopes, |ledger| ledger.accept(arrival, costs));
         if self.no_slot(scopes).is_some() {
             self.each(scopes, Ledger::join_queue);
             return Decision::Queued;
@@ -283,26 +325,28 @@ impl Books {
         Decision::Accepted(self.admit(arrival.now, scopes))
     }
 
-    /// What keeps a request from being accepted, if anything does, and when the windows have room.
-    fn obstacle(&self, now: Instant, scopes: Scopes) -> Option<(Scope, RefusedBy, Instant)> {
+    /// What keeps a request from being accepted, if anything does, and when the windows have room for it.
+    fn obstacle(&self, now: Instant, scopes: Scopes, costs: &Costs) -> Option<(Scope, Full)> {
         let full = scopes.iter().filter_map(|scope| {
-            let (window, room_at) = self.ledger(scope).full_window(now)?;
-            Some((scope, window, room_at))
+            let full = self.ledger(scope).full_window(now, costs)?;
+            Some((scope, full))
         });
         // Of two that have room at the same time, the endpoint's own.
-        let full = full.reduce(|first, second| if second.2 > first.2 { second } else { first });
+        let full = full.reduce(|first, second| {
+            if second.1.is_later_than(&first.1) {
+                second
+            } else {
+                first
+            }
+        });
         // Concurrency first: it is what the API behind this mock really refuses by, and a client
         // that is told of a full window would wait for the wrong thing.
         if let Some((scope, limit)) = self.no_slot(scopes).filter(|_| !self.may_wait(scopes)) {
-            let room_at = full.map_or(now, |(.., room_at)| room_at);
-            return Some((scope, RefusedBy::Concurrency { limit }, room_at));
+            let by = RefusedBy::Concurrency { limit };
+            let room_at = full.map_or(Some(now), |(_, full)| full.room_at);
+            return Some((scope, Full { by, room_at }));
         }
-        let (scope, window, room_at) = full?;
-        let by = RefusedBy::Rate {
-            limit: window.n,
-            period: window.period,
-        };
-        Some((scope, by, room_at))
+        full
     }
 
     fn no_slot(&self, scopes: Scopes) -> Option<(Scope, usize)> {
@@ -341,7 +385,13 @@ impl Books {
         }
     }
 
-    fn ticket(&mut self, arrived: Instant, scopes: Scopes, kind: TicketKind) -> Ticket {
+    fn ticket(
+        &mut self,
+        arrived: Instant,
+        scopes: Scopes,
+        kind: TicketKind,
+        costs: Costs,
+    ) -> Ticket {
         self.tickets += 1;
         Ticket {
             id: TicketId {
@@ -350,6 +400,7 @@ impl Books {
             },
             scopes,
             arrived,
+            costs,
             kind,
         }
     }
@@ -358,6 +409,13 @@ impl Books {
         match scope {
             Scope::Endpoint(endpoint) => &self.endpoints[endpoint],
             Scope::Pool(pool) => &self.pools[pool].ledger,
+        }
+    }
+
+    fn ledger_mut(&mut self, scope: Scope) -> &mut Ledger {
+        match scope {
+            Scope::Endpoint(endpoint) => &mut self.endpoints[endpoint],
+            Scope::Pool(pool) => &mut self.pools[pool].ledger,
         }
     }
 
@@ -395,6 +453,11 @@ impl Ticket {
 
     pub(crate) fn arrived(&self) -> Instant {
         self.arrived
+    }
+
+    /// What its answer costs, as its answer says: that counts at its end.
+    pub(crate) fn answered(&mut self, costs: &Costs) {
+        self.costs.replace(costs);
     }
 }
 

@@ -3,18 +3,18 @@
 use std::{fmt, ops::Range, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::{Method, Response, request};
 
 use super::{
     answer::{self, Answer},
-    limit::Limit,
+    limit::{Counted, Limit},
     path::{Params, Template},
     pool::Pool,
     refusal::Refusal,
     retry_after::RetryAfter,
     state::{
         AcceptedHook, AnswerHook, CheckHook, Intercept, Judge, PoolHook, Queue, Received, Route,
-        Settings,
+        Settings, Shared,
     },
     work::{Work, check, check_time},
 };
@@ -64,6 +64,7 @@ impl JudgeBuilder {
                 seed: 0,
                 kept_records: KEPT_RECORDS,
                 notice: None,
+                cost_of: None,
             },
         }
     }
@@ -157,7 +158,8 @@ impl JudgeBuilder {
 
     /// Tells of each request that an endpoint accepts, once, before it is worked on (or waits for its
     /// slot): to take what it costs. If the hook has a time, that is how long the work takes; otherwise
-    /// it is as the endpoint's [`Work`] draws it. It is drawn from for every request all the same.
+    /// it is as the endpoint's [`Work`] draws it. It is drawn from for every request all the same, and the
+    /// hook is told [what was drawn](Received::work).
     ///
     /// # Panics
     ///
@@ -227,7 +229,37 @@ impl JudgeBuilder {
         self
     }
 
-    /// Decides what a refusal looks like. By default: status 429, and a small JSON object.
+    /// Says what a request truly costs, by unit, for limits in [units](Limit::units) other than requests: from
+    /// its head, and its body.
+    ///
+    /// A request costs nothing of a unit that is not named, and the sum if a unit is named twice. The judge
+    /// asks once for each request, after the [check](JudgeBuilder::check). To be asked about, a request has to
+    /// be complete: on every endpoint it *arrives* when its last byte does.
+    ///
+    /// An answer may say what [it cost](Answer::cost), for units that are counted at its end.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_throttle::mock::{Judge, Limit, Work};
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let api = Judge::builder()
+    ///     .route("POST /tts", Limit::unlimited().units("characters", 2_500, minute), Work::none())
+    ///     .cost_of(|_, body| vec![("characters", body.len() as u64)])
+    ///     .build();
+    /// ```
+    pub fn cost_of<F>(mut self, cost_of: F) -> Self
+    where
+        F: Fn(&request::Parts, &[u8]) -> Vec<(&'static str, u64)> + Send + Sync + 'static,
+    {
+        self.settings.cost_of = Some(Box::new(cost_of));
+        self
+    }
+
+    /// Decides what a refusal looks like. By default: status 429, and a small JSON object. If a window of
+    /// [units](Limit::units) refuses, the object names the `unit` and says in how many seconds there is room,
+    /// exactly (`retry_after`). The headers `x-ratelimit-limit-{unit}`, `x-ratelimit-remaining-{unit}` and
+    /// `x-ratelimit-reset-{unit}` say the same.
     pub fn refusal<F, A>(mut self, refusal: F) -> Self
     where
         F: Fn(&Refusal) -> A + Send + Sync + 'static,
@@ -252,7 +284,8 @@ impl JudgeBuilder {
     }
 
     /// Puts a `Retry-After` on every refusal by rate that has none: how long until the window has
-    /// room, in whole seconds, rounded up.
+    /// room, in whole seconds, rounded up. On a refusal by units, if that is not exact, a `retry-after-ms`
+    /// says it in milliseconds; a request that costs more than the window allows gets none.
     ///
     /// A refusal by concurrency gets none, since nobody knows when a slot becomes free.
     pub fn truthful_retry_after(mut self) -> Self {
@@ -311,13 +344,32 @@ impl JudgeBuilder {
         self
     }
 
+    #[track_caller]
+    fn check_costs(&self) {
+        if self.settings.cost_of.is_some() {
+            return;
+        }
+        for route in &self.routes {
+            let mut windows = route.limit.unit_windows().iter();
+            if let Some(window) = windows.find(|window| window.counted == Counted::AtArrival) {
+                let (name, unit) = (&route.name, window.unit);
+                panic!(
+                    "{name:?} limits {unit}, and nothing says how many a request costs: expected \
+                     `JudgeBuilder::cost_of`"
+                );
+            }
+        }
+    }
+
     /// Opens the API: times on the score card count from now.
     ///
     /// # Panics
     ///
-    /// If a hook was given for a template that no endpoint has.
+    /// If a hook was given for a template that no endpoint has, or if a limit counts units at arrival and
+    /// nothing says what requests [cost](JudgeBuilder::cost_of).
     #[track_caller]
     pub fn build(mut self) -> Judge {
+        self.check_costs();
         for (template, hook) in self.hooks {
             let known = self.routes.iter().map(|route| &*route.name);
             let found = known.clone().position(|name| name == template);
@@ -350,10 +402,17 @@ impl Settings {
     }
 }
 
-impl Route {
+impl Shared {
     /// Whether a request has to be complete to be judged.
-    pub(crate) fn needs_body(&self) -> bool {
-        self.check.is_some() || self.pool.is_some() || self.accepted.is_some()
+    pub(crate) fn needs_body(&self, route: usize) -> bool {
+        let Route {
+            check,
+            pool,
+            accepted,
+            ..
+        } = &self.routes[route];
+        let cost_of = &self.settings.cost_of;
+        check.is_some() || pool.is_some() || accepted.is_some() || cost_of.is_some()
     }
 }
 

@@ -248,7 +248,9 @@ impl Fault {
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         let (answer, _) = self.own_answer();
         let head = std::mem::take(&mut answer.head);
+        let costs = std::mem::take(&mut answer.costs);
         *answer = head.map(|()| body.into() as Bytes).into();
+        answer.costs = costs;
         self
     }
 

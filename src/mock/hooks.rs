@@ -5,7 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request;
 
-use super::state::{Judge, Received, Shared, Standing};
+use super::{
+    state::{Judge, Received, Shared, Standing},
+    unit_report::WindowUse,
+};
 
 impl Standing<'_> {
     /// Of a request that has not been judged yet.
@@ -13,6 +16,7 @@ impl Standing<'_> {
         let mut state = shared.state();
         let ledger = state.books.endpoint(route);
         Self {
+            route: Some(route),
             in_flight: ledger.in_flight(),
             concurrency: ledger.limit().at_once(),
             ..Self::default()
@@ -60,7 +64,15 @@ impl Received<'_> {
         self.standing.concurrency
     }
 
-    /// How long the mock works on this request, as drawn when it was accepted. Zero for a check.
+    /// How full the windows are now: those of its endpoint, and those of the pool that it has been accepted
+    /// in. Nothing for a request that comes to no endpoint.
+    pub fn windows(&self) -> Vec<WindowUse> {
+        let Standing { route, pool, .. } = self.standing;
+        route.map_or_else(Vec::new, |route| self.judge.shared.windows(route, pool))
+    }
+
+    /// How long the mock works on this request, as drawn when it was accepted, or as the hook of
+    /// [`JudgeBuilder::accepted`](super::JudgeBuilder::accepted) then said. Zero for a check.
     pub fn work(&self) -> Duration {
         self.standing.work
     }

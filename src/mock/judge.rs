@@ -20,6 +20,8 @@ use super::{
     report::Report,
     retry_after::retry_after,
     state::{EndpointDraws, Judge, Route, Settings, Shared, State},
+    unit_report::WindowUse,
+    units::Costs,
     work::{Draws, check, check_time},
 };
 
@@ -101,8 +103,8 @@ impl Judge {
 
     /// Changes what an endpoint allows, from the next arrival on.
     ///
-    /// What was accepted before counts under the new limit: the last 1 024 requests, and any that
-    /// were in the old limit's windows. Requests in flight stay, even if they are now too many. Those that
+    /// What was accepted before counts under the new limit: the last 1 024 requests, as many costs of each
+    /// unit, and any that were in the old limit's windows. Requests in flight stay, even if they are now too many. Those that
     /// wait for a slot get it at once if there are more now.
     ///
     /// # Panics
@@ -232,7 +234,8 @@ impl Shared {
     fn close(&self, ticket: &Ticket) {
         self.change(|state, now| {
             state.turns.remove(&ticket.id());
-            state.books.close(now, ticket);
+            let at = now.saturating_duration_since(state.start);
+            state.books.close(now, at, ticket);
         });
     }
 
@@ -258,6 +261,12 @@ impl Shared {
             let known: Vec<_> = self.routes.iter().map(|route| &route.name).collect();
             panic!("the judge has no endpoint {template:?}: it has {known:?}")
         })
+    }
+
+    /// How full the windows are of an endpoint, and of a pool if there is one.
+    pub(crate) fn windows(&self, route: usize, pool: Option<&str>) -> Vec<WindowUse> {
+        let state = self.state();
+        state.books.windows(Instant::now(), route, pool)
     }
 
     /// A request sets out: how long it takes to arrive, and what its client knows.
@@ -354,6 +363,13 @@ impl Place {
     pub(crate) fn new(shared: &Arc<Shared>, ticket: Ticket) -> Self {
         let shared = Arc::clone(shared);
         Self { shared, ticket }
+    }
+}
+
+impl Place {
+    /// The answer says what it costs.
+    pub(crate) fn answered(&mut self, costs: &Costs) {
+        self.ticket.answered(costs);
     }
 }
 

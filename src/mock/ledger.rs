@@ -8,8 +8,11 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    limit::{Limit, Window},
-    report::{EndpointReport, Record, RefusedBy, Verdict, Violation},
+    limit::{Counted, Limit, UnitWindow},
+    report::{EndpointReport, Record, RefusedBy, Verdict},
+    unit_report::{UnitReport, WindowUse},
+    units::{Costs, Counts},
+    violation::Violation,
 };
 
 /// How many accepted requests are remembered whatever their age, so that a longer window set by
@@ -31,6 +34,8 @@ pub(crate) struct Ledger {
     open: usize,
     /// When requests arrived, within the scored period, oldest first.
     arrivals: VecDeque<Instant>,
+    /// What has been counted of other units than requests.
+    counts: Counts,
     hint: Option<Hint>,
     kept_records: usize,
     score: EndpointReport,
@@ -42,6 +47,21 @@ struct Hint {
     /// From when on the client cannot be unaware of it.
     known_from: Instant,
     until: Instant,
+}
+
+/// A window that has no room for a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Full {
+    pub(crate) by: RefusedBy,
+    /// When it has room, if it ever does.
+    pub(crate) room_at: Option<Instant>,
+}
+
+impl Full {
+    pub(crate) fn is_later_than(&self, other: &Self) -> bool {
+        let key = |full: &Self| (full.room_at.is_none(), full.room_at);
+        key(self) > key(other)
+    }
 }
 
 /// An arrival: when, how long after the start that is, and before when the client was told not to
@@ -61,6 +81,7 @@ impl Ledger {
             waiting: 0,
             open: 0,
             arrivals: VecDeque::new(),
+            counts: Counts::default(),
             hint: None,
             kept_records,
             score: EndpointReport::new(name, limit),
@@ -73,23 +94,62 @@ impl Ledger {
         slots.filter(|slots| self.in_flight >= *slots)
     }
 
-    /// The window that keeps a request waiting the longest, if any is full, and until when.
-    pub(crate) fn full_window(&self, now: Instant) -> Option<(Window, Instant)> {
+    /// The window that keeps a request of these costs waiting the longest, if any has no room for it.
+    pub(crate) fn full_window(&self, now: Instant, costs: &Costs) -> Option<Full> {
         let windows = self.score.limit.windows().iter();
-        windows
-            .filter_map(|window| {
-                // The window has room as soon as the nth latest request is a whole period old.
-                let nth = self.accepted.len().checked_sub(window.n)?;
-                let room_at = self.accepted[nth] + window.period;
-                (room_at > now).then_some((*window, room_at))
+        let rate = windows.filter_map(|window| {
+            // The window has room as soon as the nth latest request is a whole period old.
+            let nth = self.accepted.len().checked_sub(window.n)?;
+            let by = RefusedBy::Rate {
+                limit: window.n,
+                period: window.period,
+            };
+            Some(Full {
+                by,
+                room_at: Some(self.accepted[nth] + window.period),
             })
-            .max_by_key(|(_, room_at)| *room_at)
+        });
+        let windows = self.score.limit.unit_windows().iter();
+        let units = windows.filter_map(|window| {
+            let (requested, needed) = match window.counted {
+                Counted::AtArrival => (costs.of(window.unit), costs.of(window.unit)),
+                // Nobody knows yet what it will cost: any room will do.
+                Counted::AtEnd => (0, 1),
+            };
+            let room_at = self.counts.room_at(now, window, needed);
+            let by = RefusedBy::Units {
+                unit: window.unit,
+                limit: window.n,
+                period: window.period,
+                used: self.counts.used(now, window),
+                requested,
+            };
+            (needed > 0).then_some(Full { by, room_at })
+        });
+        let full = rate
+            .chain(units)
+            .filter(|full| full.room_at.is_none_or(|room_at| room_at > now));
+        full.reduce(|first, second| {
+            if second.is_later_than(&first) {
+                second
+            } else {
+                first
+            }
+        })
     }
 
     /// A request has arrived that will be judged, or would have been. It is open until
     /// [`Ledger::close`].
-    pub(crate) fn open(&mut self, arrival: Arrival) {
+    pub(crate) fn open(&mut self, arrival: Arrival, costs: &Costs) {
         self.count_arrival(arrival.now);
+        let windows = self.score.limit.unit_windows();
+        self.counts.arrive(arrival.now, costs, windows);
+        for (window, report) in windows.iter().zip(&mut self.score.units) {
+            if window.counted == Counted::AtArrival {
+                let arrived = self.counts.arrived(arrival.now, window);
+                report.worst_window = report.worst_window.max(arrived);
+            }
+        }
         self.open += 1;
         self.score.most_in_flight = self.score.most_in_flight.max(self.open);
         self.check_hint(arrival);
@@ -105,7 +165,18 @@ impl Ledger {
     }
 
     /// Takes a request into the windows.
-    pub(crate) fn accept(&mut self, arrival: Arrival) {
+    pub(crate) fn accept(&mut self, arrival: Arrival, costs: &Costs) {
+        let windows = self.score.limit.unit_windows();
+        self.counts.accept(arrival.now, costs, windows);
+        for (window, report) in windows.iter().zip(&mut self.score.units) {
+            let cost = costs.of(window.unit);
+            match window.counted {
+                Counted::AtArrival if cost == 0 => continue,
+                Counted::AtArrival => report.accepted = report.accepted.saturating_add(cost),
+                Counted::AtEnd => {}
+            }
+            report.saw_arrival(arrival.at);
+        }
         let windows = self.score.limit.windows();
         let longest = windows.iter().map(|window| window.period).max();
         while self.accepted.len() >= HISTORY
@@ -116,6 +187,36 @@ impl Ledger {
         self.accepted.push_back(arrival.now);
         self.score.accepted += 1;
         self.record(arrival, Verdict::Accepted);
+    }
+
+    /// The answer to what has been accepted is over: counts what it cost, and says which windows hold more
+    /// now than they allow, and how much.
+    pub(crate) fn end(&mut self, now: Instant, costs: &Costs) -> Vec<(UnitWindow, u64)> {
+        let windows = self.score.limit.unit_windows();
+        self.counts.end(now, costs, windows);
+        let mut exceeded = Vec::new();
+        for (window, report) in windows.iter().zip(&mut self.score.units) {
+            let cost = costs.of(window.unit);
+            if window.counted == Counted::AtArrival || cost == 0 {
+                continue;
+            }
+            report.accepted = report.accepted.saturating_add(cost);
+            let counted = self.counts.used(now, window);
+            report.worst_window = report.worst_window.max(counted);
+            if counted > window.n {
+                report.exceeded += 1;
+                exceeded.push((*window, counted));
+            }
+        }
+        exceeded
+    }
+
+    /// Notes that an answer's end has put more into a window than it allows, of this scope or of another.
+    pub(crate) fn exceed(&mut self, violation: &Violation) {
+        if self.score.exceeded < VIOLATIONS {
+            self.score.violations.push(violation.clone());
+        }
+        self.score.exceeded += 1;
     }
 
     /// Gives a slot to what has been accepted, until [`Ledger::leave_slot`].
@@ -137,10 +238,25 @@ impl Ledger {
         self.waiting -= 1;
     }
 
+    /// Notes that a window of this scope is what a request is refused by.
+    pub(crate) fn refuse_by_window(&mut self, by: RefusedBy) {
+        let RefusedBy::Units { unit, period, .. } = by else {
+            return;
+        };
+        let mut reports = self.score.units.iter_mut();
+        if let Some(report) = reports.find(|known| known.unit == unit && known.period == period) {
+            report.refused += 1;
+        }
+    }
+
     /// Notes a refusal, by the limit of this scope or of another.
     pub(crate) fn refuse(&mut self, arrival: Arrival, by: RefusedBy, violation: &Violation) {
         let (count, verdict) = match by {
             RefusedBy::Rate { .. } => (&mut self.score.refused_by_rate, Verdict::RefusedByRate),
+            RefusedBy::Units { unit, .. } => (
+                &mut self.score.refused_by_units,
+                Verdict::RefusedByUnits { unit },
+            ),
             RefusedBy::Concurrency { .. } => (
                 &mut self.score.refused_by_concurrency,
                 Verdict::RefusedByConcurrency,
@@ -190,11 +306,48 @@ impl Ledger {
     }
 
     pub(crate) fn set_limit(&mut self, limit: Limit) {
+        let windows = limit.unit_windows().iter();
+        let units = windows.map(|window| {
+            let mut known = self.score.units.iter();
+            let known = known.find(|known| known.is_of(window)).cloned();
+            UnitReport {
+                limit: window.n,
+                ..known.unwrap_or_else(|| UnitReport::new(window))
+            }
+        });
+        self.score.units = units.collect();
         self.score.limit = limit;
     }
 
     pub(crate) fn limit(&self) -> &Limit {
         &self.score.limit
+    }
+
+    /// How full each window is, those of requests first.
+    pub(crate) fn windows(&self, now: Instant) -> Vec<WindowUse> {
+        let requests = self.score.limit.windows().iter().map(|window| {
+            let outside = |at: &Instant| now - *at >= window.period;
+            let used = self.accepted.len() - self.accepted.partition_point(outside);
+            let empty_at = self.accepted.back().map(|last| *last + window.period);
+            WindowUse {
+                unit: "requests",
+                limit: window.n as u64,
+                period: window.period,
+                used: used as u64,
+                empty_in: empty_at.unwrap_or(now).saturating_duration_since(now),
+            }
+        });
+        let units = self.score.limit.unit_windows().iter().map(|window| {
+            let empty_at = self.counts.empty_at(window).unwrap_or(now);
+            WindowUse {
+                unit: window.unit,
+                limit: window.n,
+                period: window.period,
+                used: self.counts.used(now, window),
+                empty_in: empty_at.saturating_duration_since(now),
+            }
+        });
+        requests.chain(units).collect()
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -218,6 +371,7 @@ impl Ledger {
         self.score = EndpointReport::new(&self.score.endpoint, self.score.limit.clone());
         self.score.most_in_flight = self.open;
         self.arrivals.clear();
+        self.counts.reset();
     }
 
     fn count_arrival(&mut self, now: Instant) {
@@ -267,8 +421,8 @@ mod tests {
             at,
             not_before: None,
         };
-        ledger.open(arrival);
-        ledger.accept(arrival);
+        ledger.open(arrival, &Costs::default());
+        ledger.accept(arrival, &Costs::default());
         ledger.close();
     }
 

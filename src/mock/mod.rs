@@ -2,7 +2,7 @@
 //!
 //! [`Judge`] is any API: endpoints, what each allows, and how long each works. It accepts what is
 //! within its limits and refuses the rest, at once, as real APIs do; and it keeps score, so that a test
-//! can ask afterwards what its client did. [`elevenlabs`] is one such API, ready-made.
+//! can ask afterwards what its client did. [`elevenlabs`] and [`llm`] are such APIs, ready-made.
 //!
 //! It shares no code with the limiters of this crate: windows, paths and books are its own, so that the
 //! judge cannot make the mistakes that it is there to find.
@@ -14,6 +14,8 @@
 //!    the books say about their order and times is exact.
 //! 2. A window of n per period is full if n requests have been accepted in the period up to now. It is
 //!    half-open: a request exactly one period old no longer counts. Refused requests take no place.
+//!    A window of another unit counts costs in place of requests: of what was accepted, when it arrived
+//!    ([`Limit::units`]), or when its answer ended ([`Limit::units_at_end`]).
 //! 3. A request is in flight from its arrival until the body of its answer has been read to its last
 //!    byte (over a socket: until the connection has taken it to send), or has been dropped, or its client
 //!    has gone away.
@@ -80,6 +82,7 @@ mod hooks;
 mod judge;
 mod ledger;
 mod limit;
+pub mod llm;
 mod path;
 mod pool;
 mod refusal;
@@ -88,7 +91,10 @@ mod retry_after;
 mod server;
 mod service;
 mod state;
+mod unit_report;
+mod units;
 mod upload;
+mod violation;
 mod visit;
 mod work;
 
@@ -100,9 +106,11 @@ pub use self::{
     limit::Limit,
     pool::Pool,
     refusal::Refusal,
-    report::{EndpointReport, Record, RefusedBy, Report, Verdict, Violation},
+    report::{EndpointReport, Record, RefusedBy, Report, Verdict},
     server::{bind, bind_to},
     service::ResponseFuture,
     state::{Judge, Received},
+    unit_report::{UnitReport, WindowUse},
+    violation::Violation,
     work::{Draws, Work},
 };

@@ -2,11 +2,14 @@
 
 use std::{
     fmt::{self, Write as _},
-    sync::Arc,
     time::Duration,
 };
 
-use super::limit::Limit;
+use super::{
+    limit::Limit,
+    unit_report::UnitReport,
+    violation::{Breach, Violation},
+};
 
 /// What the judge has seen, up to the moment at which [`Judge::report`](super::Judge::report) was called.
 ///
@@ -37,8 +40,11 @@ pub struct EndpointReport {
     /// Accepted requests that had to wait for a slot: see
     /// [`JudgeBuilder::queue`](super::JudgeBuilder::queue).
     pub queued: usize,
-    /// Requests that were refused because a window was full, and the concurrency was not.
+    /// Requests that were refused because a window of requests was full, and the concurrency was not.
     pub refused_by_rate: usize,
+    /// Requests that were refused because a window of another unit had no room for them, and the
+    /// concurrency was not full: of which unit, says [`EndpointReport::unit`].
+    pub refused_by_units: usize,
     /// Requests that were refused because too many were in flight, whether or not a window was full too.
     pub refused_by_concurrency: usize,
     /// Requests that the endpoint's check turned down. They are not judged, and so neither accepted
@@ -51,6 +57,11 @@ pub struct EndpointReport {
     /// of the limit's first window's length (without a window: of one second). A client that keeps to
     /// a window of n has at most n here.
     pub worst_window: usize,
+    /// What was seen of the limit's windows of units other than requests, in their order.
+    pub units: Vec<UnitReport>,
+    /// How often an answer left more in a window of units counted at the end than it allows, those of the
+    /// request's pool included: see [`UnitReport::exceeded`], and [`UnitReport::worst_window`] for how much.
+    pub exceeded: usize,
     /// The largest number of requests that the client had open here at once: each from its arrival
     /// until its answer's body had ended, if accepted, or until the head was handed out, if not.
     /// A client that keeps to n at once has at most n here.
@@ -90,8 +101,13 @@ pub struct Record {
 pub enum Verdict {
     /// It was within all limits.
     Accepted,
-    /// A window was full.
+    /// A window of requests was full.
     RefusedByRate,
+    /// A window of another unit had no room for it.
+    RefusedByUnits {
+        /// The unit's name.
+        unit: &'static str,
+    },
     /// Too many requests were in flight.
     RefusedByConcurrency,
     /// The endpoint's check turned it down before the limits were asked.
@@ -104,107 +120,32 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefusedBy {
-    /// By a window; where several are full, by the one that has room last.
+    /// By a window of requests; where several windows are full, by the one that has room last.
     Rate {
         /// How many requests the window allows.
         limit: usize,
         /// How long the window is.
         period: Duration,
     },
+    /// By a window of another unit; where several windows are full, by the one that has room last.
+    Units {
+        /// The unit's name.
+        unit: &'static str,
+        /// How much of it the window allows.
+        limit: u64,
+        /// How long the window is.
+        period: Duration,
+        /// What is in the window already.
+        used: u64,
+        /// What the request costs; 0 where that is counted at the end, since nobody knows yet. If it is
+        /// more than the limit, such a request is always refused.
+        requested: u64,
+    },
     /// By the number of requests in flight.
     Concurrency {
         /// How many requests may be in flight.
         limit: usize,
     },
-}
-
-/// Something that the client should not have done. `Display` says what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    at: Duration,
-    /// The pool whose limit it was, if not the endpoint's own.
-    pool: Option<Arc<str>>,
-    breach: Breach,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Breach {
-    Rate {
-        limit: usize,
-        period: Duration,
-        too_soon: Duration,
-    },
-    Concurrency {
-        limit: usize,
-        in_flight: usize,
-    },
-    Early {
-        too_soon: Duration,
-    },
-}
-
-impl Violation {
-    pub(crate) fn refused(
-        at: Duration,
-        pool: Option<Arc<str>>,
-        by: RefusedBy,
-        in_flight: usize,
-        too_soon: Duration,
-    ) -> Self {
-        let breach = match by {
-            RefusedBy::Rate { limit, period } => Breach::Rate {
-                limit,
-                period,
-                too_soon,
-            },
-            RefusedBy::Concurrency { limit } => Breach::Concurrency { limit, in_flight },
-        };
-        Self { at, pool, breach }
-    }
-
-    pub(crate) fn early(at: Duration, too_soon: Duration) -> Self {
-        Self {
-            at,
-            pool: None,
-            breach: Breach::Early { too_soon },
-        }
-    }
-
-    /// When it was done, after the start (or the last [`Judge::reset`](super::Judge::reset)).
-    pub fn at(&self) -> Duration {
-        self.at
-    }
-}
-
-/// `1.204 s after the start: request 6 in a window of 1s that allows 5, 0.096 s too soon`
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3} s after the start: ", self.at.as_secs_f64())?;
-        match self.breach {
-            Breach::Rate {
-                limit,
-                period,
-                too_soon,
-            } => write!(
-                f,
-                "request {} in a window of {period:?} that allows {limit}, {:.3} s too soon",
-                limit + 1,
-                too_soon.as_secs_f64()
-            )?,
-            Breach::Concurrency { limit, in_flight } => {
-                write!(f, "{in_flight} in flight where {limit} are allowed")?;
-            }
-            Breach::Early { too_soon } => write!(
-                f,
-                "{:.3} s before the time that Retry-After had named",
-                too_soon.as_secs_f64()
-            )?,
-        }
-        match &self.pool {
-            Some(pool) => write!(f, " (pool {pool:?})"),
-            None => Ok(()),
-        }
-    }
 }
 
 macro_rules! accessors {
@@ -220,14 +161,17 @@ impl EndpointReport {
     pub(crate) fn new(endpoint: &str, limit: Limit) -> Self {
         Self {
             endpoint: endpoint.to_owned(),
+            units: limit.unit_windows().iter().map(UnitReport::new).collect(),
             limit,
             accepted: 0,
             queued: 0,
             refused_by_rate: 0,
+            refused_by_units: 0,
             refused_by_concurrency: 0,
             invalid: 0,
             faulted: 0,
             worst_window: 0,
+            exceeded: 0,
             most_in_flight: 0,
             early: 0,
             slowest_refusal: Duration::ZERO,
@@ -239,11 +183,25 @@ impl EndpointReport {
         }
     }
 
-    accessors!(accepted queued refused_by_rate refused_by_concurrency invalid faulted worst_window most_in_flight early in_flight waiting);
+    accessors!(accepted queued refused_by_rate refused_by_units refused_by_concurrency invalid faulted worst_window exceeded most_in_flight early in_flight waiting);
 
     /// Requests that were refused, by whichever limit.
     pub fn refused(&self) -> usize {
-        self.refused_by_rate + self.refused_by_concurrency
+        self.refused_by_rate + self.refused_by_units + self.refused_by_concurrency
+    }
+
+    /// What was seen of the first window of this unit.
+    ///
+    /// # Panics
+    ///
+    /// If the limit has no such window.
+    #[track_caller]
+    pub fn unit(&self, name: &str) -> &UnitReport {
+        let found = self.units.iter().find(|seen| seen.unit == name);
+        found.unwrap_or_else(|| {
+            let (endpoint, limit) = (&self.endpoint, &self.limit);
+            panic!("{endpoint} has no window of {name:?}: its limit is {limit}")
+        })
     }
 
     /// All requests that arrived: accepted, refused, invalid, or kept from being judged by a fault.
@@ -254,9 +212,15 @@ impl EndpointReport {
     /// Appends a line for each kind of breach.
     fn complain(&self, complaints: &mut String) {
         type Kind = (usize, &'static str, fn(&Breach) -> bool);
-        let kinds: [Kind; 3] = [
+        let kinds: [Kind; 5] = [
             (self.refused_by_rate, "refused by rate", |breach| {
                 matches!(breach, Breach::Rate { .. })
+            }),
+            (self.refused_by_units, "refused by units", |breach| {
+                matches!(breach, Breach::Units { .. })
+            }),
+            (self.exceeded, "over the limit at the end", |breach| {
+                matches!(breach, Breach::Exceeded { .. })
             }),
             (
                 self.refused_by_concurrency,
@@ -280,6 +244,27 @@ impl EndpointReport {
             let _ = write!(
                 complaints,
                 "\n{endpoint}: {count} {noun} {what}, {which}{first}"
+            );
+        }
+        self.complain_of_units(complaints);
+    }
+
+    /// Appends a line for each window of units that held more than it allows.
+    fn complain_of_units(&self, complaints: &mut String) {
+        for seen in self.units.iter().filter(|seen| seen.excess() > 0) {
+            let UnitReport {
+                unit,
+                limit,
+                period,
+                worst_window,
+                ..
+            } = seen;
+            let _ = write!(
+                complaints,
+                "\n{}: {worst_window} {unit} in the worst window of {period:?}, {} more than the {limit} \
+                 that it allows",
+                self.endpoint,
+                seen.excess()
             );
         }
     }
@@ -336,9 +321,14 @@ impl Report {
         self.endpoints().map(EndpointReport::refused).sum()
     }
 
-    /// Requests that were refused by a window, over all endpoints.
+    /// Requests that were refused by a window of requests, over all endpoints.
     pub fn refused_by_rate(&self) -> usize {
         self.endpoints().map(EndpointReport::refused_by_rate).sum()
+    }
+
+    /// Requests that were refused by a window of units other than requests, over all endpoints.
+    pub fn refused_by_units(&self) -> usize {
+        self.endpoints().map(EndpointReport::refused_by_units).sum()
     }
 
     /// Requests that were refused for being too many at once, over all endpoints.
@@ -374,7 +364,8 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// If any request was refused or early. The message says what the client did, and when, for
+    /// If any request was refused or early, or if a window of units that are counted at the end ever held
+    /// more than it allows. The message says what the client did, and when, for
     /// example: ``POST /tts: 3 requests refused by rate, the first 1.204 s after the start: request 6
     /// in a window of 1s that allows 5, 0.096 s too soon``.
     #[track_caller]
@@ -382,6 +373,11 @@ impl Report {
         let mut complaints = String::new();
         for endpoint in self.endpoints() {
             endpoint.complain(&mut complaints);
+        }
+        if !complaints.is_empty() {
+            for pool in self.pools() {
+                pool.complain_of_units(&mut complaints);
+            }
         }
         assert!(
             complaints.is_empty(),
@@ -391,12 +387,13 @@ impl Report {
 }
 
 /// A table with a row for each endpoint and each pool that a request has come to (or all of them, if none
-/// has), and columns for queued and faulted requests if there were any.
+/// has), and columns for queued and faulted requests, and those refused by units, if there were any. Below
+/// it, a line for each window of units.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         type Column = (&'static str, bool, fn(&EndpointReport) -> usize);
         let all = || self.endpoints().chain(self.pools());
-        let columns: [Column; 8] = [
+        let columns: [Column; 9] = [
             ("accepted", true, EndpointReport::accepted),
             (
                 "queued",
@@ -404,6 +401,11 @@ impl fmt::Display for Report {
                 EndpointReport::queued,
             ),
             ("refused by rate", true, EndpointReport::refused_by_rate),
+            (
+                "by units",
+                all().any(|seen| seen.refused_by_units > 0),
+                EndpointReport::refused_by_units,
+            ),
             (
                 "by concurrency",
                 true,
@@ -454,6 +456,16 @@ impl fmt::Display for Report {
                     1 => write!(f, "  {cell:<width$}")?,
                     _ => write!(f, "  {cell:>width$}")?,
                 }
+            }
+        }
+        for seen in self.endpoints().filter(|seen| unused || used(seen)) {
+            for unit in &seen.units {
+                write!(f, "\n{}: {unit}", seen.endpoint)?;
+            }
+        }
+        for seen in self.pools().filter(|seen| unused || used(seen)) {
+            for unit in &seen.units {
+                write!(f, "\npool {}: {unit}", seen.endpoint)?;
             }
         }
         if self.unmatched > 0 {

@@ -17,13 +17,20 @@ pub(crate) enum RetryAfter {
 
 impl RetryAfter {
     /// Adds it, unless the answer names a time already.
-    pub(crate) fn add_to(self, headers: &mut HeaderMap, by: RefusedBy, room_in: Duration) {
+    ///
+    /// Windows of units say it in milliseconds too: what is left of a request's cost can be a small part
+    /// of a long window.
+    pub(crate) fn add_to(self, headers: &mut HeaderMap, by: RefusedBy, room_in: Option<Duration>) {
         if headers.contains_key(header::RETRY_AFTER) || headers.contains_key(RETRY_AFTER_MS) {
             return;
         }
         let (wait, exact) = match (self, by) {
             (Self::Fixed(wait), _) => (wait, true),
-            (Self::Truthful, RefusedBy::Rate { .. }) => (room_in, false),
+            (Self::Truthful, RefusedBy::Rate { .. }) => (room_in.unwrap_or_default(), false),
+            (Self::Truthful, RefusedBy::Units { .. }) => match room_in {
+                Some(room_in) => (room_in, true),
+                None => return,
+            },
             (Self::Truthful, RefusedBy::Concurrency { .. }) => return,
         };
         headers.insert(header::RETRY_AFTER, whole_seconds(wait).into());
@@ -124,7 +131,7 @@ mod tests {
         let by = RefusedBy::Rate { limit, period };
         let headers = |retry_after: RetryAfter| {
             let mut headers = HeaderMap::new();
-            retry_after.add_to(&mut headers, by, Duration::from_millis(1_001));
+            retry_after.add_to(&mut headers, by, Some(Duration::from_millis(1_001)));
             let text = |name| headers.get(name).map(|v| v.to_str().unwrap().to_owned());
             (text(header::RETRY_AFTER), text(RETRY_AFTER_MS))
         };

@@ -108,6 +108,7 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     pub(crate) kept_records: usize,
     pub(crate) notice: Option<Duration>,
+    pub(crate) cost_of: Option<CostHook>,
 }
 
 pub(crate) type AnswerHook = Box<dyn Fn(&Received<'_>) -> Answer + Send + Sync>;
@@ -115,6 +116,8 @@ pub(crate) type CheckHook = Box<dyn Fn(&Received<'_>) -> Option<Response<Bytes>>
 pub(crate) type InterceptHook = Box<dyn Fn(&Received<'_>) -> Option<Answer> + Send + Sync>;
 pub(crate) type AcceptedHook = Box<dyn Fn(&Received<'_>) -> Option<Duration> + Send + Sync>;
 pub(crate) type PoolHook = Box<dyn Fn(&Received<'_>) -> Option<Pool> + Send + Sync>;
+pub(crate) type CostHook =
+    Box<dyn Fn(&request::Parts, &[u8]) -> Vec<(&'static str, u64)> + Send + Sync>;
 pub(crate) type RefusalHook = Box<dyn Fn(&Refusal) -> Answer + Send + Sync>;
 
 /// A request that the mock has received completely, for the hooks that check and answer it.
@@ -130,6 +133,8 @@ pub struct Received<'a> {
 /// What the books say about a request, as far as it has got.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Standing<'a> {
+    /// The endpoint.
+    pub(crate) route: Option<usize>,
     pub(crate) pool: Option<&'a str>,
     pub(crate) in_flight: usize,
     pub(crate) concurrency: Option<usize>,

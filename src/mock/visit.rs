@@ -26,6 +26,7 @@ use super::{
     refusal::Refusal,
     report::RefusedBy,
     state::{Judge, Received, Route, Shared, Standing},
+    units::Costs,
     upload::Upload,
 };
 
@@ -86,9 +87,12 @@ enum Turn {
 struct Refused {
     route: usize,
     place: Place,
+    /// The pool that it comes under.
+    own_pool: Option<Arc<str>>,
+    /// The pool that refuses it, if it is not its endpoint.
     pool: Option<Arc<str>>,
     by: RefusedBy,
-    room_at: Instant,
+    room_at: Option<Instant>,
     answer_at: Instant,
 }
 
@@ -227,7 +231,7 @@ where
 impl Call {
     fn needs_body(&self) -> bool {
         self.route
-            .is_ok_and(|route| self.judge.shared.routes[route].needs_body())
+            .is_ok_and(|route| self.judge.shared.needs_body(route))
     }
 
     /// Offers the request to those who may answer it without its being judged.
@@ -267,7 +271,9 @@ impl Call {
             return Outcome::Invalid(answer.into());
         }
         let pool = pool.as_ref().and_then(|pool| pool(&received));
-        self.judge_it(route, pool)
+        let cost_of = shared.settings.cost_of.as_ref();
+        let costs = cost_of.map_or_else(Vec::new, |cost_of| cost_of(&self.head, &self.body));
+        self.judge_it(route, pool, Costs::new(costs))
     }
 
     /// What a fault does to it before it can be judged, if any does.
@@ -286,18 +292,18 @@ impl Call {
         })
     }
 
-    fn judge_it(&self, route: usize, pool: Option<Pool>) -> Outcome {
+    fn judge_it(&self, route: usize, pool: Option<Pool>, costs: Costs) -> Outcome {
         let shared = &self.judge.shared;
         let name = pool.as_ref().map(|pool| Arc::clone(&pool.name));
         // No place is made in here, since dropping one locks the books.
-        let judged = shared.change(|state, now| {
+        let (ticket, judged) = shared.change(|state, now| {
             let arrival = state.arrival(now, self.departure.not_before);
-            let (ticket, decision) = state.books.arrive(arrival, route, pool);
+            let (ticket, decision) = state.books.arrive(arrival, route, pool, costs);
             let turn = match decision {
                 Decision::Accepted(slot) => Turn::Now(slot),
                 Decision::Queued => Turn::Later(state.wait_for_turn(&ticket)),
                 Decision::Refused { by, pool, room_at } => {
-                    return Err((ticket, pool, by, room_at));
+                    return (ticket, Err((pool, by, room_at)));
                 }
             };
             let work = state.draw_work(route);
@@ -305,14 +311,17 @@ impl Call {
             if strike.is_some() {
                 state.books.strike_accepted(&ticket);
             }
-            Ok((ticket, turn, work, strike))
+            (ticket, Ok((turn, work, strike)))
         });
         match judged {
-            Ok((ticket, turn, work, strike)) => {
+            Ok((turn, work, strike)) => {
                 // Before the hook is asked, so that nothing stays open if that panics.
                 let place = Place::new(shared, ticket);
                 let told = shared.routes[route].accepted.as_ref().and_then(|told| {
-                    let standing = Standing::now(shared, route);
+                    let standing = Standing {
+                        work,
+                        ..Standing::now(shared, route)
+                    };
                     told(&self.received(&self.params, standing))
                 });
                 Outcome::Accepted(Accepted {
@@ -324,10 +333,11 @@ impl Call {
                     strike,
                 })
             }
-            Err((ticket, pool, by, room_at)) => Outcome::Refused(Refused {
+            Err((pool, by, room_at)) => Outcome::Refused(Refused {
                 route,
                 answer_at: ticket.arrived() + shared.settings.refusal_after,
                 place: Place::new(shared, ticket),
+                own_pool: name,
                 pool,
                 by,
                 room_at,
@@ -377,6 +387,7 @@ impl Call {
         };
         let remaining = work.saturating_sub(head_after);
         let standing = Standing {
+            route: Some(route),
             pool: pool.as_deref(),
             in_flight: slot.in_flight,
             concurrency: slot.concurrency,
@@ -392,6 +403,7 @@ impl Call {
         let Refused {
             route,
             place,
+            own_pool,
             pool,
             by,
             room_at,
@@ -401,12 +413,17 @@ impl Call {
             routes, settings, ..
         } = &*self.judge.shared;
         wait_until(answer_at).await;
+        let now = Instant::now();
+        // The pool whose windows matter is the request's, whichever limit it was refused by.
+        let windows = self.judge.shared.windows(route, own_pool.as_deref());
         let refusal = Refusal {
             head: Arc::clone(&self.head),
+            body: self.body.clone(),
             endpoint: Arc::clone(&routes[route].name),
             pool,
             by,
-            room_in: room_at.saturating_duration_since(Instant::now()),
+            room_in: room_at.map(|at| at.saturating_duration_since(now)),
+            windows,
         };
         let mut answer = (settings.refusal)(&refusal);
         if let Some(retry_after) = settings.retry_after {
@@ -435,8 +452,11 @@ impl Call {
         &self,
         mut answer: Answer,
         spoilt: Option<Spoilt>,
-        place: Option<Place>,
+        mut place: Option<Place>,
     ) -> Response<Body> {
+        if let Some(place) = &mut place {
+            place.answered(&answer.costs);
+        }
         let Judge {
             shared,
             notice,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
-use crate::mock::limit::Window;
+use crate::mock::limit::{Counted, UnitWindow, Window};
 
 const POOLS: [&str; 2] = ["flash", "multilingual"];
 const ENDPOINTS: usize = 2;
@@ -13,12 +13,29 @@ const ENDPOINTS: usize = 2;
 #[derive(Clone, Debug)]
 enum Step {
     Wait(u64),
-    /// At an endpoint, perhaps in a pool, for which the hook names this limit.
-    Arrive(usize, Option<(usize, Limit)>),
-    /// The request that has been open for the so-manieth longest time is over.
-    Close(prop::sample::Index),
+    /// At an endpoint, perhaps in a pool, for which the hook names this limit, at this cost.
+    Arrive(usize, Option<(usize, Limit)>, Cost),
+    /// The request that has been open for the so-manieth longest time is over; its answer may say what it
+    /// costs at the end.
+    Close(prop::sample::Index, Option<u64>),
     SetLimit(usize, Limit),
     SetPoolLimit(usize, Limit),
+}
+
+/// What a request costs of the unit that is counted at arrival, and of the one that is counted at the end.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    arrival: u64,
+    end: u64,
+}
+
+const ARRIVAL: &str = "input_tokens";
+const END: &str = "output_tokens";
+
+impl From<Cost> for Costs {
+    fn from(cost: Cost) -> Self {
+        Costs::new(vec![(ARRIVAL, cost.arrival), (END, cost.end)])
+    }
 }
 
 fn ms(millis: u64) -> Duration {
@@ -27,10 +44,18 @@ fn ms(millis: u64) -> Duration {
 
 fn limits() -> impl Strategy<Value = Limit> {
     let windows = vec((1_usize..5, 1_u64..30), 0..3);
-    (windows, option::of(1_usize..4)).prop_map(|(windows, concurrency)| {
+    let units = vec((any::<bool>(), 1_u64..20, 1_u64..30), 0..3);
+    (windows, units, option::of(1_usize..4)).prop_map(|(windows, units, concurrency)| {
         let mut limit = Limit::unlimited();
         for (n, period) in windows {
             limit = limit.and_per(n, ms(period));
+        }
+        for (at_end, n, period) in units {
+            limit = if at_end {
+                limit.units_at_end(END, n, ms(period))
+            } else {
+                limit.units(ARRIVAL, n, ms(period))
+            };
         }
         match concurrency {
             Some(n) => limit.concurrency(n),
@@ -39,18 +64,28 @@ fn limits() -> impl Strategy<Value = Limit> {
     })
 }
 
+fn costs() -> impl Strategy<Value = Cost> {
+    (0_u64..10, 0_u64..10).prop_map(|(arrival, end)| Cost { arrival, end })
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     // Few limits, so that hooks agree with themselves more often than not.
     let hook = prop_oneof![
         Just(Limit::concurrent(2)),
         Just(Limit::concurrent(3)),
         Just(Limit::per(4, ms(20)).concurrency(2)),
+        Just(
+            Limit::concurrent(3)
+                .units(ARRIVAL, 9, ms(20))
+                .units_at_end(END, 9, ms(20))
+        ),
     ];
     let step = prop_oneof![
         4 => (1_u64..20).prop_map(Step::Wait),
-        10 => (0..ENDPOINTS, option::of((0..POOLS.len(), hook)))
-            .prop_map(|(endpoint, pool)| Step::Arrive(endpoint, pool)),
-        5 => any::<prop::sample::Index>().prop_map(Step::Close),
+        10 => (0..ENDPOINTS, option::of((0..POOLS.len(), hook)), costs())
+            .prop_map(|(endpoint, pool, cost)| Step::Arrive(endpoint, pool, cost)),
+        5 => (any::<prop::sample::Index>(), option::of(0_u64..10))
+            .prop_map(|(which, answered)| Step::Close(which, answered)),
         1 => (0..ENDPOINTS, limits()).prop_map(|(at, limit)| Step::SetLimit(at, limit)),
         1 => (0..POOLS.len(), limits()).prop_map(|(at, limit)| Step::SetPoolLimit(at, limit)),
     ];
@@ -71,6 +106,9 @@ struct Seen {
     endpoint: usize,
     pool: Option<usize>,
     at: Duration,
+    cost: Cost,
+    /// When its answer ended, if it ever had a slot.
+    ended: Option<Duration>,
     accepted: bool,
     state: State,
     /// How many were open at its endpoint, and in its pool, when it had arrived.
@@ -119,8 +157,17 @@ impl Model {
         })
     }
 
-    fn fits(&self, endpoint: usize, pool: Option<usize>, at: Duration) -> bool {
+    fn fits(&self, endpoint: usize, pool: Option<usize>, at: Duration, cost: Cost) -> bool {
         self.scopes(endpoint, pool).iter().all(|(limit, seen)| {
+            let units_fit = |window: &UnitWindow| match window.counted {
+                Counted::AtArrival => {
+                    cost.arrival == 0 || held(seen, at, window) + cost.arrival <= window.n
+                }
+                Counted::AtEnd => held(seen, at, window) < window.n,
+            };
+            if !limit.unit_windows().iter().all(units_fit) {
+                return false;
+            }
             let accepted = seen.iter().filter(|seen| seen.accepted);
             let accepted: Vec<_> = accepted.map(|seen| seen.at).collect();
             let has_room = |window: &Window| count(&accepted, at, window.period) < window.n;
@@ -161,6 +208,16 @@ impl Model {
 
 fn in_state(seen: &[Seen], state: State) -> usize {
     seen.iter().filter(|seen| seen.state == state).count()
+}
+
+/// What these requests have put into the window that ends with `end`.
+fn held(seen: &[Seen], end: Duration, window: &UnitWindow) -> u64 {
+    let counted = seen.iter().filter_map(|seen| match window.counted {
+        Counted::AtArrival => seen.accepted.then_some((seen.at, seen.cost.arrival)),
+        Counted::AtEnd => Some((seen.ended?, seen.cost.end)),
+    });
+    let inside = counted.filter(|(at, _)| *at <= end && *at + window.period > end);
+    inside.map(|(_, n)| n).sum()
 }
 
 /// How many of these times are in the half-open interval of this length that ends with `end`.
@@ -211,7 +268,7 @@ proptest! {
                     model.fixed[at] = true;
                     model.admit_waiting()
                 }
-                Step::Close(which) => {
+                Step::Close(which, answered) => {
                     let open = tickets.iter_mut().enumerate();
                     let mut open: Vec<_> = open.filter(|(_, ticket)| ticket.is_some()).collect();
                     if open.is_empty() {
@@ -220,19 +277,28 @@ proptest! {
                     let which = which.index(open.len());
                     let (at, ticket) = &mut open[which];
                     let at = *at;
-                    books.close(start + now, &ticket.take().unwrap());
-                    model.requests[at].state = State::Over;
+                    let mut ticket = ticket.take().unwrap();
+                    let seen = &mut model.requests[at];
+                    if let Some(answered) = answered {
+                        ticket.answered(&Costs::new(vec![(END, answered)]));
+                        seen.cost.end = answered;
+                    }
+                    books.close(start + now, now, &ticket);
+                    seen.ended = (seen.state == State::InFlight).then_some(now);
+                    seen.state = State::Over;
                     model.admit_waiting()
                 }
-                Step::Arrive(endpoint, pool) => {
+                Step::Arrive(endpoint, pool, cost) => {
                     let heard = match &pool {
                         Some((at, limit)) => model.hear_of(*at, limit),
                         None => Vec::new(),
                     };
                     let named = pool.as_ref().map(|(at, limit)| Pool::new(POOLS[*at], limit.clone()));
                     let pool = pool.map(|(at, _)| at);
-                    let (ticket, decision) = books.arrive(arrival(start, now), endpoint, named);
-                    let (slot, fits) = (model.has_slot(endpoint, pool), model.fits(endpoint, pool, now));
+                    let arrived = arrival(start, now);
+                    let (ticket, decision) = books.arrive(arrived, endpoint, named, cost.into());
+                    let slot = model.has_slot(endpoint, pool);
+                    let fits = model.fits(endpoint, pool, now, cost);
                     let may_wait = model.may_wait(endpoint, pool);
                     let accepted = fits && (slot || may_wait);
                     match &decision {
@@ -244,11 +310,20 @@ proptest! {
                             prop_assert_eq!(by_concurrency, !slot && !may_wait);
                             let own = pool.map(|at| POOLS[at]);
                             prop_assert!(by_pool.is_none() || by_pool.as_deref() == own);
-                            // Not an instant too late, and not one too early.
-                            let room_at = *room_at - start;
-                            prop_assert!(model.fits(endpoint, pool, room_at));
-                            let just_before = room_at.saturating_sub(Duration::from_nanos(1));
-                            prop_assert!(room_at == now || !model.fits(endpoint, pool, just_before));
+                            let larger = |(limit, _): &(&Limit, _)| {
+                                let mut windows = limit.unit_windows().iter();
+                                windows.any(|window| window.unit == ARRIVAL && window.n < cost.arrival)
+                            };
+                            let never = model.scopes(endpoint, pool).iter().any(larger);
+                            prop_assert_eq!(room_at.is_none(), never);
+                            if let Some(room_at) = room_at {
+                                // Not an instant too late, and not one too early.
+                                let room_at = *room_at - start;
+                                prop_assert!(model.fits(endpoint, pool, room_at, cost));
+                                let just_before = room_at.saturating_sub(Duration::from_nanos(1));
+                                let before = model.fits(endpoint, pool, just_before, cost);
+                                prop_assert!(room_at == now || !before);
+                            }
                         }
                     }
                     let open = |scope: &[Seen]| {
@@ -260,6 +335,8 @@ proptest! {
                         endpoint,
                         pool,
                         at: now,
+                        cost,
+                        ended: None,
                         accepted,
                         state: match (accepted, slot) {
                             (true, true) => State::InFlight,
@@ -276,7 +353,7 @@ proptest! {
                     if accepted {
                         tickets.push(Some(ticket));
                     } else {
-                        books.close(start + now, &ticket);
+                        books.close(start + now, now, &ticket);
                         tickets.push(None);
                     }
                     heard
@@ -313,11 +390,11 @@ proptest! {
         for gap in gaps {
             now += ms(gap);
             arrived.push(now);
-            let (ticket, decision) = books.arrive(arrival(start, now), 0, None);
+            let (ticket, decision) = books.arrive(arrival(start, now), 0, None, Costs::default());
             if matches!(decision, Decision::Accepted(_)) {
                 accepted.push(now);
             }
-            books.close(start + now, &ticket);
+            books.close(start + now, now, &ticket);
         }
         for window in limit.windows() {
             for end in &accepted {
@@ -329,6 +406,77 @@ proptest! {
         let report = books.endpoint(0).report();
         prop_assert_eq!(report.worst_window, worst.unwrap_or(0));
         prop_assert_eq!(report.accepted, accepted.len());
+    }
+
+    /// What the score card says about units is what a naive count says.
+    #[test]
+    fn units_are_scored_as_a_naive_count_does(
+        (at_arrival, at_end) in ((5_u64..20, 1_u64..30), (5_u64..20, 1_u64..30)),
+        calls in vec((0_u64..10, costs(), 1_u64..20), 0..80),
+    ) {
+        let limit = Limit::unlimited()
+            .units(ARRIVAL, at_arrival.0, ms(at_arrival.1))
+            .units_at_end(END, at_end.0, ms(at_end.1));
+        let start = Instant::now();
+        let mut books = books(std::slice::from_ref(&limit), 0);
+        // Arrivals and ends in the order of their times; of two at the same time, the end comes first.
+        let mut events = Vec::new();
+        let mut now = 0;
+        for (at, (gap, cost, work)) in calls.iter().enumerate() {
+            now += gap;
+            events.push((now, true, at, *cost));
+            events.push((now + work, false, at, *cost));
+        }
+        events.sort_by_key(|(time, arrives, ..)| (*time, *arrives));
+        let mut tickets = HashMap::new();
+        let (mut arrived, mut accepted, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut refused, mut exceeded) = ([0, 0], 0);
+        let mut sums = [0, 0];
+        for (time, arrives, at, cost) in events {
+            let now = ms(time);
+            let sum = |amounts: &[(Duration, u64)], period| -> u64 {
+                let inside = amounts.iter().filter(|(at, _)| *at + ms(period) > now);
+                inside.map(|(_, n)| n).sum()
+            };
+            if arrives {
+                arrived.push((now, cost.arrival));
+                sums[0] = sums[0].max(sum(&arrived, at_arrival.1));
+                let (ticket, decision) = books.arrive(arrival(start, now), 0, None, cost.into());
+                match decision {
+                    Decision::Refused { by: RefusedBy::Units { unit, used, requested, .. }, .. } => {
+                        refused[usize::from(unit == END)] += 1;
+                        let expected = if unit == END {
+                            (sum(&ended, at_end.1), 0)
+                        } else {
+                            (sum(&accepted, at_arrival.1), cost.arrival)
+                        };
+                        prop_assert_eq!((used, requested), expected);
+                        books.close(start + now, now, &ticket);
+                    }
+                    decision => {
+                        prop_assert!(matches!(decision, Decision::Accepted(_)));
+                        accepted.push((now, cost.arrival));
+                        prop_assert!(sum(&accepted, at_arrival.1) <= at_arrival.0);
+                        tickets.insert(at, ticket);
+                    }
+                }
+            } else if let Some(ticket) = tickets.remove(&at) {
+                ended.push((now, cost.end));
+                let sum = sum(&ended, at_end.1);
+                sums[1] = sums[1].max(sum);
+                exceeded += usize::from(cost.end > 0 && sum > at_end.0);
+                books.close(start + now, now, &ticket);
+            }
+        }
+        let report = books.endpoint(0).report();
+        let total = |amounts: &[(Duration, u64)]| amounts.iter().map(|(_, n)| n).sum::<u64>();
+        let (first, second) = (report.unit(ARRIVAL), report.unit(END));
+        prop_assert_eq!([first.refused, second.refused], refused);
+        prop_assert_eq!(report.refused_by_units, refused[0] + refused[1]);
+        prop_assert_eq!([first.accepted, second.accepted], [total(&accepted), total(&ended)]);
+        prop_assert_eq!([first.worst_window, second.worst_window], sums);
+        prop_assert_eq!([first.exceeded, second.exceeded], [0, exceeded]);
+        prop_assert_eq!(report.exceeded, exceeded);
     }
 }
 
@@ -348,10 +496,10 @@ fn violations_are_kept_for_each_kind() {
     let mut books = books(&[Limit::rps(1)], 0);
     let start = Instant::now();
     for _ in 0..100 {
-        let _open = books.arrive(arrival(start, ms(0)), 0, None);
+        let _open = books.arrive(arrival(start, ms(0)), 0, None, Costs::default());
     }
     books.set_limit(start, 0, Limit::concurrent(1));
-    let _open = books.arrive(arrival(start, ms(1)), 0, None);
+    let _open = books.arrive(arrival(start, ms(1)), 0, None, Costs::default());
     let report = books.endpoint(0).report();
     assert_eq!(report.refused_by_rate, 99);
     assert_eq!(report.violations.len(), 16 + 1);
@@ -363,19 +511,19 @@ fn a_request_whose_endpoint_is_full_stands_in_nobodys_way() {
     let mut books = books(&[Limit::concurrent(1), Limit::unlimited()], 2);
     let start = Instant::now();
     let pool = || Some(Pool::new("flash", Limit::concurrent(2)));
-    let (first, _) = books.arrive(arrival(start, ms(0)), 0, pool());
-    let (second, queued) = books.arrive(arrival(start, ms(0)), 0, pool());
+    let (first, _) = books.arrive(arrival(start, ms(0)), 0, pool(), Costs::default());
+    let (second, queued) = books.arrive(arrival(start, ms(0)), 0, pool(), Costs::default());
     assert_eq!(queued, Decision::Queued);
-    let (third, decision) = books.arrive(arrival(start, ms(0)), 1, pool());
+    let (third, decision) = books.arrive(arrival(start, ms(0)), 1, pool(), Costs::default());
     assert!(matches!(
         decision,
         Decision::Accepted(Slot { in_flight: 2, .. })
     ));
 
     // The slot that comes free is one of the pool, and the endpoint is still full.
-    books.close(start, &third);
+    books.close(start, ms(0), &third);
     assert_eq!(books.admitted(), []);
-    books.close(start, &first);
+    books.close(start, ms(0), &first);
     let slot = Slot {
         at: start,
         in_flight: 1,
@@ -389,8 +537,8 @@ fn what_was_open_before_a_restart_counts_no_more() {
     let limits = [Limit::concurrent(1)];
     let mut all = books(&limits, 1);
     let start = Instant::now();
-    let (old, _) = all.arrive(arrival(start, ms(0)), 0, None);
-    let (waiting, _) = all.arrive(arrival(start, ms(0)), 0, None);
+    let (old, _) = all.arrive(arrival(start, ms(0)), 0, None, Costs::default());
+    let (waiting, _) = all.arrive(arrival(start, ms(0)), 0, None, Costs::default());
     all.restart(start, books(&limits, 1));
     assert_eq!(all.admitted().len(), 1);
     assert_eq!(
@@ -398,12 +546,12 @@ fn what_was_open_before_a_restart_counts_no_more() {
         EndpointReport::new("/0", limits[0].clone())
     );
 
-    let (new, decision) = all.arrive(arrival(start, ms(0)), 0, None);
+    let (new, decision) = all.arrive(arrival(start, ms(0)), 0, None, Costs::default());
     assert!(matches!(decision, Decision::Accepted(_)));
     for ticket in [&old, &waiting] {
-        all.close(start, ticket);
+        all.close(start, ms(0), ticket);
     }
     assert_eq!(all.endpoint(0).in_flight(), 1);
-    all.close(start, &new);
+    all.close(start, ms(0), &new);
     assert_eq!(all.endpoint(0).in_flight(), 0);
 }

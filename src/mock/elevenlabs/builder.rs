@@ -305,7 +305,7 @@ impl Wiring {
         let judge = judge.refusal(move |refusal| {
             let problem = match refusal.by() {
                 RefusedBy::Concurrency { limit } => Problem::too_many_at_once(limit),
-                RefusedBy::Rate { .. } => Problem::too_fast(),
+                RefusedBy::Rate { .. } | RefusedBy::Units { .. } => Problem::too_fast(),
             };
             let headers = &refusal.head().headers;
             api.responder.chunked_problem(headers, &problem)

@@ -28,6 +28,7 @@ fn endpoint(part: &EndpointReport, records: bool) -> Value {
         "accepted": part.accepted,
         "queued": part.queued,
         "refused_by_rate": part.refused_by_rate,
+        "refused_by_units": part.refused_by_units,
         "refused_by_concurrency": part.refused_by_concurrency,
         "invalid": part.invalid,
         "faulted": part.faulted,
@@ -59,6 +60,7 @@ fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Accepted => "accepted",
         Verdict::RefusedByRate => "refused_by_rate",
+        Verdict::RefusedByUnits { .. } => "refused_by_units",
         Verdict::RefusedByConcurrency => "refused_by_concurrency",
         Verdict::Invalid => "invalid",
         Verdict::Faulted => "faulted",
