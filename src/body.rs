@@ -89,14 +89,23 @@ impl<B: http_body::Body> Body<B> {
     /// an answer to `HEAD`, or of length 0) may never be polled.
     #[inline]
     pub(crate) fn and_hold(mut self, permit: Permit) -> Self {
-        let ended = match &self.inner {
-            Inner::Untouched { body } => body.is_end_stream(),
-            Inner::Peeked { peeked } => peeked.has_ended(),
-        };
         // Where nothing is left to come, all permits end in one step. To end those of the head first, and then
         // the rest, would let other requests pass one that waits for both.
-        self.permit = if ended { None } else { permit.head_arrived() };
+        self.permit = if self.is_over() {
+            permit.end(false);
+            None
+        } else {
+            permit.head_arrived()
+        };
         self
+    }
+
+    /// Whether nothing is left to come of the inner body.
+    pub(crate) fn is_over(&self) -> bool {
+        match &self.inner {
+            Inner::Untouched { body } => body.is_end_stream(),
+            Inner::Peeked { peeked } => peeked.has_ended(),
+        }
     }
 
     /// The inner body, which goes on after what was peeked of it.
@@ -228,8 +237,13 @@ impl<B: http_body::Body> http_body::Body for Body<B> {
             InnerProj::Peeked { peeked } => ready!(peeked.as_mut().poll_frame(cx)),
         };
         // A reader that knows the length stops polling after the last byte, and perhaps keeps the body.
+        if let (Some(permit), Some(Ok(frame))) = (this.permit.as_mut(), &frame) {
+            permit.saw(frame);
+        }
         if !matches!(frame, Some(Ok(_))) || this.inner.is_end_stream() {
-            *this.permit = None;
+            if let Some(permit) = this.permit.take() {
+                permit.end(matches!(frame, Some(Err(_))));
+            }
         }
         Poll::Ready(frame)
     }

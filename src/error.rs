@@ -7,8 +7,8 @@ use tower::BoxError;
 /// A request that a limiting layer did not let through.
 ///
 /// It never reached the inner service. Refusals happen where waiting was limited: by `max_waiting`, by
-/// `max_wait`, or by a [`Deadline`](crate::Deadline) on the request; and where a server has named a time
-/// that is too long to be waited for.
+/// `max_wait`, or by a [`Deadline`](crate::Deadline) on the request; where a server has named a time
+/// that is too long to be waited for; and where a request states to cost more than its quota ever allows.
 ///
 /// Errors travel through a tower stack as [`BoxError`], perhaps wrapped by other layers on their way:
 /// [`Refused::in_error`] finds a refusal at any depth.
@@ -44,6 +44,11 @@ pub enum RefusedReason {
     /// The server has asked to be left alone for longer than `max_pause`, so nobody waits. Until then one
     /// request in each `max_pause` is sent to see whether it still means that.
     ServerClosed,
+    /// It [states](crate::Cost), by its terms or by the layer's `cost_by`, to take more than a window or the
+    /// concurrency that is configured for it can hold. It could never go. It is refused on entry, or while it waits
+    /// when a new quota is set. What was learned never refuses a request so, nor does an average: a request that is
+    /// larger than a learned limit goes alone.
+    NeverFits,
 }
 
 impl Refused {
@@ -88,15 +93,16 @@ impl Refused {
         &self.scope
     }
 
-    /// Which limit on waiting refused it.
+    /// Why it was refused.
     pub fn reason(&self) -> RefusedReason {
         self.reason
     }
 
     /// How long after the refusal the request's turn would have come, as far as windows and pauses
-    /// tell; `None` where only the end of other requests could have made room.
+    /// tell; `None` where only the end of other requests could have made room, and where it never fits.
     ///
-    /// Exact where one window decides. Where several do it can be later, since each is taken by itself.
+    /// Exact where one window of requests decides. Where several do it can be later, since each is taken by itself. So
+    /// it can where a window counts another unit, since those who wait before it are taken to cost nothing of that.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
@@ -126,6 +132,9 @@ impl fmt::Display for Refused {
                     "the server of `{}` is closed for longer than `max_pause`",
                     self.scope
                 )
+            }
+            RefusedReason::NeverFits => {
+                write!(f, "it costs more than `{}` allows at any time", self.scope)
             }
         }?;
         match self.retry_after {

@@ -12,7 +12,7 @@ use std::{
 use http::StatusCode;
 use tokio::time::Instant;
 
-use crate::{bucket::Learned, error::Refused, signal::Signal};
+use crate::{bucket::Learned, costs::Cost, error::Refused, signal::Signal};
 
 /// Gets an event for every decision of a layer.
 ///
@@ -80,7 +80,8 @@ pub struct Event<'a> {
 /// What was decided.
 ///
 /// The events of a request are `Queued` (if it has to wait), `Admitted`, `Dispatched`, `Answered`, perhaps
-/// `Throttled`, and `Ended`. A request can leave this way at three points:
+/// `Throttled`, and `Ended`. If its endpoint counts something besides requests, `Settled` comes after `Answered`, any
+/// number of times, and after `Ended` if it is settled by hand so late. A request can leave this way at three points:
 ///
 /// - `Refused` is its last event.
 /// - `GivenBack` comes between `Admitted` and `Dispatched`: the request waits again, or was dropped.
@@ -114,6 +115,13 @@ pub enum EventKind<'a> {
     /// ([`Quota::release_at_head`](crate::Quota::release_at_head)). Under [`RpsLayer`](crate::RpsLayer), which
     /// has no permits, nothing ends.
     Ended,
+    /// What a request has cost is known, at least in part: this much. Told each time that more is known, by a
+    /// [`Settle`](crate::Settle) or by hand, in the units that are named then. It is not told that a request has cost
+    /// nothing because it was throttled or not accepted.
+    Settled(&'a Cost),
+    /// An answer has ended in which a [`Settle`](crate::Settle) has found nothing: the estimate stays. Not told of an
+    /// answer whose body failed or was dropped before its end.
+    NotSettled,
     /// A request was refused by the layer, on entry or while it was queued.
     Refused(&'a Refused),
     /// The server throttled a request, or its credits are used up: what the answer said, once it is understood.

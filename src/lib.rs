@@ -29,7 +29,7 @@
 //!
 //! - [`ThrottleLayer`] enforces windows and concurrency, in one decision, and retries what is throttled
 //!   all the same, or fails. Take this one, unless one of the others is all you need.
-//! - [`RpsLayer`] enforces the windows only: at most n dispatches in any interval of the period's length.
+//! - [`RpsLayer`] enforces the windows only: at most n dispatches, or n tokens, in any interval of the period's length.
 //! - [`ConcurrencyLayer`] enforces the concurrency only: at most n requests in flight, from dispatch
 //!   until the response body has ended, failed or been dropped.
 //! - [`RetryLayer`] retries only: see [`retry`].
@@ -39,8 +39,8 @@
 //! needs a runtime when it is built.
 //!
 //! [`Handle`], from `layer.handle()`, shows what each bucket is doing, and changes quotas and pauses
-//! endpoints while requests wait. An [`Observer`], given to a layer with `observe`, gets an event for every decision as it
-//! is made: see [`EventKind`]. What all services of a layer share is set before the first of them is made
+//! endpoints while requests wait. An [`Observer`], given to a layer with `observe`, gets an event for every decision as
+//! it is made: see [`EventKind`]. What all services of a layer share is set before the first of them is made
 //! (`max_keys`, `learn`, `max_pause`, `observe`); later, `Handle` has setters for the first three.
 //!
 //! # When the server refuses all the same
@@ -57,13 +57,36 @@
 //!   layer it waits in its old place. See [`retry`]. An answer that is not retried goes up as it came,
 //!   with a [`Signal`](signal::Signal) among its extensions.
 //!
+//! # What requests cost
+//!
+//! A window counts requests unless it is told another [`Unit`]: tokens, credits, points. What a request takes of it is
+//! its [`Cost`]. That is estimated before the request is sent: by its [`Terms`], by the layer's `cost_by`, or else as
+//! the average of earlier ones. It is *settled* when the answer says what it was: a [`Settle`] reads that, or the
+//! [`Settlement`] on the answer is told. At each dispatch, what is known by then of the last period is at most what the
+//! window allows. A request that needs more than a whole window is refused at once
+//! ([`NeverFits`](RefusedReason::NeverFits)).
+//!
+//! ```
+//! use tower_throttle::{Endpoints, ThrottleLayer, Usage, estimate_chat};
+//!
+//! let quota = "500/min, 30_000 tokens/min".parse()?;
+//! let layer = ThrottleLayer::new(Endpoints::new().route("POST /v1/chat/completions", quota))
+//!     .cost_by(estimate_chat)
+//!     .settle_by(Usage::OPENAI);
+//! # let _ = layer;
+//! # Ok::<(), tower_throttle::InvalidQuota>(())
+//! ```
+//!
+//! A cost may also be several requests or permits, or none. [`_language_models`] is a guide for the APIs of OpenAI,
+//! Anthropic, Gemini and ElevenLabs. [`Quota::forecast`] tells how long a batch of requests takes.
+//!
 //! # How long to wait
 //!
-//! For as long as it takes, by default. `max_waiting(n)` bounds the queue, `max_wait(duration)` the time
-//! in it, and the extension [`Deadline`] the time of one request. A refusal is a [`Refused`] from
-//! the response future: at once if windows and pauses tell that the turn comes too late, later if that turns out
-//! while it waits, or else when the time has passed; never from `poll_ready`. It travels as a [`BoxError`], and [`Refused::in_error`] finds it under whatever other
-//! layers have wrapped around it.
+//! For as long as it takes, by default. `max_waiting(n)` bounds the queue, `max_wait(duration)` the time in it, and the
+//! extension [`Deadline`] the time of one request. A refusal is a [`Refused`] from the response future: at once if
+//! windows and pauses tell that the turn comes too late, later if that turns out while it waits, or else when the time
+//! has passed; never from `poll_ready`. It travels as a [`BoxError`], and [`Refused::in_error`] finds it under whatever
+//! other layers have wrapped around it.
 //!
 //! # Which client
 //!
@@ -105,6 +128,8 @@
 //! - A client that retries or follows redirects by itself sends requests that no limit has counted. Switch
 //!   that off (for reqwest: `tower_throttle::reqwest::ReqwestService::build` does), or leave room for it.
 //! - Timeouts go above to include the wait, below to exclude it.
+//! - The request's body can be of any type that is `'static`. The layers know some types whose bytes are in memory: those
+//!   are sent again by [retries](retry), and seen by `cost_by`.
 //! - The error type is [`BoxError`]; an inner error passes through as it came. The response body is
 //!   [`Body`], which holds the permit and forwards everything else.
 //! - A response future that waits may be kept and not polled, in a `select!` loop or a `buffered` stream. It
@@ -121,8 +146,9 @@
 //!
 //! Everything here is safe to drop. A request that waits leaves its queue and costs no slot. One
 //! that was admitted and has not been sent gives its places back to the next in line. One that has been
-//! sent has been sent: it stays counted in its windows, and its permit ends. Dropping the response body
-//! ends the permit, too. A panic of the inner service leaks nothing.
+//! sent has been sent: it stays counted in its windows, as it was estimated, and its permit ends. Dropping the response
+//! body ends the permit, too. For a server that works on for a while, [`Quota::grace`] keeps the permit so long. A panic
+//! of the inner service leaks nothing.
 //!
 //! # Jitter
 //!
@@ -177,8 +203,10 @@
 //!
 //! # Features
 //!
+//! - `decompress`: the bodies of refusals, and of answers that say what they cost, are read though they are compressed
+//!   (`gzip`, `deflate`), for clients that hand them up as they came.
 //! - `elevenlabs`: what the ElevenLabs API allows, by plan, and endpoints made from it.
-//! - `mock`: the judge, and a mock ElevenLabs made with it. For tests.
+//! - `mock`: the judge, and mocks of ElevenLabs, OpenAI and Anthropic made with it. For tests.
 //! - `hyper-client`: [`retry`] understands the errors of hyper, hyper-util's client and HTTP/2.
 //! - `reqwest`: reqwest's client below the layers, and its types above them. Includes `hyper-client`.
 //! - `tower-retry`: the decisions of [`RetryLayer`] as a policy for tower's own retry layer.
@@ -189,6 +217,7 @@
 mod admission;
 mod body;
 mod bucket;
+mod costs;
 mod endpoints;
 mod error;
 mod event;
@@ -205,9 +234,12 @@ pub mod retry;
 pub mod signal;
 mod steps;
 
-pub use admission::{BucketSnapshot, Deadline, Handle, Snapshot};
+pub use admission::{
+    BucketSnapshot, Deadline, Handle, Settlement, Snapshot, UnknownUnit, WindowUse,
+};
 pub use body::Body;
 pub use bucket::{Learned, LearnedFrom, Learning};
+pub use costs::{AnswerHead, Cost, Settle, SettleBody, Terms, Unit, Usage, estimate_chat};
 pub use endpoints::{EndpointName, Endpoints, InvalidEndpoint, RequestHead, UnknownEndpoint};
 pub use error::{Refused, RefusedReason};
 pub use event::{Event, EventKind, Observer, PauseCause};
@@ -215,7 +247,7 @@ pub use limit::{
     Concurrency, ConcurrencyLayer, ResponseFuture, Rps, RpsLayer, Throttle, ThrottleFuture,
     ThrottleLayer,
 };
-pub use quota::{MAX_WINDOWS, Quota};
+pub use quota::{Forecast, InvalidQuota, MAX_WINDOWS, Quota, QuotaLimit, Window};
 pub use retry::{Attempt, Attempts, Backoff, Budget, Idempotent, ReplayBody, Retry, RetryLayer};
 
 /// The error type of every layer here, as in tower.
@@ -233,6 +265,14 @@ pub mod mock;
 #[cfg_attr(not(doctest), doc = include_str!("../docs/clients.md"))]
 #[cfg_attr(doctest, doc = "A guide, and no code.")]
 pub mod _clients {}
+
+// Its last example runs before the mock.
+#[cfg_attr(
+    any(feature = "mock", not(doctest)),
+    doc = include_str!("../docs/language-models.md")
+)]
+#[cfg_attr(all(doctest, not(feature = "mock")), doc = "A guide.")]
+pub mod _language_models {}
 
 /// The README's example has to compile.
 #[cfg(doctest)]

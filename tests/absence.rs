@@ -1068,6 +1068,23 @@ async fn windows_of_twenty_cost_about_two_polls_per_admission() {
     }
 }
 
+/// L13 for windows of units: nobody states a cost here, and an eighth of 7 is one at least.
+#[tokio::test(start_paused = true)]
+async fn windows_of_units_cost_as_few_polls() {
+    for face in WINDOWS {
+        for n in [7, 160] {
+            let quota = Quota::unlimited().units(tower_throttle::Unit::TOKENS, n, ms(1000));
+            let layer = AnyLayer::new(face, Endpoints::new().route("/a", quota));
+            let (average, most) = summary(&polls(&layer, |_| false).await);
+            assert!(
+                average <= 2100,
+                "{face:?} {n}: {average} thousandths on average"
+            );
+            assert!(most <= 3, "{face:?} {n}: {most} at most");
+        }
+    }
+}
+
 /// L13: for permits, at most 2.1 polls per admission with up to one absent waiter in 100.
 #[tokio::test(start_paused = true)]
 async fn permits_cost_about_two_polls_per_admission_with_one_absent_in_a_hundred() {

@@ -212,3 +212,44 @@ async fn a_burst_keeps_to_the_window_and_to_the_concurrency() {
     }))
     .await;
 }
+
+/// A server hears late that a client has gone, and works on meanwhile. With a grace the next request waits for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_grace_callers_that_cancel_never_exceed_the_servers_concurrency() {
+    const CALLERS: u64 = 12;
+    const ROUNDS: usize = 4;
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let quota = Quota::concurrent(4).grace(ms(700));
+        let work = Work::uniform(ms(5)..ms(40));
+        let line = Line::new(version, quota, Limit::unlimited().concurrency(4), work);
+        let callers = (0..CALLERS).map(|caller| {
+            let line = &line;
+            let mut random = fastrand::Rng::with_seed(caller);
+            async move {
+                let mut cancelled = 0;
+                for _ in 0..ROUNDS {
+                    let patience = if random.bool() {
+                        ms(random.u64(1..40))
+                    } else {
+                        LONG
+                    };
+                    let answer = timeout(patience, line.send());
+                    match answer.await {
+                        Ok(answer) if random.bool() => {
+                            answer.unwrap().into_body().collect().await.unwrap();
+                        }
+                        Ok(answer) => drop(answer.unwrap()),
+                        Err(_) => cancelled += 1,
+                    }
+                }
+                cancelled
+            }
+        });
+        let cancelled: usize = timeout(LONG, join_all(callers)).await.unwrap().iter().sum();
+        let report = line.judge.report();
+        let endpoint = report.endpoint(TEMPLATE);
+        assert!(cancelled > 0, "{version:?}");
+        assert_eq!(endpoint.refused_by_concurrency, 0, "{version:?}");
+        assert!(endpoint.most_in_flight <= 4, "{version:?}");
+    }
+}

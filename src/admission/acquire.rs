@@ -6,16 +6,15 @@ use tower::BoxError;
 
 use super::{
     arrival::Arrival,
-    core::{
-        Claim, Core, Effects, Entry, NodeId, Setback, TakeOutcome, WaitLimit, WaitOutcome, WaiterId,
-    },
+    aside::Aside,
+    core::{Claim, Core, Effects, Entry, NodeId, TakeOutcome, WaitLimit, WaitOutcome, WaiterId},
     deadline::Deadline,
     engine::Unadmitted,
     permit::Dispatch,
     shared::Shared,
     timer::NoTimer,
 };
-use crate::{bucket::Tick, endpoints::UnknownEndpoint};
+use crate::{bucket::Tick, costs::Cost, endpoints::UnknownEndpoint};
 
 /// A request that waits for its turn: the future's half.
 ///
@@ -25,8 +24,7 @@ use crate::{bucket::Tick, endpoints::UnknownEndpoint};
 pub(crate) struct Acquire {
     shared: Arc<Shared>,
     state: State,
-    /// What came of the attempt before.
-    setback: Option<Box<Setback>>,
+    aside: Aside,
 }
 
 #[derive(Debug)]
@@ -53,12 +51,12 @@ pub(crate) enum Turn {
 }
 
 impl Acquire {
-    pub(super) fn new(shared: Arc<Shared>, leaf: NodeId) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, leaf: NodeId, stated: Option<Box<Cost>>) -> Self {
         let state = State::New(leaf);
         Self {
             shared,
             state,
-            setback: None,
+            aside: Aside::stating(stated),
         }
     }
 
@@ -75,23 +73,25 @@ impl Acquire {
         let Self {
             shared,
             state,
-            setback,
+            aside,
         } = self;
         let engine = &shared.engine;
+        let mut stated = None;
         if matches!(state, State::New(_)) {
-            *setback = engine.setback(request.extensions());
+            stated = aside.take_stated();
+            *aside = engine.aside(request.extensions());
         }
         let has_timer = engine.join_timer();
         // Cloned before the lock is taken, as cloning is foreign code.
         let waker = Some(cx.waker().clone());
         // The state changes under the lock: an observer may panic before this returns.
         let step = |core: &mut Core, now: Tick, fx: &mut Effects| {
-            let outcome = match *state {
-                State::New(leaf) => {
-                    let entry = shared.entry(leaf, request, now);
+            let outcome = match state {
+                &mut State::New(leaf) => {
+                    let entry = shared.entry(leaf, stated.take(), request, now);
                     core.enter(entry, now, fx)
                 }
-                State::Waiting(id) => core.poll(id, now, fx),
+                &mut State::Waiting(id) => core.poll(id, now, fx),
                 State::Taken(_) | State::Done => panic!("polled after it was done"),
             };
             let (new, waits) = match outcome {
@@ -146,7 +146,7 @@ impl Acquire {
         let Self {
             shared,
             state,
-            setback,
+            aside,
         } = self;
         let State::Waiting(id) = *state else {
             unreachable!("its turn has come")
@@ -163,7 +163,7 @@ impl Acquire {
         match turn {
             TakeOutcome::Taken(claim) => {
                 *state = State::Done;
-                let dispatch = Dispatch::new(Arc::clone(shared), claim, setback.take());
+                let dispatch = Dispatch::new(Arc::clone(shared), claim, std::mem::take(aside));
                 Ok(Turn::Dispatch(dispatch))
             }
             TakeOutcome::CalledBack => Ok(Turn::CalledBack),
@@ -195,15 +195,21 @@ impl Shared {
         unadmitted: Unadmitted,
     ) -> Result<Acquire, UnknownEndpoint> {
         match unadmitted {
-            Unadmitted::Waits(leaf) => Ok(Acquire::new(Arc::clone(self), leaf)),
+            Unadmitted::Waits(leaf, stated) => Ok(Acquire::new(Arc::clone(self), leaf, stated)),
             Unadmitted::Unknown(error) => Err(*error),
         }
     }
 
-    fn entry<B>(&self, leaf: NodeId, request: &http::Request<B>, now: Tick) -> Entry {
+    fn entry<B>(
+        &self,
+        leaf: NodeId,
+        stated: Option<Box<Cost>>,
+        request: &http::Request<B>,
+        now: Tick,
+    ) -> Entry {
         let arrival = request.extensions().get().copied();
-        let deadline = request.extensions().get::<Deadline>();
-        let deadline = deadline.map(|&Deadline(instant)| self.engine.clock.tick(instant));
+        let deadline = Deadline::of(request.extensions());
+        let deadline = deadline.map(|Deadline(instant)| self.engine.clock.tick(instant));
         let max_wait = self.limits.max_wait.map(|wait| now.after(wait.into()));
         Entry {
             leaf,
@@ -212,6 +218,7 @@ impl Shared {
             max_waiting: self.limits.max_waiting.filter(|_| arrival.is_none()),
             arrival: arrival.unwrap_or_else(Arrival::next),
             limit: WaitLimit::new(max_wait, deadline),
+            stated,
         }
     }
 }

@@ -1,6 +1,9 @@
+use http::Extensions;
 use tokio::time::Instant;
 
-/// A request extension: the instant after which an answer is of no use.
+use crate::costs::Terms;
+
+/// A request extension: the instant after which an answer is of no use. [`Terms::deadline`] goes before it.
 ///
 /// A request that cannot be dispatched by then is refused as soon as that is known: at once where the
 /// wait can be computed; later if what it waits for changes and its turn comes too late then; at this instant
@@ -18,3 +21,15 @@ use tokio::time::Instant;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Instant);
+
+impl Deadline {
+    /// The deadline of a request: as its [`Terms`] state it, or by itself.
+    #[inline]
+    pub(super) fn of(request: &Extensions) -> Option<Self> {
+        if request.is_empty() {
+            return None;
+        }
+        let terms = request.get::<Terms>().and_then(Terms::stated_deadline);
+        terms.or_else(|| request.get().copied())
+    }
+}

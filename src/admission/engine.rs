@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     bucket::{Enforced, Learning, Tick},
+    costs::Cost,
     endpoints::{Endpoints, Routes, UnknownEndpoint},
     event::{Event, EventKind, Observer, SharedObserver},
     steps,
@@ -49,8 +50,8 @@ pub(crate) struct Engine {
 /// A request that is not admitted at once.
 #[derive(Debug)]
 pub(crate) enum Unadmitted {
-    /// It can wait at this leaf, which is pinned for it.
-    Waits(NodeId),
+    /// It can wait at this leaf, which is pinned for it. What it takes, as far as that is stated.
+    Waits(NodeId, Option<Box<Cost>>),
     /// It names an endpoint that does not exist.
     Unknown(Box<UnknownEndpoint>),
 }
@@ -229,22 +230,26 @@ impl Engine {
 
     /// Admits a request at once, if every scope has room and nobody stands in its queue.
     #[inline]
-    pub(super) fn admit<B>(&self, request: &http::Request<B>) -> Result<Claim, Unadmitted> {
+    pub(super) fn admit<B>(
+        &self,
+        request: &http::Request<B>,
+        stated: Option<Box<Cost>>,
+    ) -> Result<Claim, Unadmitted> {
         let target = self.routes.resolve(request).map_err(Unadmitted::unknown)?;
-        let deadline = request.extensions().get();
+        let deadline = Deadline::of(request.extensions());
         // It is refused where all refusals are: on its way into the queue.
-        let too_late = deadline.is_some_and(|&Deadline(instant)| instant < Instant::now());
+        let too_late = deadline.is_some_and(|Deadline(instant)| instant < Instant::now());
         let mut locked = self.lock();
         let tree = &mut locked.core.tree;
         let leaf = tree.locate(&target);
         // The clock is read only where it matters. What has room at an earlier time has room now.
         let now = tree.latest();
-        if !(too_late || tree.observed || tree.wants_to_know_the_time()) {
-            if let Some(claim) = tree.admit(leaf, now) {
+        if !(too_late || stated.is_some() || tree.observed || tree.wants_to_know_the_time()) {
+            if let Some(claim) = tree.admit_plain(leaf, now) {
                 return Ok(claim);
             }
         }
-        self.admit_by_the_clock(locked, leaf, too_late)
+        self.admit_by_the_clock(locked, leaf, stated, too_late)
     }
 
     /// Of a request that had no room at the latest time that was known, or about which there is more to do.
@@ -253,6 +258,7 @@ impl Engine {
         &self,
         locked: Hold<'_>,
         leaf: NodeId,
+        stated: Option<Box<Cost>>,
         too_late: bool,
     ) -> Result<Claim, Unadmitted> {
         let mut admitted = Err(leaf);
@@ -264,7 +270,7 @@ impl Engine {
             let claim = if too_late {
                 None
             } else {
-                core.tree.admit(leaf, now)
+                core.admit(leaf, stated.as_deref(), now)
             };
             if let Some(claim) = claim {
                 core.unpin(leaf);
@@ -284,7 +290,7 @@ impl Engine {
             drop(catch_unwind(AssertUnwindSafe(|| self.with(undo))));
             resume_unwind(panic);
         }
-        admitted.map_err(Unadmitted::Waits)
+        admitted.map_err(|leaf| Unadmitted::Waits(leaf, stated))
     }
 
     /// Runs `f` under the lock, with the present time, and then sees to what follows.
@@ -313,7 +319,9 @@ impl Engine {
     ) -> (T, Option<Waker>) {
         let mut aftermath = Aftermath::default();
         let now = self.time(&mut locked.core);
-        let mut fx = Effects::default();
+        let mut fx = Effects::weighing(locked.core.weight());
+        // They have ended before whatever happens now.
+        locked.core.end_graces(now, &mut fx);
         let (result, id) = f(&mut locked.core, now, &mut fx);
         self.note(&locked);
         // Before another waiter gets its index.
@@ -387,7 +395,7 @@ impl Engine {
             };
             locked = self.lock();
             now = self.time(&mut locked.core);
-            fx = Effects::default();
+            fx = Effects::weighing(locked.core.weight());
             locked.core.run(now, &mut fx);
             if matches!(armed, Armed::Nowhere) {
                 // Who is polled finds out.
@@ -451,6 +459,8 @@ impl Engine {
             Decision::Dispatched => EventKind::Dispatched,
             &Decision::Answered { status } => EventKind::Answered { status },
             Decision::Ended => EventKind::Ended,
+            Decision::Settled(cost) => EventKind::Settled(cost),
+            Decision::NotSettled => EventKind::NotSettled,
             Decision::Refused(refused) => EventKind::Refused(refused),
             Decision::Throttled(signal) => EventKind::Throttled(signal),
             &Decision::Paused { time, cause } => EventKind::Paused { time, cause },

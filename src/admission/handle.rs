@@ -56,12 +56,13 @@ impl Handle {
 
     /// Gives an endpoint another quota, in place of all of the one it has.
     ///
-    /// Takes effect at once for all requests that come from now on, in all partitions and for keys not seen yet.
-    /// The requests that wait are admitted or refused by it a few at a time, and others go on meanwhile.
-    /// What has been dispatched already still counts: a window that is longer than the one before
-    /// takes the requests it cannot see for as recent as they can have been. A bucket that had no
-    /// window at all knows what it has sent in the last minute, as far as its layer learns
-    /// [rates](crate::Learning::rate) or from [quota headers](crate::Learning::quota_headers).
+    /// Takes effect at once for all requests that come from now on, in all partitions and for keys not seen yet. The
+    /// requests that wait are admitted or refused by it a few at a time, and others go on meanwhile. One that states to
+    /// cost more than the new quota ever allows is refused ([`NeverFits`](crate::RefusedReason::NeverFits)). What has
+    /// been dispatched already still counts: a window that is longer than the one before takes the requests it cannot
+    /// see for as recent as they can have been. A bucket that had no window at all knows what it has sent in the last
+    /// minute, as far as its layer learns [rates](crate::Learning::rate) or from [quota
+    /// headers](crate::Learning::quota_headers).
     ///
     /// # Errors
     ///

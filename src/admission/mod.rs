@@ -7,11 +7,13 @@
 //! - [`core`]: everything behind the lock, and pure.
 //! - [`engine`]: the lock, the clock, wakers, the observer; [`timer`] wakes it.
 //! - [`shared`]: the engine with a layer's settings: what a request keeps until its body has ended.
+//! - [`settlement`]: what a request has cost, told by hand.
 //! - [`acquire`]: the future's half of waiting. [`permit`]: what a dispatched request holds.
 //! - [`handle`] and [`snapshot`]: watching and changing a layer while it runs.
 
 mod acquire;
 mod arrival;
+mod aside;
 mod clock;
 mod core;
 mod deadline;
@@ -20,6 +22,7 @@ mod handle;
 mod hint;
 mod permit;
 mod setbacks;
+mod settlement;
 mod shared;
 mod snapshot;
 #[cfg(test)]
@@ -37,5 +40,6 @@ pub(crate) use self::{
 pub use self::{
     deadline::Deadline,
     handle::Handle,
-    snapshot::{BucketSnapshot, Snapshot},
+    settlement::{Settlement, UnknownUnit},
+    snapshot::{BucketSnapshot, Snapshot, WindowUse},
 };

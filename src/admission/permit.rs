@@ -1,16 +1,22 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, io::IoSlice, sync::Arc, time::Duration};
 
-use http::{Extensions, StatusCode};
+use bytes::Buf;
+use http::{Extensions, Response, StatusCode};
+use http_body::Frame;
+use tower::BoxError;
 
 use super::{
-    core::{Claim, Core, Decision, Effects, NodeId, Reopens, Setback, says_something},
+    aside::Aside,
+    core::{Claim, Core, Decision, Effects, NodeId, Reopens, Setback, Settler, says_something},
     engine::{Engine, Hold, Unadmitted},
     hint::RetryHint,
     setbacks::Setbacks,
+    settlement::Settlement,
     shared::Shared,
 };
 use crate::{
     bucket::Tick,
+    costs::{AnswerHead, Cost, SettleBody},
     late::Listen,
     signal::{QuotaReport, Signal, SignalKind},
 };
@@ -27,11 +33,11 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    pub(super) fn new(shared: Arc<Shared>, claim: Claim, setback: Option<Box<Setback>>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, claim: Claim, aside: Aside) -> Self {
         let permit = Permit {
             shared,
             claim,
-            setback,
+            aside,
         };
         Self { permit }
     }
@@ -51,10 +57,14 @@ impl Shared {
     pub(crate) fn admit<B>(
         self: &Arc<Self>,
         request: &http::Request<B>,
-    ) -> Result<Dispatch, Unadmitted> {
-        let claim = self.engine.admit(request)?;
-        let setback = self.engine.setback(request.extensions());
-        Ok(Dispatch::new(Arc::clone(self), claim, setback))
+    ) -> Result<Dispatch, Unadmitted>
+    where
+        B: 'static,
+    {
+        let stated = self.pricing.cost_of(request);
+        let claim = self.engine.admit(request, stated)?;
+        let aside = self.engine.aside(request.extensions());
+        Ok(Dispatch::new(Arc::clone(self), claim, aside))
     }
 }
 
@@ -64,8 +74,7 @@ impl Shared {
 pub(crate) struct Permit {
     shared: Arc<Shared>,
     claim: Claim,
-    /// What came of the attempt before. Boxed, as few have one.
-    setback: Option<Box<Setback>>,
+    aside: Aside,
 }
 
 impl Permit {
@@ -101,7 +110,7 @@ impl Permit {
     /// to know of this answer then is left in `setbacks`.
     pub(crate) fn throttled(&self, signal: &Signal, setbacks: &mut Setbacks) -> Option<RetryHint> {
         let engine = &self.shared.engine;
-        let mut setback = self.setback.as_deref().copied();
+        let mut setback = self.aside.setback().copied();
         let hint = engine.throttled(self.claim, signal, &mut setback);
         if let Some(setback) = setback {
             setbacks.set(engine.id(), setback);
@@ -117,7 +126,7 @@ impl Permit {
 
     /// The head of the answer names a delay, and its body is still to be looked at.
     pub(crate) fn asked_to_wait(&self, delay: Duration) {
-        let setback = self.setback.as_deref();
+        let setback = self.aside.setback();
         (self.shared.engine).asked_to_wait(self.claim, delay, setback);
     }
 
@@ -133,12 +142,154 @@ impl Permit {
         self.claim.at_head = u8::MAX;
     }
 
+    /// Whether its request takes something else than one request and one permit.
+    #[inline]
+    pub(crate) fn is_charged(&self) -> bool {
+        self.claim.is_charged()
+    }
+
+    /// The answer was a success, or may have cost something all the same: it can be settled from now on.
+    #[cold]
+    pub(crate) fn settle_answer<B>(&mut self, response: &mut Response<B>, is_over: bool) {
+        let status = response.status();
+        let is_accepted = !status.is_client_error() && !status.is_server_error();
+        if let Some(settlement) = Settlement::new(&self.shared, self.claim, is_accepted) {
+            response.extensions_mut().insert(settlement);
+        }
+        if status.is_server_error() {
+            return;
+        }
+        if status.is_client_error() {
+            self.cost_nothing(is_over);
+        }
+        if let Some(settle) = self.shared.pricing.settle() {
+            let head = AnswerHead::from(&*response);
+            let (of_head, reader) = (settle.head(&head), settle.body(&head));
+            self.aside.read_by(reader, !is_accepted);
+            self.read_cost(of_head);
+        }
+    }
+
+    /// The answer was a throttling one: its request is settled to nothing, unless that is not wanted.
+    #[cold]
+    pub(crate) fn settle_throttled<B>(&self, response: &mut Response<B>, is_over: bool) {
+        if let Some(settlement) = Settlement::new(&self.shared, self.claim, false) {
+            response.extensions_mut().insert(settlement);
+        }
+        if !self.shared.pricing.counts_throttled() {
+            self.cost_nothing(is_over);
+        }
+    }
+
+    /// The request was not accepted. If its answer is over, its permits end at once, and those that wait hear of both
+    /// together: nobody passes one that needs both.
+    #[cold]
+    pub(super) fn cost_nothing(&self, is_over: bool) {
+        let claim = self.claim;
+        self.shared
+            .engine
+            .with(|core, now, fx| core.settled_to_nothing(claim, is_over, now, fx));
+    }
+
+    /// Data of the body is on its way up.
+    #[inline]
+    pub(crate) fn saw<D: Buf>(&mut self, frame: &Frame<D>) {
+        if self.aside.is_some() {
+            self.read(frame);
+        }
+    }
+
+    #[cold]
+    fn read<D: Buf>(&mut self, frame: &Frame<D>) {
+        let Some(data) = frame.data_ref() else {
+            return;
+        };
+        let mut at_once = [IoSlice::new(&[]); 16];
+        let pieces = data.chunks_vectored(&mut at_once);
+        let whole: usize = at_once[..pieces].iter().map(|piece| piece.len()).sum();
+        // Of data in more pieces, only the first can be had without taking them.
+        let seen = if whole == data.remaining() {
+            &at_once[..pieces]
+        } else {
+            &[][..]
+        };
+        for piece in seen {
+            let cost = self.aside.reader().and_then(|reader| reader.chunk(piece));
+            self.read_cost(cost);
+        }
+    }
+
+    fn read_cost(&mut self, cost: Option<Cost>) {
+        let Some((cost, reading)) = cost.zip(self.aside.reading()) else {
+            return;
+        };
+        reading.found |= !cost.is_empty();
+        let (claim, by) = (self.claim, Settler::Reader);
+        self.shared
+            .engine
+            .with(|core, now, fx| core.settled(claim, &cost, by, now, fx));
+    }
+
+    /// The work is over, as its body has ended or failed: all permits end.
+    #[inline]
+    pub(crate) fn end(mut self, failed: bool) {
+        if self.aside.is_some() && !failed {
+            self.end_reading();
+        }
+        if failed && self.is_charged() {
+            self.lose();
+        }
+        self.release(u8::MAX);
+    }
+
+    /// Nobody knows what it has cost: the average of its endpoint is not changed by that.
+    #[cold]
+    #[inline(never)]
+    fn lose(&self) {
+        self.shared
+            .engine
+            .with(|core, _, _| core.tree.lose_charge(self.claim));
+    }
+
+    /// The inner service has failed: all permits end.
+    #[cold]
+    pub(crate) fn end_with(self, error: impl Into<BoxError>) -> BoxError {
+        self.end(true);
+        error.into()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_reading(&mut self) {
+        let cost = self.aside.reader().and_then(SettleBody::end);
+        self.read_cost(cost);
+        if self.aside.reading().is_some_and(|reading| !reading.found) {
+            let claim = self.claim;
+            let told = || Decision::NotSettled;
+            self.shared
+                .engine
+                .with(|core, now, fx| core.tree.tell(claim.leaf, now, fx, told));
+        }
+    }
+
+    /// The caller is gone, and the server may not know: permits are kept for as long as the quota says.
+    #[cold]
+    fn abandon(&mut self) {
+        if self.is_charged() {
+            self.lose();
+        }
+        let claim = self.claim;
+        self.claim.permits = 0;
+        self.shared.engine.abandon(claim);
+    }
+
     #[inline]
     fn release(&mut self, mask: u8) {
         let ended = self.claim.permits & mask;
         if ended != 0 {
+            let claim = self.claim;
             self.claim.permits &= !ended;
-            self.shared.engine.release(self.claim, ended);
+            self.shared.engine.release(claim, ended);
         }
     }
 
@@ -147,7 +298,11 @@ impl Permit {
     pub(crate) fn head_arrived(mut self) -> Option<Self> {
         self.release(self.claim.at_head);
         // With no permit left there is nothing to come back for.
-        (self.claim.permits & !Claim::PIN != 0).then_some(self)
+        if self.claim.permits & !Claim::PIN == 0 {
+            self.release(u8::MAX);
+            return None;
+        }
+        Some(self)
     }
 }
 
@@ -156,7 +311,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         // There are places left if `call` has panicked.
         self.stamp();
-        self.release(u8::MAX);
+        if self.claim.permits != 0 {
+            self.abandon();
+        }
     }
 }
 
@@ -195,6 +352,9 @@ impl Engine {
     }
 
     fn stamp(&self, claim: Claim) {
+        if claim.is_charged() {
+            return self.stamp_charged(claim);
+        }
         let now = self.clock.now();
         let mut locked = self.lock();
         // A clock that was set back: the timer is to be set anew.
@@ -210,6 +370,16 @@ impl Engine {
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn stamp_charged(&self, claim: Claim) {
+        self.with(|core, now, fx| {
+            let contested = core.tree.stamp_charged(claim, now);
+            core.tree.tell(claim.leaf, now, fx, || Decision::Dispatched);
+            core.settle_after(claim.leaf, contested, now, fx);
+        });
+    }
+
     /// Somebody waits at a scope of a request that has gone out, or observes it.
     #[cold]
     fn dispatched(&self, locked: Hold<'_>, claim: Claim, contested: bool) {
@@ -222,12 +392,35 @@ impl Engine {
     }
 
     fn release(&self, claim: Claim, permits: u8) {
-        let mut locked = self.lock();
+        self.release_locked(self.lock(), claim, permits);
+    }
+
+    fn release_locked(&self, mut locked: Hold<'_>, claim: Claim, permits: u8) {
         if claim.observed {
             return self.end_observed(locked, claim, permits);
         }
-        if locked.core.tree.release(claim.leaf, permits) {
+        if claim.is_charged() {
+            return self.end_charged(locked, claim, permits);
+        }
+        if locked.core.tree.release_plain(claim.leaf, permits) {
             self.ended(locked, claim.leaf);
+        }
+    }
+
+    #[cold]
+    fn end_charged(&self, locked: Hold<'_>, claim: Claim, permits: u8) {
+        self.step(locked, |core, now, fx| {
+            let contested = core.tree.release(claim, permits, now);
+            core.settle_after(claim.leaf, contested, now, fx);
+        });
+    }
+
+    fn abandon(&self, claim: Claim) {
+        let locked = self.lock();
+        if locked.core.tree.keeps_abandoned(claim.leaf) {
+            self.step(locked, |core, now, fx| core.abandon(claim, now, fx));
+        } else {
+            self.release_locked(locked, claim, claim.permits);
         }
     }
 
@@ -247,7 +440,7 @@ impl Engine {
                 // Told while the permits keep the leaf.
                 core.tree.tell(leaf, now, fx, || Decision::Ended);
             }
-            let contested = core.tree.release(leaf, permits);
+            let contested = core.tree.release(claim, permits, now);
             core.settle_after(leaf, contested, now, fx);
         });
     }
@@ -278,12 +471,12 @@ impl Engine {
 
     /// What came of the attempt before, if a request is a retry. Where nothing was refused, none is.
     #[inline]
-    pub(super) fn setback(&self, request: &Extensions) -> Option<Box<Setback>> {
+    pub(super) fn aside(&self, request: &Extensions) -> Aside {
         if self.listening.load(std::sync::atomic::Ordering::Relaxed) == 0 {
-            return None;
+            return Aside::NONE;
         }
-        let setback = request.get::<Setbacks>()?.of(self.id())?;
-        Some(Box::new(setback))
+        let setbacks = request.get::<Setbacks>();
+        Aside::with(setbacks.and_then(|setbacks| setbacks.of(self.id())))
     }
 
     /// Tells the engines of a stack apart.

@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::engine::Engine;
-use crate::{bucket::Enforced, endpoints::Endpoints, signal::Classifier};
+use crate::{bucket::Enforced, costs::Pricing, endpoints::Endpoints, signal::Classifier};
 
 /// What a layer shares with its services: the engine with a choice of what it enforces, and the layer's
 /// settings. One pointer for all that a request needs until its body has ended.
@@ -10,6 +10,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) limits: WaitLimits,
     pub(crate) classifier: Classifier,
+    pub(crate) pricing: Pricing,
 }
 
 /// For how long, and behind how many others, a request is prepared to wait.
@@ -31,6 +32,7 @@ impl Shared {
             engine: Engine::new(endpoints, enforced),
             limits: WaitLimits::default(),
             classifier: Classifier::default(),
+            pricing: Pricing::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     bucket::{Learned, Tick},
     endpoints::{Routes, SpecId},
-    quota::Quota,
+    quota::{Quota, Window},
 };
 
 /// How many buckets one hold of the lock looks at.
@@ -29,6 +29,7 @@ pub struct BucketSnapshot {
     partition: Option<u64>,
     quota: Quota,
     concurrency: Option<usize>,
+    windows: Vec<WindowUse>,
     learned: Option<Learned>,
     waiting: usize,
     in_flight: usize,
@@ -38,12 +39,96 @@ pub struct BucketSnapshot {
     throttled: u64,
 }
 
+/// How full one window of a bucket was.
+///
+/// ```
+/// use tower_throttle::BucketSnapshot;
+///
+/// /// How much of each window is taken, in per cent.
+/// fn used(bucket: &BucketSnapshot) -> Vec<String> {
+///     let windows = bucket.windows().iter();
+///     let line = |of: &tower_throttle::WindowUse| {
+///         let window = of.window();
+///         format!("{window}: {} %", of.used() * 100 / window.n())
+///     };
+///     windows.map(line).collect()
+/// }
+/// # use tower_throttle::{Endpoints, Quota, ThrottleLayer};
+/// # let layer = ThrottleLayer::new(Endpoints::new().route("/a", "5/s, 100 tokens/min".parse().unwrap()));
+/// # assert_eq!(used(layer.handle().snapshot().bucket("/a").unwrap()), ["5/s: 0 %", "100 tokens/min: 0 %"]);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct WindowUse {
+    window: Window,
+    used: u64,
+    falls_in: Option<Duration>,
+    left_free: u64,
+}
+
+impl WindowUse {
+    fn of(tree: &Tree, node: &Node, now: Tick) -> Vec<Self> {
+        let scope = tree.scope(node.spec);
+        let (rules, quota) = (&scope.rules, &scope.quota);
+        let figures = |(window, (used, until)): (Window, (u64, Option<Tick>)), thousandths| Self {
+            window,
+            used,
+            falls_in: until.map(|until| until.since(now)),
+            left_free: part(window.n(), thousandths),
+        };
+        let requests = quota.windows().filter(|window| window.requests().is_some());
+        let requests = requests.zip(node.bucket.used_requests(rules, now));
+        let mut all: Vec<_> = requests.map(|of| figures(of, 0)).collect();
+        for counted in rules.units() {
+            let headroom = node.bucket.headroom(counted.unit, now);
+            let windows = quota
+                .windows()
+                .filter(|window| window.unit() == counted.unit);
+            let windows = windows.zip(node.bucket.used_units(counted, now));
+            all.extend(windows.map(|of| figures(of, headroom)));
+        }
+        all
+    }
+
+    /// The window.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    /// How much of it was used: by requests of the last period, margin included, and by those that have been
+    /// admitted and are not dispatched or, in a unit that counts at the answer's end, not settled.
+    ///
+    /// It is more than the window allows where requests were settled to more than they were estimated to take, and
+    /// after a smaller quota was set.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// How long the oldest request that counts goes on to count; `None` if none has a time yet: there is none, or all
+    /// are about to be dispatched or, in a unit that counts at the answer's end, to be settled.
+    pub fn falls_in(&self) -> Option<Duration> {
+        self.falls_in
+    }
+
+    /// How much is left free since the server has refused requests whose estimates were too low: the learned
+    /// [margin](crate::Learning::margin) of a unit. Always 0 for requests.
+    pub fn left_free(&self) -> u64 {
+        self.left_free
+    }
+}
+
+/// Thousandths of a number.
+fn part(n: u64, thousandths: u32) -> u64 {
+    let part = u128::from(n) * u128::from(thousandths) / 1000;
+    u64::try_from(part).unwrap_or(n)
+}
+
 impl Snapshot {
     pub(super) fn of(engine: &Engine) -> Self {
         let mut buckets = Vec::new();
         let mut from = 0;
         loop {
-            let (some, next) = engine.with(|core, now, _| {
+            let (some, next) = engine.with(|core, now, fx| {
+                core.run(now, fx);
                 let (nodes, next) = core.tree.in_use_from(from, STEP);
                 let some: Vec<_> = nodes
                     .map(|node| BucketSnapshot::of(&core.tree, node, now))
@@ -93,6 +178,7 @@ impl BucketSnapshot {
             partition: tree.partition(node),
             quota: scope.quota.clone(),
             concurrency: node.bucket.concurrency(&scope.rules, now),
+            windows: WindowUse::of(tree, node, now),
             learned: Learned::of(node.bucket.lessons(now)),
             waiting: node.waiting(),
             in_flight: if tree.enforced.permits {
@@ -129,8 +215,9 @@ impl BucketSnapshot {
         self.waiting
     }
 
-    /// How many requests have been dispatched, or are about to be, and hold a permit. Always 0 under
-    /// [`RpsLayer`](crate::RpsLayer), which has no permits.
+    /// How many permits are held by requests that have been dispatched, or are about to be: one by each, unless it
+    /// [states](crate::Cost::permits) another number. Always 0 under [`RpsLayer`](crate::RpsLayer), which has no
+    /// permits.
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -145,6 +232,12 @@ impl BucketSnapshot {
     /// limit.
     pub fn concurrency(&self) -> Option<usize> {
         self.concurrency
+    }
+
+    /// How full each window of the quota is that this layer enforces: first those of requests, then those of each
+    /// unit.
+    pub fn windows(&self) -> &[WindowUse] {
+        &self.windows
     }
 
     /// The time until nothing pauses the bucket any more; `None` if it is not paused. A pause comes from

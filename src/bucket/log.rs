@@ -1,4 +1,5 @@
 use super::{
+    account::Account,
     gate::Gate,
     rules::Rule,
     stamps::Stamps,
@@ -29,20 +30,23 @@ pub(crate) struct Log {
 pub(crate) const MOST_RECENT: usize = 1 << 16;
 
 impl Log {
-    pub(crate) fn take(&mut self) {
-        self.places += 1;
+    /// Takes places for a request that counts as `n`.
+    pub(crate) fn take(&mut self, n: u32) {
+        debug_assert!(self.places.checked_add(n).is_some(), "costs are bounded");
+        self.places = self.places.wrapping_add(n);
     }
 
-    pub(crate) fn give_back(&mut self) {
-        debug_assert!(self.places > 0, "a place is given back once");
-        self.places -= 1;
+    pub(crate) fn give_back(&mut self, n: u32) {
+        debug_assert!(self.places >= n, "a place is given back once");
+        self.places = self.places.wrapping_sub(n);
     }
 
     /// Turns a place into a stamp, and forgets what nobody asks for: the last `depth` stamps are kept
     /// whatever their age, and those after `recent` up to a bound.
     #[inline]
     pub(crate) fn stamp(&mut self, now: Tick, depth: usize, recent: Tick) {
-        self.give_back();
+        debug_assert!(self.places > 0, "a place is given back once");
+        self.places -= 1;
         // Two threads can read the clock in one order and come here in the other. The later reading
         // is safe for both: a stamp may be late, never early.
         let (forgotten, count) = (&mut self.forgotten, &mut self.forgotten_count);
@@ -65,6 +69,14 @@ impl Log {
         u32::try_from(self.stamps.count_after(time))
             .unwrap_or(u32::MAX)
             .saturating_add(self.places)
+    }
+
+    /// How many count that were dispatched after `time` or are about to be, and when the first of those was
+    /// dispatched.
+    pub(crate) fn after(&self, time: Tick) -> (u32, Option<Tick>) {
+        let stamped = self.stamps.count_after(time);
+        let oldest = (stamped > 0).then(|| self.stamps.nth_last(stamped));
+        (self.count_after(time), oldest.flatten())
     }
 
     /// When the latest but n-1 was dispatched, as far as that is remembered. `n` is not 0, and those that are
@@ -97,6 +109,50 @@ impl Log {
         };
         self.nth_last(stamped as usize, rule)
             .map_or(Gate::Open, |stamp| Gate::Until(rule.opens(stamp)))
+    }
+
+    /// When the window has room for a request that counts as `n`, where others have counted as more than one: by
+    /// what is in `surplus`. One that counts for more than the window holds goes alone.
+    pub(super) fn gate_of_many(&self, rule: &Rule, n: u32, surplus: Option<&Account>) -> Gate {
+        let free = u128::from(rule.n.saturating_sub(n));
+        let places = surplus.map_or(0, Account::places) + u128::from(self.places);
+        let Some(free) = free.checked_sub(places).filter(|_| n > 0) else {
+            return if n > 0 { Gate::Closed } else { Gate::Open };
+        };
+        let counted_after = |time: Tick| {
+            let surplus = surplus.map_or(0, |surplus| surplus.logged_after(time));
+            surplus + self.stamps.count_after(time) as u128
+        };
+        let len = self.stamps.len();
+        let forgotten = self.forgotten.filter(|_| rule.counts_forgotten);
+        let mut all = counted_after(Tick::NONE);
+        if all <= free {
+            let of_surplus = surplus.map_or(0, Account::forgotten);
+            all += of_surplus + u128::from(self.forgotten_count);
+            return match forgotten.filter(|_| all > free) {
+                Some(tick) => Gate::Until(rule.opens(Tick(tick.get()))),
+                None => Gate::Open,
+            };
+        }
+        // The oldest of the latest stamps after which no more is counted than is free.
+        let (mut fits, mut fits_not) = (1, len + 1);
+        while fits + 1 < fits_not {
+            let middle = usize::midpoint(fits, fits_not);
+            let stamp = self.stamps.nth_last(middle);
+            if stamp.is_some_and(|stamp| counted_after(stamp) <= free) {
+                fits = middle;
+            } else {
+                fits_not = middle;
+            }
+        }
+        let mut latest = self.stamps.nth_last(fits);
+        // What counts besides may be older than the oldest stamp.
+        let left = free.checked_sub(len as u128).filter(|_| fits == len);
+        if let Some((left, surplus)) = left.zip(surplus) {
+            let fills = surplus.fills(left).unwrap_or(Tick::NONE);
+            latest = latest.map(|stamp| stamp.min(fills));
+        }
+        latest.map_or(Gate::Open, |latest| Gate::Until(rule.opens(latest)))
     }
 
     /// When the window has room for the request that `rank` others precede, if each of them goes
@@ -156,7 +212,7 @@ mod tests {
         let mut dispatched = 0;
         let mut dispatch = |depth| {
             dispatched += 1;
-            log.take();
+            log.take(1);
             log.stamp(Tick(dispatched), depth, Tick(dispatched));
             let kept = log.stamps.len() as u64;
             let forgotten = dispatched - kept;

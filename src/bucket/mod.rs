@@ -2,15 +2,21 @@
 //!
 //! Pure: time is a parameter, and an answer is a decision. No clock, no lock, no waker.
 
+mod account;
+mod chunked;
+mod demand;
 mod gate;
 mod learned;
 mod lessons;
 mod log;
 mod rules;
 mod stamps;
+mod sums;
 mod tick;
 
 pub(crate) use self::{
+    account::Held,
+    demand::Demand,
     gate::Gate,
     learned::{Refusal, RefusalKind, Report, Setback, TELLING},
     lessons::Lessons,
@@ -23,6 +29,7 @@ pub use self::{
 };
 
 use self::{
+    account::{Account, Accounts},
     learned::{Closure, Narrowing, Sent, SlowStart, Stop},
     log::{Log, MOST_RECENT},
     rules::Rule,
@@ -30,17 +37,19 @@ use self::{
 
 /// What one bucket has admitted and not yet forgotten.
 ///
-/// A request goes through it in three steps. [`take_place`](Self::take_place) and
-/// [`take_permit`](Self::take_permit) when it is admitted: it has a *place* in the windows and a
+/// A request goes through it in three steps. [`take_places`](Self::take_places) and
+/// [`take_permits`](Self::take_permits) when it is admitted: it has a *place* in the windows and a
 /// *permit*. [`stamp`](Self::stamp) when the inner service has been called: the place becomes a stamp.
-/// [`release_permit`](Self::release_permit) when the work has ended. If it is never dispatched,
-/// [`give_back_place`](Self::give_back_place) and `release_permit` undo the first step without trace.
+/// [`release_permits`](Self::release_permits) when the work has ended. If it is never dispatched,
+/// [`give_back_places`](Self::give_back_places) and `release_permits` undo the first step without trace.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     log: Log,
     in_flight: u32,
     paused_until: Tick,
     learned: Option<Box<Narrowing>>,
+    /// What it has counted besides requests, by unit. It is made when there is something to count.
+    accounts: Option<Box<Accounts>>,
 }
 
 /// What came before a refusal.
@@ -59,13 +68,19 @@ impl Default for Bucket {
             in_flight: 0,
             paused_until: Tick::NONE,
             learned: None,
+            accounts: None,
         }
     }
 }
 
 impl Bucket {
-    pub(crate) fn gate(&self, rules: &Rules, now: Tick) -> Gate {
-        self.gate_after(self.opens(), self.in_flight, rules, now)
+    /// Whether a request that takes `demand` could go, or when it can.
+    pub(crate) fn gate(&self, rules: &Rules, demand: &Demand, now: Tick) -> Gate {
+        if rules.can_never_hold(demand) {
+            return Gate::Closed;
+        }
+        let gate = self.gate_after(self.opens(), self.in_flight, rules, demand, now);
+        self.gate_of_units(gate, rules, demand, now)
     }
 
     /// When pauses end, or let a probe through.
@@ -81,22 +96,31 @@ impl Bucket {
         self.learned.as_ref()?.stop()
     }
 
-    /// The gate of a bucket that is paused until `start`, with `in_flight` requests.
-    fn gate_after(&self, start: Tick, in_flight: u32, rules: &Rules, now: Tick) -> Gate {
+    /// The gate of a bucket that is paused until `start`, with `in_flight` requests, without what it counts
+    /// besides requests.
+    fn gate_after(
+        &self,
+        start: Tick,
+        in_flight: u32,
+        rules: &Rules,
+        demand: &Demand,
+        now: Tick,
+    ) -> Gate {
         match self.learned(now) {
             None => {
                 let windows = rules.windows().iter().copied();
-                self.gate_of(start, self.at_once(rules, now), in_flight, windows, now)
+                let at_once = self.at_once(rules, now);
+                self.gate_of(start, at_once, in_flight, windows, demand, now)
             }
-            Some(learned) => self.narrowed_gate(learned, start, in_flight, rules, now),
+            Some(learned) => self.narrowed_gate(learned, start, in_flight, rules, demand, now),
         }
     }
 
     /// Whether the gate is open. Of most buckets, this is all that is ever asked.
     #[inline]
     pub(crate) fn is_open(&self, rules: &Rules, now: Tick) -> bool {
-        if self.learned.is_some() {
-            return self.gate(rules, now) == Gate::Open;
+        if self.learned.is_some() || self.accounts.is_some() {
+            return self.gate(rules, &Demand::ONE, now) == Gate::Open;
         }
         let in_flight = self.in_flight as usize;
         self.paused_until <= now
@@ -117,15 +141,16 @@ impl Bucket {
         start: Tick,
         in_flight: u32,
         rules: &Rules,
+        demand: &Demand,
         now: Tick,
     ) -> Gate {
         let with_rate = !learned.lets_through(&self.log, in_flight, now);
         let windows = self.windows(rules, with_rate, now);
         let at_once = self.at_once(rules, now);
-        let configured = self.gate_of(start, at_once, in_flight, windows, now);
+        let configured = self.gate_of(start, at_once, in_flight, windows, demand, now);
         let narrowed = learned
             .ceiling()
-            .is_some_and(|limit| in_flight as usize >= limit);
+            .is_some_and(|limit| !demand.has_permits(in_flight, limit));
         match configured {
             Gate::Closed => Gate::Closed,
             // What is in flight may never end; what was learned from it does.
@@ -141,14 +166,21 @@ impl Bucket {
         concurrency: Option<usize>,
         in_flight: u32,
         windows: impl Iterator<Item = Rule>,
+        demand: &Demand,
         now: Tick,
     ) -> Gate {
-        if concurrency.is_some_and(|limit| in_flight as usize >= limit) {
+        if concurrency.is_some_and(|limit| !demand.has_permits(in_flight, limit)) {
             return Gate::Closed;
         }
         let mut opens = start;
         for rule in windows {
-            match self.log.gate(&rule) {
+            let gate = if demand.requests == 1 && self.accounts.is_none() {
+                self.log.gate(&rule)
+            } else {
+                self.log
+                    .gate_of_many(&rule, demand.requests, self.surplus())
+            };
+            match gate {
                 Gate::Open => {}
                 Gate::Until(tick) => opens = opens.max(tick),
                 Gate::Closed => return Gate::Closed,
@@ -197,21 +229,32 @@ impl Bucket {
         configured.chain(learned)
     }
 
-    /// Takes a place in the windows; [`stamp`](Self::stamp) or
-    /// [`give_back_place`](Self::give_back_place) ends it.
-    pub(crate) fn take_place(&mut self) {
-        self.log.take();
+    /// Takes a place in the windows, or as many as a request counts as; [`stamp`](Self::stamp) or
+    /// [`give_back_places`](Self::give_back_places) ends them.
+    ///
+    /// The log has one for each request, and the [surplus](Self::surplus) the rest.
+    pub(crate) fn take_places(&mut self, n: u32) {
+        self.log.take(n.min(1));
+        if n > 1 {
+            self.take_surplus(n - 1);
+        }
     }
 
-    pub(crate) fn give_back_place(&mut self) {
-        self.log.give_back();
+    pub(crate) fn give_back_places(&mut self, n: u32) {
+        self.log.give_back(n.min(1));
+        if n > 1 {
+            self.give_back_surplus(n - 1);
+        }
     }
 
     /// The request with a place has gone out, at `now` or a little before.
     #[inline]
-    pub(crate) fn stamp(&mut self, rules: &Rules, now: Tick) {
+    pub(crate) fn stamp(&mut self, rules: &Rules, n: u32, now: Tick) {
+        if n != 1 {
+            return self.stamp_many(rules, n, now);
+        }
         if !rules.keeps_log() {
-            return self.log.give_back();
+            return self.log.give_back(1);
         }
         let depth = match &self.learned {
             None => rules.depth(),
@@ -226,13 +269,31 @@ impl Bucket {
         self.log.stamp(now, depth, recent);
     }
 
-    pub(crate) fn take_permit(&mut self) {
-        self.in_flight += 1;
+    /// The same, of a request that counts as none or as several.
+    #[cold]
+    #[inline(never)]
+    fn stamp_many(&mut self, rules: &Rules, n: u32, now: Tick) {
+        let Some(surplus) = n.checked_sub(1) else {
+            return;
+        };
+        self.stamp(rules, 1, now);
+        self.stamp_surplus(rules, surplus, now);
     }
 
-    pub(crate) fn release_permit(&mut self) {
-        debug_assert!(self.in_flight > 0, "a permit is released once");
-        self.in_flight -= 1;
+    pub(crate) fn take_permits(&mut self, n: u32) {
+        self.in_flight = self.in_flight.wrapping_add(n);
+    }
+
+    pub(crate) fn release_permits(&mut self, n: u32) {
+        debug_assert!(self.in_flight >= n, "a permit is released once");
+        self.in_flight = self.in_flight.wrapping_sub(n);
+    }
+
+    /// How many places and permits are taken.
+    pub(crate) fn taken(&self) -> (u32, u32) {
+        let surplus = self.surplus().map_or(0, Account::places);
+        let surplus = u32::try_from(surplus).unwrap_or(u32::MAX);
+        (self.log.places().saturating_add(surplus), self.in_flight)
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -273,18 +334,25 @@ impl Bucket {
     }
 
     /// Whether a newcomer may go: as a probe, if the bucket is closed.
-    pub(crate) fn is_open_to_probe(&self, rules: &Rules, now: Tick) -> bool {
+    pub(crate) fn is_open_to_probe(&self, rules: &Rules, demand: &Demand, now: Tick) -> bool {
         let wants = |closure: &Closure| closure.wants_probe(now) || closure.until() <= now;
-        self.closure().is_none_or(wants) && self.is_open_but_for_closure(rules, now)
+        self.closure().is_none_or(wants) && self.is_open_but_for_closure(rules, demand, now)
     }
 
     /// Whether a request that has its place may go out, closed or not, if the bucket has room.
-    pub(crate) fn keeps_probe(&self, serial: u64, rules: &Rules, now: Tick) -> bool {
-        self.is_probe(serial) && self.is_open_but_for_closure(rules, now)
+    pub(crate) fn keeps_probe(
+        &self,
+        serial: u64,
+        rules: &Rules,
+        demand: &Demand,
+        now: Tick,
+    ) -> bool {
+        self.is_probe(serial) && self.is_open_but_for_closure(rules, demand, now)
     }
 
-    fn is_open_but_for_closure(&self, rules: &Rules, now: Tick) -> bool {
-        self.gate_after(self.paused_until, self.in_flight, rules, now) == Gate::Open
+    fn is_open_but_for_closure(&self, rules: &Rules, demand: &Demand, now: Tick) -> bool {
+        let gate = self.gate_after(self.paused_until, self.in_flight, rules, demand, now);
+        self.gate_of_units(gate, rules, demand, now) == Gate::Open
     }
 
     fn is_probe(&self, serial: u64) -> bool {
@@ -321,14 +389,37 @@ impl Bucket {
     /// When the request that `rank` others precede can go out at the earliest, if none can before
     /// `start`, which is not before `now`.
     ///
-    /// Exact for one window. Several windows count each by itself, though each delays what the others count:
-    /// the slot is then a lower bound. Permits count as free: the end of work is not known ahead.
-    pub(crate) fn slot(&self, rules: &Rules, rank: usize, now: Tick, start: Tick) -> Tick {
+    /// Exact for one window of requests. Several windows count each by itself, though each delays what the others
+    /// count: the slot is then a lower bound. So it is in other units, of which those ahead count as nothing.
+    /// Permits count as free: the end of work is not known ahead.
+    pub(crate) fn slot(
+        &self,
+        rules: &Rules,
+        demand: &Demand,
+        rank: usize,
+        now: Tick,
+        start: Tick,
+    ) -> Tick {
         let start = self.paused_until().max(start);
         let with_rate = !self.learned(now).is_some_and(Narrowing::may_let_through);
-        self.windows(rules, with_rate, now)
-            .map(|rule| self.log.slot(rule, rank, now, start))
-            .fold(start, Tick::max)
+        let rank = demand.last_rank(rank);
+        let requests = self
+            .windows(rules, with_rate, now)
+            .filter_map(|rule| {
+                let slot = self.log.slot(rule, rank?, now, start);
+                // The log alone does not know of requests that count as several.
+                let of_many =
+                    |surplus| (self.log).gate_of_many(&rule, demand.requests, Some(surplus));
+                match self.surplus().map(of_many) {
+                    Some(Gate::Until(opens)) => Some(slot.max(opens)),
+                    _ => Some(slot),
+                }
+            })
+            .fold(start, Tick::max);
+        match self.gate_of_units(Gate::Open, rules, demand, now) {
+            Gate::Until(opens) => requests.max(opens),
+            Gate::Open | Gate::Closed => requests,
+        }
     }
 
     /// Whether a refusal is its request's own trouble (law L17): then it is nobody else's news.
@@ -381,7 +472,8 @@ impl Bucket {
         // Whatever was learned: after a refusal that left the gate open, the same request would be sent
         // again at once.
         let others = self.in_flight.saturating_sub(u32::from(face.permits));
-        if self.gate_after(self.paused_until(), others, rules, now) == Gate::Open {
+        let gate = self.gate_after(self.paused_until(), others, rules, &Demand::ONE, now);
+        if gate == Gate::Open {
             self.pause(now.after(backoff));
         }
     }
@@ -490,6 +582,10 @@ impl Bucket {
             && self.paused_until <= now
             && self.log.is_quiet(longest, now)
             && self
+                .accounts()
+                .iter()
+                .all(|account| account.is_quiet(longest, now))
+            && self
                 .learned
                 .as_ref()
                 .is_none_or(|learned| learned.is_over(now))
@@ -497,12 +593,14 @@ impl Bucket {
 
     /// Whether it takes long to free it.
     pub(crate) fn is_large(&self) -> bool {
-        self.log.is_large()
+        self.log.is_large() || self.accounts().iter().any(Account::is_large)
     }
 
     /// Whether no request has a place or a permit here.
     pub(crate) fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.log.places() == 0
+        self.in_flight == 0
+            && self.log.places() == 0
+            && self.accounts().iter().all(Account::is_idle)
     }
 }
 

@@ -1,8 +1,12 @@
 use super::{
+    demand::Demand,
     learned::learning::Learning,
     tick::{Span, Tick},
 };
-use crate::quota::Quota;
+use crate::{
+    costs::Unit,
+    quota::{Quota, Window},
+};
 
 /// So many may be in flight at first: of a crowd before a server that takes few, no more than these are refused at
 /// once. [`Learning::discover`](crate::Learning::discover) says where the figure comes from.
@@ -12,6 +16,9 @@ pub(super) const AT_FIRST: u32 = 16;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rules {
     windows: Box<[Rule]>,
+    /// What it counts besides requests.
+    units: Box<[UnitRules]>,
+    grace: Span,
     depth: usize,
     concurrency: Option<usize>,
     at_first: Option<usize>,
@@ -54,6 +61,67 @@ impl Rule {
     }
 }
 
+/// What is counted of one unit.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct UnitRules {
+    pub(crate) unit: Unit,
+    pub(crate) windows: Box<[UnitRule]>,
+    /// Whether refusals teach a margin of it: at any scope, as they name the unit.
+    pub(crate) learns: bool,
+}
+
+/// What the dispatches of any half-open interval of length `span` take is at most `n`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct UnitRule {
+    pub(crate) n: u64,
+    /// The period with the configured margin.
+    pub(crate) span: Span,
+}
+
+impl UnitRules {
+    fn of(quota: &Quota, margin: Span, learns: bool) -> Box<[Self]> {
+        let mut all: Vec<Self> = Vec::new();
+        for window in quota.windows() {
+            let unit = window.unit();
+            if unit.is_requests() || all.iter().any(|rules| rules.unit == unit) {
+                continue;
+            }
+            let same = quota.windows().filter(|other| other.unit() == unit);
+            let rule = |window: Window| UnitRule {
+                n: window.n(),
+                span: Span::from(window.period()).plus(margin),
+            };
+            all.push(Self {
+                unit,
+                windows: same.map(rule).collect(),
+                learns,
+            });
+        }
+        all.into()
+    }
+
+    /// The smallest of the windows: what takes more can never go.
+    pub(crate) fn least(&self) -> u64 {
+        self.windows.iter().map(|rule| rule.n).min().unwrap_or(0)
+    }
+
+    /// The largest of the windows.
+    pub(crate) fn most(&self) -> u64 {
+        self.windows.iter().map(|rule| rule.n).max().unwrap_or(0)
+    }
+
+    /// What has to be kept: for how long, and how much whatever its age.
+    pub(crate) fn kept(&self) -> (Span, u64) {
+        (self.longest(), self.most())
+    }
+
+    /// For how long what was counted can matter.
+    pub(crate) fn longest(&self) -> Span {
+        let spans = self.windows.iter().map(|rule| rule.span);
+        spans.max().unwrap_or(Span::ZERO)
+    }
+}
+
 /// Which of a quota's two kinds of limit an engine enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Enforced {
@@ -66,11 +134,14 @@ impl Rules {
     /// learn what an answer says about everything, as far as that needs no log.
     pub(crate) fn new(quota: &Quota, face: Enforced, learning: Learning, learns: bool) -> Self {
         let margin = Span::from(quota.window_margin());
+        let learns_units = learning.margin && face.windows;
         let windows: Box<[_]> = quota
             .windows()
-            .iter()
             .filter(|_| face.windows)
-            .map(|window| Rule::new(window.n, window.period.into(), margin))
+            .filter_map(|window| {
+                let n = window.requests()?;
+                Some(Rule::new(n, window.period().into(), margin))
+            })
             .collect();
         // A layer learns nothing that it does not enforce, or cannot see for want of a log or of permits.
         let learning = Learning {
@@ -81,7 +152,19 @@ impl Rules {
             discover: learning.discover && learns && face.permits && !quota.limits(),
         };
         let concurrency = quota.concurrency_limit().filter(|_| face.permits);
+        let units = if face.windows {
+            UnitRules::of(quota, margin, learns_units)
+        } else {
+            Box::default()
+        };
+        let grace = if face.permits {
+            quota.grace_time().into()
+        } else {
+            Span::ZERO
+        };
         Self {
+            units,
+            grace,
             concurrency,
             at_first: concurrency.or(learning.discover.then_some(AT_FIRST as usize)),
             release_at_head: quota.releases_at_head(),
@@ -99,6 +182,29 @@ impl Rules {
 
     pub(crate) fn windows(&self) -> &[Rule] {
         &self.windows
+    }
+
+    /// What it counts besides requests.
+    pub(crate) fn units(&self) -> &[UnitRules] {
+        &self.units
+    }
+
+    pub(crate) fn unit(&self, unit: Unit) -> Option<&UnitRules> {
+        let mut units = self.units.iter();
+        units.find(|rules| rules.unit.is_called_as(&unit))
+    }
+
+    /// Whether a request takes more than is configured: it can never go.
+    pub(crate) fn can_never_hold(&self, demand: &Demand) -> bool {
+        let permits = demand.permits as usize;
+        self.concurrency.is_some_and(|limit| limit < permits)
+            || self.windows.iter().any(|rule| rule.n < demand.requests)
+            || (self.units.iter()).any(|rules| rules.least() < demand.of(rules.unit))
+    }
+
+    /// For how long the permit of an abandoned request is kept.
+    pub(crate) fn grace(&self) -> Span {
+        self.grace
     }
 
     /// The window that opens first.
@@ -138,10 +244,8 @@ impl Rules {
 
     /// For how long a stamp can matter.
     pub(crate) fn longest(&self) -> Span {
-        self.windows
-            .iter()
-            .map(|rule| rule.span)
-            .max()
-            .unwrap_or(Span::ZERO)
+        let requests = self.windows.iter().map(|rule| rule.span);
+        let units = self.units.iter().map(UnitRules::longest);
+        requests.chain(units).max().unwrap_or(Span::ZERO)
     }
 }

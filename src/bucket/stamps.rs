@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use super::tick::Tick;
+use super::{chunked::Chunked, tick::Tick};
 use crate::steps;
 
 /// Ticks in ascending order: the oldest leaves, and new ones join behind the latest.
@@ -89,7 +89,8 @@ impl Stamps {
     /// Drops ticks from the front while `goes` holds, up to [`LEAVE_AT_ONCE`]. `goes` gets the number of ticks
     /// and the oldest one. Then appends `tick`, raised to the last one so that the order holds. `tick` must not
     /// be [`Tick::NONE`].
-    #[inline]
+    #[expect(clippy::inline_always, reason = "each call does this")]
+    #[inline(always)]
     pub(super) fn push(&mut self, tick: Tick, mut goes: impl FnMut(usize, Tick) -> bool) {
         steps::count(1);
         let Self::Many(ticks) = self else {
@@ -174,95 +175,48 @@ fn spilled(few: [Tick; FEW], tick: Tick) -> VecDeque<Tick> {
     ticks
 }
 
-/// Ticks in chunks that stay where they are until all of their ticks have left.
+/// Very many ticks.
 #[derive(Debug)]
 pub(super) struct Chunks {
-    /// All of them are full but the last one.
-    chunks: VecDeque<Vec<Tick>>,
-    /// How many of the first chunk have left. Fewer than a chunk.
-    left: usize,
+    ticks: Chunked<Tick>,
 }
-
-const CHUNK: usize = 512;
 
 impl Chunks {
     #[cold]
     fn new(ticks: VecDeque<Tick>, tick: Tick) -> Self {
         let mut chunks = Self {
-            chunks: VecDeque::new(),
-            left: 0,
+            ticks: Chunked::of_many(),
         };
         for tick in ticks.into_iter().chain([tick]) {
-            chunks.push_back(tick);
+            chunks.ticks.push_back(tick);
         }
         chunks
     }
 
     #[cold]
     fn nth_last(&self, n: usize) -> Option<Tick> {
-        self.len().checked_sub(n).map(|index| self.get(index))
+        self.len().checked_sub(n).map(|index| self.ticks.get(index))
     }
 
     #[cold]
     fn push(&mut self, tick: Tick, goes: &mut dyn FnMut(usize, Tick) -> bool) {
         for _ in 0..LEAVE_AT_ONCE {
-            steps::count(1);
             let len = self.len();
-            if len == 0 || !goes(len, self.get(0)) {
+            if len == 0 || !goes(len, self.ticks.get(0)) {
                 break;
             }
-            self.pop_front();
+            self.ticks.pop_front();
         }
-        self.push_back(tick);
+        self.ticks.push_back(tick);
     }
 
     #[cold]
     fn len(&self) -> usize {
-        let full = self.chunks.len().saturating_sub(1);
-        full * CHUNK + self.chunks.back().map_or(0, Vec::len) - self.left
+        self.ticks.len()
     }
 
-    /// The tick that `index` others precede. It has to be there.
-    fn get(&self, index: usize) -> Tick {
-        let index = self.left + index;
-        self.chunks[index / CHUNK][index % CHUNK]
-    }
-
-    fn push_back(&mut self, tick: Tick) {
-        steps::count(1);
-        match self.chunks.back_mut() {
-            Some(last) if last.len() < CHUNK => last.push(tick),
-            _ => {
-                // Only the list of chunks doubles.
-                if self.chunks.len() == self.chunks.capacity() {
-                    steps::count(self.chunks.len());
-                }
-                let mut chunk = Vec::with_capacity(CHUNK);
-                chunk.push(tick);
-                self.chunks.push_back(chunk);
-            }
-        }
-    }
-
-    /// There has to be a tick.
-    fn pop_front(&mut self) {
-        self.left += 1;
-        if self.left == CHUNK {
-            self.left = 0;
-            self.chunks.pop_front();
-        }
-    }
-
-    /// The number of ticks in front of the first for which `is_before` does not hold.
     fn partition_point(&self, is_before: impl Fn(&Tick) -> bool) -> usize {
-        let whole = |chunk: &Vec<Tick>| chunk.last().is_some_and(&is_before);
-        let whole = self.chunks.partition_point(whole);
-        let part = self.chunks.get(whole);
-        let part = part.map_or(0, |chunk| chunk.partition_point(&is_before));
-        // Ticks that have left are before all others, but `is_before` need not hold for them.
-        (whole * CHUNK + part)
-            .saturating_sub(self.left)
-            .min(self.len())
+        self.ticks.partition_point(is_before)
     }
 }
 
@@ -331,7 +285,7 @@ mod tests {
             panic!("{stamps:?}")
         };
         assert_eq!(stamps.len(), 10);
-        assert!(ticks.chunks.len() <= 2);
+        assert!(ticks.ticks.chunks() <= 2);
     }
 
     /// Adds a tick to both, from which ticks leave while `goes` holds, and `staying` are left.

@@ -40,6 +40,10 @@ pub(crate) struct Span(pub(crate) u64);
 impl Span {
     pub(crate) const ZERO: Self = Self(0);
 
+    pub(crate) fn is_zero(self) -> bool {
+        self == Self::ZERO
+    }
+
     pub(crate) fn times(self, n: u64) -> Self {
         Self(self.0.saturating_mul(n))
     }

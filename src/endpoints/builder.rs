@@ -68,7 +68,8 @@ use crate::quota::Quota;
 ///
 /// # How a request finds its endpoint
 ///
-/// 1. The extension [`EndpointName`](crate::EndpointName) on the request decides, if it is there.
+/// 1. The name in the request's [`Terms`](crate::Terms::endpoint) decides, if there is one, or else its extension
+///    [`EndpointName`](crate::EndpointName).
 /// 2. Otherwise the closure given to [`name_by`](Self::name_by), if it returns a name.
 /// 3. Otherwise the best of the templates that match the request: one with host and port beats one
 ///    with a host, which beats one without; then, segment by segment from the left, a literal
@@ -225,8 +226,9 @@ impl Endpoints {
         Ok(self)
     }
 
-    /// Adds an endpoint that requests choose by name, whatever their path: with the extension
-    /// [`EndpointName`](crate::EndpointName), or through [`name_by`](Self::name_by).
+    /// Adds an endpoint that requests choose by name, whatever their path: in their
+    /// [`Terms`](crate::Terms::endpoint), with the extension [`EndpointName`](crate::EndpointName), or through
+    /// [`name_by`](Self::name_by).
     ///
     /// # Panics
     ///

@@ -8,6 +8,7 @@ use super::{
 };
 
 /// A request extension that chooses a [named endpoint](crate::Endpoints::named), whatever the path.
+/// [`Terms::endpoint`](crate::Terms::endpoint) goes before it.
 ///
 /// For limits that do not show in the path: a model, a priority, a kind of work. A name that is not
 /// configured is an error, never a silent default: the request is not sent, and the error is

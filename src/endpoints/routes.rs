@@ -16,7 +16,7 @@ use super::{
     spec::{Spec, SpecId, SpecKind},
     template::Template,
 };
-use crate::quota::Quota;
+use crate::{costs::Terms, quota::Quota};
 
 /// Where a request belongs; the wider scopes are the parents of its spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,7 +201,12 @@ impl Routes {
 
     #[inline]
     fn named(&self, head: &RequestHead<'_>) -> Result<Option<SpecId>, UnknownEndpoint> {
-        let by_extension = head.extensions().get::<EndpointName>();
+        if head.extensions().is_empty() && self.name_by.is_none() {
+            return Ok(None);
+        }
+        let terms = head.extensions().get::<Terms>();
+        let by_terms = terms.and_then(Terms::stated_endpoint);
+        let by_extension = by_terms.or_else(|| head.extensions().get::<EndpointName>());
         if by_extension.is_none() && self.name_by.is_none() {
             return Ok(None);
         }

@@ -14,7 +14,10 @@ use crate::{
 impl Shared {
     /// Reports an answer that may have been a refusal, once its meaning is known: a refusal has a [`Signal`]
     /// among its extensions by now. The engine learns from it, and the body takes what is left of the permit.
-    pub(super) fn answered<B>(mut response: Response<Body<B>>, permit: Permit) -> Response<Body<B>>
+    pub(super) fn answered<B>(
+        mut response: Response<Body<B>>,
+        mut permit: Permit,
+    ) -> Response<Body<B>>
     where
         B: http_body::Body,
     {
@@ -23,16 +26,31 @@ impl Shared {
         }
         let shared = permit.shared();
         if response.extensions().get::<Signal>().is_some() {
+            // First, as the way back is computed without it.
+            if permit.is_charged() {
+                let is_over = response.body().is_over();
+                permit.settle_throttled(&mut response, is_over);
+            }
             shared.throttled(&mut response, &permit);
         } else {
-            Self::accepted(&response, &permit);
+            let is_over = response.body().is_over();
+            Self::understood(&mut response, &mut permit, is_over);
         }
         response.map(|body| body.and_hold(permit))
     }
 
+    /// Takes in an answer that is no refusal, as its status tells.
+    #[inline]
+    pub(super) fn understood<B>(response: &mut Response<B>, permit: &mut Permit, is_over: bool) {
+        Self::accepted(response, permit);
+        if permit.is_charged() {
+            permit.settle_answer(response, is_over);
+        }
+    }
+
     /// Reports every other answer.
     #[inline]
-    pub(super) fn accepted<B>(response: &Response<B>, permit: &Permit) {
+    fn accepted<B>(response: &Response<B>, permit: &Permit) {
         // A server that has failed says nothing about its limits. One that says that the
         // request was wrong has let it through.
         if !response.status().is_server_error() {

@@ -172,16 +172,17 @@ where
                     if permit.is_observed() {
                         permit.answered(result.as_ref().ok().map(Response::status));
                     }
-                    let response = match result {
+                    let mut response = match result {
                         Ok(response) => response,
-                        Err(error) => return Poll::Ready(Err(error.into())),
+                        Err(error) => return Poll::Ready(Err(permit.end_with(error))),
                     };
                     if opens_a_tunnel(is_connect, response.status()) {
                         permit.until_head();
                     }
                     let classifier = &permit.shared().classifier;
                     if !classifier.may_refuse(&response) {
-                        Shared::accepted(&response, &permit);
+                        let is_over = response.body().is_end_stream();
+                        Shared::understood(&mut response, &mut permit, is_over);
                         let response = response.map(|body| Body::holding(body, permit));
                         return Poll::Ready(Ok(response));
                     }

@@ -30,7 +30,8 @@ macro_rules! builder {
             /// Off by default. Where windows and pauses tell when its turn comes, it is refused at
             /// once, or as soon as a pause, a new quota or a permit that it gets shows that its turn comes too
             /// late; where it waits for other requests to end, when the time has passed. With several windows
-            /// each is taken by itself, so that no request is refused that would have gone in time. 0 means:
+            /// each is taken by itself, and in windows of other units than requests those that wait before it are
+            /// taken to cost nothing, so that no request is refused that would have gone in time. 0 means:
             /// admit now or refuse. Applies to the services that this value of the layer makes. The
             /// refusal is a [`Refused`](crate::Refused) from the response future. Each attempt may wait
             /// as long; an answer after which the bucket stays closed for longer is not retried.
@@ -105,6 +106,72 @@ macro_rules! builder {
             /// services that this value of the layer makes.
             pub fn classify(mut self, classify: impl Classify) -> Self {
                 self.shared.classifier = Classifier::new(classify);
+                self
+            }
+
+            /// Tells what a request costs from its head, and from its body where that is in memory.
+            ///
+            /// By default a request that carries no [`Terms`](crate::Terms) states no cost, and takes one request, one
+            /// permit, and of everything else that its endpoint counts what requests there took on average. `None`
+            /// states nothing either. Where both state something of a unit, the terms win.
+            ///
+            /// The closure gets the bytes of a body of type `Full<Bytes>`, `Bytes`, `String`, `&'static str`,
+            /// `Vec<u8>`, `Empty<Bytes>` or `()`, and with the feature `reqwest` those of a `reqwest::Body` that is no
+            /// stream; `None` of every other. It runs once for each attempt, within `call` and before the layer's lock
+            /// is taken. A panic goes up to the caller.
+            ///
+            /// [`estimate_chat`](crate::estimate_chat) is one for language models. The last call counts. Applies to the
+            /// services that this value of the layer makes.
+            ///
+            /// ```
+            /// use tower_throttle::{Cost, Endpoints, ThrottleLayer, Unit};
+            ///
+            /// let quota = "10_000 characters/min".parse()?;
+            /// let layer = ThrottleLayer::new(Endpoints::new().route("POST /speech", quota))
+            ///     .cost_by(|_, body| Some(Cost::new().of(Unit::new("characters"), body?.len() as u64)));
+            /// # let _ = layer;
+            /// # Ok::<(), tower_throttle::InvalidQuota>(())
+            /// ```
+            pub fn cost_by(
+                mut self,
+                f: impl Fn(&crate::RequestHead<'_>, Option<&[u8]>) -> Option<crate::Cost>
+                + Send
+                + Sync
+                + 'static,
+            ) -> Self {
+                self.shared.pricing.set_cost_by(f);
+                self
+            }
+
+            /// Reads from answers what their requests have cost: see [`Settle`](crate::Settle).
+            ///
+            /// By default nothing is read: what a request is estimated to cost counts unless its
+            /// [`Settlement`](crate::Settlement) is told otherwise. The last call counts. Applies to the services that
+            /// this value of the layer makes.
+            ///
+            /// ```
+            /// use tower_throttle::{Endpoints, ThrottleLayer, Usage, estimate_chat};
+            ///
+            /// let quota = "50/min, 30_000 input_tokens/min, 8_000 output_tokens/min".parse()?;
+            /// let layer = ThrottleLayer::new(Endpoints::new().route("POST /v1/messages", quota))
+            ///     .cost_by(estimate_chat)
+            ///     .settle_by(Usage::ANTHROPIC)
+            ///     .count_throttled();
+            /// # let _ = layer;
+            /// # Ok::<(), tower_throttle::InvalidQuota>(())
+            /// ```
+            pub fn settle_by(mut self, settle: impl crate::Settle) -> Self {
+                self.shared.pricing.set_settle(settle);
+                self
+            }
+
+            /// Counts an attempt that was throttled as it was estimated, in every unit.
+            ///
+            /// By default it counts as the requests that it states, and as nothing else: most servers take no tokens
+            /// for what they refuse. Applies to the services that this value of the layer makes. The example of
+            /// `settle_by` has it.
+            pub fn count_throttled(mut self) -> Self {
+                self.shared.pricing.set_counts_throttled();
                 self
             }
 
@@ -191,7 +258,8 @@ face! {
     ///
     /// # Cancellation
     ///
-    /// Dropping a response future that waits takes no place in the window; a dispatched request keeps its place. See [Cancellation](crate#cancellation).
+    /// Dropping a response future that waits takes no place in the window; a dispatched request keeps its place. See
+    /// [Cancellation](crate#cancellation).
     ///
     /// ```
     /// use tower::{ServiceBuilder, service_fn};

@@ -40,6 +40,7 @@ impl<S> Limit<S> {
     where
         S: Service<Request<B>, Response = Response<ResB>> + Clone,
         S::Error: Into<BoxError>,
+        B: 'static,
         ResB: http_body::Body,
     {
         match self.shared.admit(&request) {
@@ -66,6 +67,7 @@ impl<S, B, ResB> Service<Request<B>> for Limit<S>
 where
     S: Service<Request<B>, Response = Response<ResB>> + Clone,
     S::Error: Into<BoxError>,
+    B: 'static,
     ResB: http_body::Body,
 {
     type Response = Response<Body<ResB>>;
@@ -115,6 +117,7 @@ macro_rules! face {
         where
             S: Service<Request<B>, Response = Response<ResB>> + Clone,
             S::Error: Into<BoxError>,
+            B: 'static,
             ResB: http_body::Body,
         {
             type Response = Response<Body<ResB>>;

@@ -21,7 +21,7 @@
 //! | other errors and answers | never |
 //!
 //! A request is *repeatable* if its method is idempotent (RFC 9110, section 9.2.2), if it has an
-//! `Idempotency-Key`, or if it carries [`Idempotent`].
+//! `Idempotency-Key`, or if it carries [`Idempotent`] or [`Terms`](crate::Terms::idempotent) that say so.
 //!
 //! A request whose body cannot be sent twice is sent once. Bodies of type `()`, `Empty<Bytes>`,
 //! `Full<Bytes>`, `Bytes`, `String`, `&'static str` and `Vec<u8>` can; others if

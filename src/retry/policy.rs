@@ -9,6 +9,7 @@ use tower::BoxError;
 use super::{attempts::Idempotent, cause::Cause, transport};
 use crate::{
     admission::{Deadline, RetryHint},
+    costs::Terms,
     error::Refused,
     signal::{Answer, Signal, SignalKind},
 };
@@ -117,13 +118,15 @@ impl Facts {
         has_header: impl FnOnce(&HeaderName) -> bool,
         now: Instant,
     ) -> Self {
+        let terms = extensions.get::<Terms>();
+        let deadline = terms.and_then(Terms::stated_deadline);
+        let deadline = deadline.or_else(|| extensions.get().copied());
         Self {
             repeatable: method.is_idempotent()
                 || extensions.get::<Idempotent>().is_some()
+                || terms.is_some_and(Terms::is_idempotent)
                 || has_header(&IDEMPOTENCY_KEY),
-            left: extensions
-                .get()
-                .map(|&Deadline(deadline)| deadline.saturating_duration_since(now)),
+            left: deadline.map(|Deadline(deadline)| deadline.saturating_duration_since(now)),
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{cmp::Reverse, time::Duration};
 
-use super::{meaning::SignalScope, report::QuotaReport};
+use super::{
+    meaning::SignalScope,
+    report::{QuotaReport, UnitQuota},
+};
+use crate::costs;
 
 /// What a bucket counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +66,21 @@ impl Bucket<'_> {
     pub(super) fn whole_period(&self) -> Option<Duration> {
         self.period
             .filter(|&period| self.remaining == Some(0) && period <= LONGEST_PERIOD)
+    }
+
+    /// What it counts, if not requests, by its name.
+    fn counted(&self) -> Option<costs::Unit> {
+        costs::Unit::try_new(self.name).filter(|_| self.unit == Unit::Other)
+    }
+
+    /// What is left of a unit besides requests.
+    fn of_unit(&self) -> Option<(costs::Unit, UnitQuota)> {
+        let quota = UnitQuota {
+            remaining: self.remaining?,
+            limit: self.limit,
+            reset: self.reset,
+        };
+        Some((self.counted()?, quota))
     }
 
     fn report(&self) -> QuotaReport {
@@ -193,13 +212,18 @@ impl<'a> Buckets<'a> {
             let limit = usize::try_from(bucket.limit?).ok()?;
             (bucket.unit == Unit::InFlight && limit > 0).then_some((limit, bucket.remaining))
         });
-        if nearest.is_none() && in_flight.is_none() {
+        let mut units = self.iter().filter_map(Bucket::of_unit).peekable();
+        if nearest.is_none() && in_flight.is_none() && units.peek().is_none() {
             return None;
         }
         let mut report = nearest.map(Bucket::report).unwrap_or_default();
-        if nearest.is_some_and(|bucket| bucket.unit == Unit::Other) {
+        if let Some(bucket) = nearest.filter(|bucket| bucket.unit == Unit::Other) {
             // How many tokens there are says nothing about requests.
             report.limit = None;
+            report.unit = bucket.counted();
+        }
+        for (unit, quota) in units {
+            report = report.with_unit(unit, quota);
         }
         if let Some((limit, remaining)) = in_flight {
             report.maximum_concurrency = Some(limit);

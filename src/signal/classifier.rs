@@ -46,6 +46,7 @@ impl Classifier {
     pub(crate) fn quota<B>(&self, response: &Response<B>) -> Option<QuotaReport> {
         let answer = Answer::arriving(response.status(), response.headers());
         match self {
+            Self::Profile(_) if response.headers().is_empty() => None,
             Self::Profile(profile) => profile.quota(&answer),
             Self::Other(classify) => classify.quota(&answer),
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::time;
+use crate::costs::Unit;
 
 /// What an answer says about the limits of the server: why it refused, and what to do.
 ///
@@ -16,7 +17,7 @@ pub struct Signal {
     pub(super) concurrency_limit: Option<usize>,
     pub(super) rate_limit: Option<u64>,
     pub(super) period: Option<Duration>,
-    pub(super) of_requests: bool,
+    pub(super) unit: Option<Unit>,
     pub(super) by_status_alone: bool,
 }
 
@@ -56,14 +57,21 @@ impl Signal {
             concurrency_limit: None,
             rate_limit: None,
             period: None,
-            of_requests: true,
+            unit: None,
             by_status_alone: false,
         }
     }
 
     /// Whether the limit counts requests, as far as is known, and not tokens or something else.
     pub(crate) fn is_of_requests(&self) -> bool {
-        self.of_requests
+        self.unit.is_none_or(|unit| unit.is_requests())
+    }
+
+    /// What the limit counts that refused, if that is not requests and the answer says so: of tokens,
+    /// [`INPUT_TOKENS`](Unit::INPUT_TOKENS) or [`OUTPUT_TOKENS`](Unit::OUTPUT_TOKENS) where it tells these apart, and
+    /// [`TOKENS`](Unit::TOKENS) otherwise. `None` of requests, and where the answer does not say.
+    pub fn unit(&self) -> Option<Unit> {
+        self.unit
     }
 
     /// Why the server refused.
@@ -105,6 +113,21 @@ impl Signal {
     /// Whether only the status says that this is a refusal, and means something else to others.
     pub(crate) fn is_by_status_alone(&self) -> bool {
         self.by_status_alone
+    }
+
+    /// About a limit that counts this unit. It is for a [`Classify`](super::Classify) of your own: the refusal then
+    /// teaches nothing about requests, and a [margin](crate::Learning::margin) of the unit where the quota counts it.
+    /// Units are told apart by their names.
+    ///
+    /// ```
+    /// use tower_throttle::{Unit, signal::{Signal, SignalKind}};
+    ///
+    /// let signal = Signal::new(SignalKind::Rate).with_unit(Unit::CREDITS);
+    /// assert_eq!(signal.unit(), Some(Unit::CREDITS));
+    /// ```
+    pub fn with_unit(mut self, unit: Unit) -> Self {
+        self.unit = Some(unit);
+        self
     }
 
     /// Concerning these requests.

@@ -99,5 +99,5 @@ pub(crate) use classifier::Classifier;
 pub use classify::{Classify, WithPenalty};
 pub use meaning::{Signal, SignalKind, SignalScope};
 pub use profile::Profile;
-pub use report::QuotaReport;
+pub use report::{QuotaReport, UnitQuota};
 pub use time::MAX_RETRY_AFTER;

@@ -17,6 +17,7 @@ use super::{
     report::QuotaReport,
     words::Sentence,
 };
+use crate::costs;
 
 /// "Site is overloaded", of Anthropic and some others; not in any registry.
 const OVERLOADED: u16 = 529;
@@ -60,7 +61,7 @@ impl Profile {
                 signal.concurrency_limit = concurrency_limit(&reading, blocking);
             }
             SignalKind::Rate => {
-                signal.of_requests = !is_of_tokens(&reading, blocking);
+                signal.unit = unit_of_tokens(&reading, blocking);
                 let counted = blocking.filter(|bucket| bucket.unit == Unit::Requests);
                 let limit = counted.and_then(|bucket| bucket.limit);
                 signal.rate_limit = limit.filter(|&limit| limit > 0);
@@ -203,10 +204,17 @@ fn by_status(reading: &Reading<'_>) -> Option<Meaning> {
     Some(Meaning::Refused(kind))
 }
 
-/// Whether it is tokens, or bytes, of which there were too many.
-fn is_of_tokens(reading: &Reading<'_>, blocking: Option<Bucket<'_>>) -> bool {
-    let says = |text: &str| text == "tokens" || Sentence::new(text).is_about_tokens();
-    blocking.is_some_and(|bucket| bucket.unit == Unit::Other) || reading.text.texts().any(says)
+/// What there were too many of, if it is tokens, or bytes.
+fn unit_of_tokens(reading: &Reading<'_>, blocking: Option<Bucket<'_>>) -> Option<costs::Unit> {
+    let says = |text: &str| {
+        let sentence = Sentence::new(text);
+        (text == "tokens" || sentence.is_about_tokens()).then(|| sentence.unit_of_tokens())
+    };
+    let of_text = reading.text.texts().filter_map(says);
+    // What tells input and output apart says more than what does not.
+    let named = of_text.max_by_key(|&unit| unit != costs::Unit::TOKENS);
+    let of_headers = blocking.filter(|bucket| bucket.unit == Unit::Other);
+    named.or_else(|| of_headers.map(|_| costs::Unit::TOKENS))
 }
 
 fn concurrency_limit(reading: &Reading<'_>, blocking: Option<Bucket<'_>>) -> Option<usize> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{meaning::SignalScope, time};
+use crate::costs::Unit;
 
 /// What an answer says about what is left of the server's limits, so that a client can slow down
 /// before it is refused.
@@ -19,6 +20,58 @@ pub struct QuotaReport {
     pub(super) gradual: bool,
     pub(super) maximum_concurrency: Option<usize>,
     pub(super) current_concurrency: Option<usize>,
+    /// What [`remaining`](Self::remaining) counts, if not requests.
+    pub(super) unit: Option<Unit>,
+    pub(super) units: [Option<(Unit, UnitQuota)>; MAX_UNITS],
+}
+
+/// How many units one report tells of: requests, tokens, and tokens in and out are all that is known.
+const MAX_UNITS: usize = 3;
+
+/// What an answer says about what is left of one unit besides requests: tokens, for example.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnitQuota {
+    pub(super) remaining: u64,
+    pub(super) limit: Option<u64>,
+    pub(super) reset: Option<Duration>,
+}
+
+impl UnitQuota {
+    /// So much is left.
+    pub fn new(remaining: u64) -> Self {
+        Self {
+            remaining,
+            ..Self::default()
+        }
+    }
+
+    /// With so much when nothing is used.
+    pub fn with_limit(mut self, limit: u64) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// With a quota that is whole again after `reset`; zero says nothing, and
+    /// [`MAX_RETRY_AFTER`](super::MAX_RETRY_AFTER) is the most.
+    pub fn with_reset(mut self, reset: Duration) -> Self {
+        self.reset = time::wait(reset);
+        self
+    }
+
+    /// How much is left.
+    pub fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    /// How much there is when nothing is used.
+    pub fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// How long until it is whole again.
+    pub fn reset(&self) -> Option<Duration> {
+        self.reset
+    }
 }
 
 impl QuotaReport {
@@ -67,6 +120,33 @@ impl QuotaReport {
     /// How many requests the server is working on for this client, this one included.
     pub fn current_concurrency(&self) -> Option<usize> {
         self.current_concurrency
+    }
+
+    /// What is left of a unit besides requests, if the answer says so.
+    pub fn unit(&self, unit: Unit) -> Option<UnitQuota> {
+        let mut units = self.units();
+        units.find_map(|(known, quota)| known.is_spelled_like(&unit).then_some(quota))
+    }
+
+    /// All units besides requests of which it says what is left: at most three.
+    pub fn units(&self) -> impl Iterator<Item = (Unit, UnitQuota)> {
+        self.units.iter().copied().flatten()
+    }
+
+    /// With so much left of a unit besides requests. A fourth unit is not kept.
+    pub fn with_unit(mut self, unit: Unit, quota: UnitQuota) -> Self {
+        let is_it = |slot: &Option<(Unit, UnitQuota)>| {
+            slot.is_none_or(|(known, _)| known.is_called_as(&unit))
+        };
+        if let Some(at) = self.units.iter().position(is_it) {
+            self.units[at] = Some((unit, quota));
+        }
+        self
+    }
+
+    /// Whether what is left is told of this unit, and not of requests.
+    pub(crate) fn is_of_unit(&self, of: impl Fn(Unit) -> bool) -> bool {
+        self.unit.is_some_and(of)
     }
 
     /// The distance between requests at which this quota does not run dry.

@@ -16,6 +16,7 @@ use super::{
     time,
     word::{Word, end_of_word, start_of_word},
 };
+use crate::costs::Unit;
 
 /// A text as its words. Addresses, such as that of some documentation, have none.
 pub(super) struct Sentence<'a>(Vec<Word<'a>>);
@@ -154,6 +155,19 @@ impl<'a> Sentence<'a> {
     /// Whether it says that there is nothing left of what was paid for.
     pub(super) fn names_no_credits(&self) -> bool {
         self.says_any(&CREDITS) || chinese::names_no_credits(self.text())
+    }
+
+    /// Of a sentence about tokens: which ones, as far as it tells them apart.
+    pub(super) fn unit_of_tokens(&self) -> Unit {
+        let names = |words: &[&str]| self.says_any(words);
+        match (
+            names(&["input tokens", "input token", "ITPM", "prompt tokens"]),
+            names(&["output tokens", "output token", "OTPM", "completion tokens"]),
+        ) {
+            (true, false) => Unit::INPUT_TOKENS,
+            (false, true) => Unit::OUTPUT_TOKENS,
+            _ => Unit::TOKENS,
+        }
     }
 
     /// Whether it says that it is tokens of which there were too many, and not requests.

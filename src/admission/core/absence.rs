@@ -140,8 +140,9 @@ impl Core {
     pub(super) fn take_over(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
         while !self.overdue.is_empty() && self.stands_first(id) {
             let leaf = self.waiter(id).leaf;
-            let closed =
-                (self.tree.path(leaf)).filter(|&node| self.tree.gate(node, now) != Gate::Open);
+            let demand = self.demand_of(id);
+            let is_closed = |&node: &NodeId| self.tree.gate(node, &demand, now) != Gate::Open;
+            let closed = self.tree.path(leaf).filter(is_closed);
             let blocking = closed.filter_map(|node| self.overdue.first_at(node)).min();
             let Some((_, blocking)) = blocking else {
                 break;
@@ -189,6 +190,7 @@ impl Core {
     /// Does what has become due by itself, as far as the budget goes: gates first, so that what can go at
     /// this instant goes, before it is told that it has waited too long.
     pub(super) fn fire(&mut self, now: Tick, fx: &mut Effects) {
+        self.end_graces(now, fx);
         while let Some(id) = self.timers.due_gate(now) {
             if !fx.spend() {
                 return;

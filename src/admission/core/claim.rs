@@ -20,6 +20,14 @@ impl Claim {
     pub(in crate::admission) const LEAF: u8 = 1;
     /// Among the permits: the leaf's place in memory. The path to the root has fewer nodes than bits.
     pub(in crate::admission) const PIN: u8 = 1 << 7;
+    /// Among the permits: it takes something else than one request and one permit. This ends with the last of the
+    /// others.
+    pub(in crate::admission) const CHARGE: u8 = 1 << 6;
     /// Among the places: an observer is to hear of the dispatch, also where there are no windows.
     pub(super) const TOLD: u8 = 1 << 7;
+
+    #[inline]
+    pub(in crate::admission) fn is_charged(self) -> bool {
+        self.permits & Self::CHARGE != 0
+    }
 }

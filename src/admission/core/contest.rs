@@ -1,6 +1,8 @@
 //! Who goes next: how a change at a node is carried to the root, and offers made to heads.
 
 use super::{
+    charges::Class,
+    claim::Claim,
     effects::{Decision, Effects},
     ids::{Contender, NodeId, QueueKey, WaiterId},
     node::{Opens, Ticket},
@@ -10,18 +12,79 @@ use super::{
     waiter::{LEVELS, Stage},
 };
 use crate::{
-    bucket::{Gate, Tick},
+    bucket::{Demand, Gate, Tick},
+    costs::Cost,
     steps,
 };
 
-/// What a node says about its head.
+/// What a node says about the head of one of its queues.
+#[derive(Clone, Copy)]
 enum Head {
-    None,
     /// The gate is open for it.
     Goes(WaiterId),
     /// The gate is closed for it.
     Waits(WaiterId),
     /// The gate opens at a time for which it is not prepared to wait.
+    Hopeless(WaiterId),
+}
+
+/// The heads of a node's queues, in the order of their tickets, each with the class of its queue. Almost always
+/// there is one queue.
+#[derive(Default)]
+struct Heads {
+    first: Option<(Class, Head)>,
+    others: Vec<(Class, Head)>,
+}
+
+impl Heads {
+    fn push(&mut self, head: (Class, Head)) {
+        if self.first.is_none() {
+            self.first = Some(head);
+        } else {
+            self.others.push(head);
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Class, Head)> {
+        self.first.into_iter().chain(self.others.iter().copied())
+    }
+
+    /// Who goes of a queue.
+    fn of(&self, class: Class) -> Option<WaiterId> {
+        self.iter().find_map(|(of, head)| match head {
+            Head::Goes(waiter) if of == class => Some(waiter),
+            _ => None,
+        })
+    }
+}
+
+/// So many of each class are looked at, where there are several. Those behind them are taken to wait for all units of
+/// their class: they are not passed, where they might be.
+const LOOK: usize = 8;
+
+/// Who stands in one of the queues of a node.
+#[derive(Clone, Copy)]
+struct Standing {
+    key: QueueKey,
+    class: Class,
+    /// Whether it is the first of its class.
+    is_first: bool,
+    /// Whether it stands for itself alone, and not for all behind it as well.
+    is_one: bool,
+}
+
+/// Sets the timer of a node to the earliest. Of heads that can go at one instant the oldest goes first.
+fn watch(opens: &mut Option<Opens>, this: Opens) {
+    *opens = Some(opens.map_or(this, |other| other.min(this)));
+}
+
+/// What comes of a look at a node.
+enum Passed {
+    /// Its parent knows who would be next here.
+    Up(NodeId),
+    /// It is the root, and this one has every gate open.
+    Out(Option<WaiterId>),
+    /// This one is not prepared to wait for its turn.
     Hopeless(WaiterId),
 }
 
@@ -40,8 +103,12 @@ impl Core {
     pub(super) fn settle(&mut self, start: NodeId, now: Tick, fx: &mut Effects) {
         let mut id = start;
         loop {
-            let goes = match self.head(id, now) {
-                Head::Hopeless(waiter) => {
+            let winner = match self.pass(id, now, fx) {
+                Passed::Up(parent) => {
+                    id = parent;
+                    continue;
+                }
+                Passed::Hopeless(waiter) => {
                     if !fx.spend() {
                         return self.work.push(Task::Settle(id));
                     }
@@ -50,31 +117,8 @@ impl Core {
                     id = leaf;
                     continue;
                 }
-                Head::Goes(waiter) => Some(waiter),
-                Head::None => None,
-                Head::Waits(waiter) => {
-                    self.invite(id, waiter, now, fx);
-                    None
-                }
-            };
-            if let Some(parent) = self.tree.node(id).parent {
-                let is_new = self.set_ticket(id, parent, goes);
-                if let Some(head) = goes.filter(|&head| is_new && self.is_hopeless(head, now)) {
-                    if !fx.spend() {
-                        return self.work.push(Task::Settle(id));
-                    }
-                    // What it waits for has changed, and comes too late (law L10).
-                    let leaf = self.waiter(head).leaf;
-                    self.refuse_head(head, now, fx);
-                    id = leaf;
-                    continue;
-                }
-                self.tidy(id);
-                id = parent;
-                continue;
-            }
-            let Some(winner) = goes else {
-                return self.tidy(id);
+                Passed::Out(None) => return self.tidy(id),
+                Passed::Out(Some(winner)) => winner,
             };
             if !fx.spend() {
                 return self.work.push(Task::Settle(id));
@@ -82,47 +126,230 @@ impl Core {
             // A quota or a pause of a whole scope is carried to its nodes one by one: a ticket may be
             // older than that.
             let leaf = self.waiter(winner).leaf;
-            let closed = self.tree.path(leaf).find(|&id| {
-                let node = self.tree.node(id);
-                !self.tree.is_open(node, now)
-            });
+            let demand = self.demand_of(winner);
+            let is_closed = |&id: &NodeId| !self.tree.is_open_for(id, &demand, now);
+            let closed = self.tree.path(leaf).find(is_closed);
             if closed.is_none() {
-                self.offer(winner, now, fx);
+                self.offer(winner, demand, now, fx);
             }
             id = closed.unwrap_or(leaf);
         }
     }
 
-    /// Who goes next through this node, if it is open. If it opens later, a timer is set.
-    fn head(&mut self, id: NodeId, now: Tick) -> Head {
+    /// Tells a node's parent who would be next here.
+    fn pass(&mut self, id: NodeId, now: Tick, fx: &mut Effects) -> Passed {
+        let heads = self.heads(id, now);
+        for (_, head) in heads.iter() {
+            match head {
+                Head::Hopeless(waiter) => return Passed::Hopeless(waiter),
+                Head::Waits(waiter) => self.invite(id, waiter, now, fx),
+                Head::Goes(_) => {}
+            }
+        }
+        let Some(parent) = self.tree.node(id).parent else {
+            let mut goes = heads.iter().filter_map(|(_, head)| match head {
+                Head::Goes(waiter) => Some(waiter),
+                _ => None,
+            });
+            return Passed::Out(goes.next());
+        };
+        let seats = self.tree.node(id).wait_queue.as_ref();
+        let seats: Vec<_> = seats.map_or_else(Vec::new, |queue| {
+            queue.seats().iter().map(|seat| seat.class).collect()
+        });
+        for class in [Class::DEFAULT].into_iter().chain(seats) {
+            if heads.of(class).is_none() {
+                self.set_ticket(id, class, parent, None);
+            }
+        }
+        // They come to the parent in the order in which they came here.
+        for (class, head) in heads.iter() {
+            let Head::Goes(head) = head else { continue };
+            let is_new = self.set_ticket(id, class, parent, Some(head));
+            // What it waits for has changed, and may come too late (law L10).
+            if is_new && self.is_hopeless(head, now) {
+                return Passed::Hopeless(head);
+            }
+        }
+        self.tidy(id);
+        Passed::Up(parent)
+    }
+
+    /// Who goes next through this node, as far as it is open. If it opens later, a timer is set.
+    fn heads(&mut self, id: NodeId, now: Tick) -> Heads {
+        let mut heads = Heads::default();
         let Some(queue) = &self.tree.node(id).wait_queue else {
-            return Head::None;
+            return heads;
         };
         let opened = queue.opens;
-        let Some(first) = queue.queue.first(&self.links) else {
-            self.set_opens(id, opened, None);
-            return Head::None;
-        };
-        let head = self.head_of(first);
-        let gate = self.tree.gate(id, now);
-        let opens = match gate {
-            // Of heads that can go at one instant the oldest goes first.
-            Gate::Until(opens) => Some((opens, self.waiter(head).arrival)),
-            Gate::Open | Gate::Closed => None,
-        };
+        let mut opens: Option<Opens> = None;
+        if queue.seats().is_empty() {
+            if let Some(first) = queue.queue.first(&self.links) {
+                let head = self.head_of(first);
+                let demand = self.demand_of(head);
+                let gate = self.tree.gate(id, &demand, now);
+                let head = self.head_at(head, gate, &mut opens);
+                heads.push((Class::DEFAULT, head));
+            }
+        } else {
+            self.heads_of_classes(id, now, &mut heads, &mut opens);
+        }
         self.set_opens(id, opened, opens);
+        heads
+    }
+
+    /// What a gate means for a head, which waits until it opens.
+    fn head_at(&self, head: WaiterId, gate: Gate, opens: &mut Option<Opens>) -> Head {
+        let waiter = self.waiter(head);
         match gate {
             Gate::Open => Head::Goes(head),
-            Gate::Until(opens) if opens > self.waiter(head).limit.until => Head::Hopeless(head),
-            Gate::Until(_) | Gate::Closed => Head::Waits(head),
+            Gate::Until(tick) => {
+                watch(opens, (tick, waiter.arrival));
+                if tick > waiter.limit.until {
+                    Head::Hopeless(head)
+                } else {
+                    Head::Waits(head)
+                }
+            }
+            Gate::Closed => Head::Waits(head),
         }
+    }
+
+    /// The heads of queues of several classes. Each waits behind all that came before it and wait for what it needs.
+    #[cold]
+    fn heads_of_classes(
+        &self,
+        id: NodeId,
+        now: Tick,
+        heads: &mut Heads,
+        opens: &mut Option<Opens>,
+    ) {
+        let mut blocked = Class::NONE;
+        for Standing {
+            key,
+            class,
+            is_first,
+            is_one,
+        } in self.standing(id)
+        {
+            let head = self.head_of(key);
+            if is_first && blocked.meets(class) {
+                heads.push((class, Head::Waits(head)));
+            }
+            if !is_one {
+                // And more that are not looked at: they may wait for any unit.
+                blocked = blocked.and(class.units());
+                continue;
+            }
+            let demand = self.demand_of(head);
+            let gate = self.tree.gate(id, &demand, now);
+            if is_first && !blocked.meets(class) {
+                heads.push((class, self.head_at(head, gate, opens)));
+            }
+            if gate != Gate::Open {
+                let (closed, changes) = self.closed_to(id, &demand, now);
+                blocked = blocked.and(closed);
+                // What it waits for no more, others wait for no more.
+                if let Some(changes) = changes {
+                    watch(opens, (changes, self.waiter(head).arrival));
+                }
+            }
+        }
+    }
+
+    /// The first few of each class that stand at a node, in the order in which they got there.
+    fn standing(&self, id: NodeId) -> Vec<Standing> {
+        let mut all = Vec::new();
+        let Some(queue) = &self.tree.node(id).wait_queue else {
+            return all;
+        };
+        let default = (Class::DEFAULT, &queue.queue);
+        let seats = queue.seats().iter().map(|seat| (seat.class, &seat.queue));
+        for (class, queue) in [default].into_iter().chain(seats) {
+            let mut next = queue.first(&self.links);
+            for n in 0..=LOOK {
+                let Some(key) = next else { break };
+                all.push(Standing {
+                    key,
+                    class,
+                    is_first: n == 0,
+                    is_one: n < LOOK,
+                });
+                next = queue.after(&self.links, &key);
+            }
+        }
+        all.sort_unstable_by_key(|standing| standing.key);
+        all
+    }
+
+    /// Of what a node has no room for a request: others that need some of it wait behind that one.
+    ///
+    /// And when that changes next, as far as it is known.
+    fn closed_to(&self, id: NodeId, demand: &Demand, now: Tick) -> (Class, Option<Tick>) {
+        let gate = |demand: &Demand| self.tree.gate(id, demand, now);
+        match gate(&Demand::NOTHING) {
+            Gate::Open => {}
+            Gate::Until(tick) => return (Class::ALL, Some(tick)),
+            Gate::Closed => return (Class::ALL, None),
+        }
+        let mut closed = (Class::NONE, None::<Tick>);
+        for (class, part) in self.tree.charges.parts(demand) {
+            let changes = match gate(&part) {
+                Gate::Open => continue,
+                Gate::Until(tick) => Some(tick),
+                Gate::Closed => None,
+            };
+            let first = closed.1.into_iter().chain(changes).min();
+            closed = (closed.0.and(class), first);
+        }
+        closed
+    }
+
+    /// Whether a newcomer may go past those that wait at a node for what it needs none of.
+    fn lets_pass(&self, id: NodeId, leaf: NodeId, demand: &Demand, now: Tick) -> bool {
+        let node = self.tree.node(id);
+        if id == leaf || !node.has_contenders() {
+            return !node.has_contenders();
+        }
+        let class = self.tree.charges.class(demand);
+        self.standing(id).iter().all(|standing| {
+            if !standing.is_one {
+                return !standing.class.units().meets(class);
+            }
+            let demand = self.demand_of(self.head_of(standing.key));
+            !self.closed_to(id, &demand, now).0.meets(class)
+        })
+    }
+
+    /// Admits a newcomer if every scope has room for it, and nobody stands before it who waits for the same.
+    pub(in crate::admission) fn admit(
+        &mut self,
+        leaf: NodeId,
+        stated: Option<&Cost>,
+        now: Tick,
+    ) -> Option<Claim> {
+        if stated.is_none() && self.tree.charges.are_plain() {
+            return self.tree.admit_plain(leaf, now);
+        }
+        if stated.is_some_and(|stated| self.tree.never_fits(leaf, stated).is_some()) {
+            return None;
+        }
+        let demand = self.tree.demand(leaf, stated);
+        let goes = |id: NodeId| {
+            self.tree.is_open_for(id, &demand, now) && self.lets_pass(id, leaf, &demand, now)
+        };
+        if !self.tree.path(leaf).all(goes) {
+            return None;
+        }
+        Some(self.tree.take_all(leaf, demand))
     }
 
     pub(super) fn head_of(&self, first: QueueKey) -> WaiterId {
         match first.contender {
             Contender::Waiter(waiter) => waiter,
             Contender::Child(child) => {
-                let ticket = self.tree.node(child).ticket();
+                let mut tickets = self.tree.node(child).tickets();
+                let ticket = tickets.find(|ticket| ticket.order == first.order);
                 ticket.expect("a child in a queue has a ticket").head
             }
         }
@@ -144,8 +371,15 @@ impl Core {
     /// the place that it had in this queue.
     ///
     /// Returns whether there is a new one.
-    fn set_ticket(&mut self, id: NodeId, parent: NodeId, head: Option<WaiterId>) -> bool {
-        let ticket = self.tree.node(id).ticket();
+    fn set_ticket(
+        &mut self,
+        id: NodeId,
+        of: Class,
+        parent: NodeId,
+        head: Option<WaiterId>,
+    ) -> bool {
+        let queue = self.tree.node_mut(id).wait_queue.as_mut();
+        let ticket = queue.and_then(|queue| *queue.ticket_mut(of));
         if ticket.map(|ticket| ticket.head) == head {
             return false;
         }
@@ -155,23 +389,32 @@ impl Core {
                 self.next_ticket += 1;
                 self.next_ticket
             });
-            Ticket { order, head }
+            let class = self.class_of(head, of);
+            Ticket { order, head, class }
         });
         let node = self.tree.node_mut(parent);
         let queue = node.wait_queue.as_mut();
         let queue = queue.expect("somebody waits here or below");
-        if let Some(Ticket { order, .. }) = ticket {
+        if let Some(Ticket { order, class, .. }) = ticket {
             let key = QueueKey { order, contender };
-            queue.queue.remove(&mut self.links, &key);
+            queue.queue_of_mut(class).remove(&mut self.links, &key);
         }
-        if let Some(Ticket { order, .. }) = ticket_of_head {
+        if let Some(Ticket { order, class, .. }) = ticket_of_head {
             let key = QueueKey { order, contender };
-            queue.queue.insert(&mut self.links, key);
+            queue.queue_of_mut(class).insert(&mut self.links, key);
         }
         if let Some(queue) = &mut self.tree.node_mut(id).wait_queue {
-            queue.ticket = ticket_of_head;
+            *queue.ticket_mut(of) = ticket_of_head;
         }
         head.is_some()
+    }
+
+    /// The class of a head: that of the queue in which it stands, above its leaf.
+    fn class_of(&self, head: WaiterId, of: Class) -> Class {
+        if of != Class::DEFAULT || self.tree.charges.are_plain() {
+            return of;
+        }
+        self.tree.charges.class(&self.demand_of(head))
     }
 
     /// Has a waiter come back to the places that it has as a head, should it be absent.
@@ -179,8 +422,8 @@ impl Core {
         let waiter = self.waiter(id);
         let mut kept = waiter.kept_orders;
         for (kept, node) in kept.iter_mut().zip(self.tree.path(waiter.leaf)) {
-            let ticket = self.tree.node(node).ticket();
-            if let Some(Ticket { order, .. }) = ticket.filter(|ticket| ticket.head == id) {
+            let mut tickets = self.tree.node(node).tickets();
+            if let Some(Ticket { order, .. }) = tickets.find(|ticket| ticket.head == id) {
                 *kept = order;
             }
         }
@@ -208,13 +451,14 @@ impl Core {
     pub(super) fn tidy(&mut self, start: NodeId) {
         let mut next = Some(start);
         while let Some(id) = next {
-            let Some(queue) = &self.tree.node(id).wait_queue else {
+            let Some(queue) = &mut self.tree.node_mut(id).wait_queue else {
                 return;
             };
-            let here = queue.waiting > 0 || !queue.queue.is_empty();
+            queue.clear_seats();
+            let here = queue.waiting > 0 || queue.has_queued();
             // Where somebody has yet to leave, newcomers have to stand behind. And a ticket is for
             // `settle` to give back first.
-            if here || queue.has_leaving() || queue.ticket.is_some() {
+            if here || queue.has_leaving() || queue.tickets().next().is_some() {
                 return;
             }
             if !queue.children.is_empty() {
@@ -239,11 +483,11 @@ impl Core {
     }
 
     /// Gives a head its places. Its future fetches them, and leaves when all older ones have.
-    fn offer(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+    fn offer(&mut self, id: WaiterId, demand: Demand, now: Tick, fx: &mut Effects) {
         self.keep_orders(id);
         self.leave_queue(id);
         let leaf = self.waiter(id).leaf;
-        let claim = self.tree.take(leaf);
+        let claim = self.tree.take_all(leaf, demand);
         self.claimants.insert(leaf, self.waiter(id).arrival, id);
         let waiter = self.waiter_mut(id);
         waiter.stage = Stage::Offered(claim);

@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::{ids::WaiterId, keys::Garbage};
 use crate::{
     bucket::{Learned, Tick},
+    costs::Cost,
     error::Refused,
     event::PauseCause,
     signal::Signal,
@@ -26,6 +27,8 @@ pub(in crate::admission) struct Effects {
     pub(in crate::admission) garbage: Garbage,
     /// How many more waiters or nodes may be served before the lock is released.
     pub(super) budget: usize,
+    /// What each of them takes of that.
+    weight: usize,
 }
 
 /// How many waiters or nodes one hold of the lock serves at most. What is left goes into
@@ -40,6 +43,7 @@ impl Default for Effects {
             told: Vec::new(),
             garbage: Garbage::default(),
             budget: BATCH,
+            weight: 1,
         }
     }
 }
@@ -49,10 +53,18 @@ impl Effects {
         self.wake.push(id);
     }
 
-    /// Takes one from the budget; `false` if the budget is spent.
+    /// For waiters each of which takes so many times the work of one that takes a request and a permit.
+    pub(in crate::admission) fn weighing(weight: usize) -> Self {
+        Self {
+            weight,
+            ..Self::default()
+        }
+    }
+
+    /// Takes from the budget what one waiter or node takes; `false` if the budget is spent.
     pub(super) fn spend(&mut self) -> bool {
         let left = self.budget > 0;
-        self.budget -= usize::from(left);
+        self.budget = self.budget.saturating_sub(self.weight);
         left
     }
 }
@@ -75,6 +87,8 @@ pub(in crate::admission) enum Decision {
     Dispatched,
     Answered { status: Option<StatusCode> },
     Ended,
+    Settled(Box<Cost>),
+    NotSettled,
     Refused(Box<Refused>),
     Throttled(Box<Signal>),
     Paused { time: Duration, cause: PauseCause },

@@ -12,8 +12,10 @@ use super::{
 };
 use crate::{
     bucket::{
-        self, Bucket, Enforced, Learned, Past, Refusal, RefusalKind, Report, Rules, Span, Tick,
+        self, Bucket, Demand, Enforced, Learned, Past, Refusal, RefusalKind, Report, Rules, Span,
+        Tick,
     },
+    costs::Unit,
     endpoints::SpecKind,
     event::PauseCause,
     signal::{QuotaReport, Signal, SignalKind, SignalScope},
@@ -101,6 +103,12 @@ impl Core {
         } else {
             PauseCause::BackOff
         };
+        if let Some(unit) = signal
+            .unit()
+            .filter(|_| refusal.kind == RefusalKind::OtherUnit)
+        {
+            self.tree.refused_for(claim, unit, now);
+        }
         let mut own_wait = None;
         self.teach(blamed, cause, now, fx, |bucket, enforced, rules, newest| {
             let number = (claim.serial, newest);
@@ -134,10 +142,11 @@ impl Core {
         if refusal.closes() || self.tree.is_closed(leaf, now) {
             return Some(Reopens::TooLate);
         }
-        Some(match own_wait {
-            Some(wait) => Reopens::Alone(now.after(wait)),
-            None => Reopens::At(self.slot(leaf, 0, now).0),
-        })
+        if let Some(wait) = own_wait {
+            return Some(Reopens::Alone(now.after(wait)));
+        }
+        let demand = self.tree.demand_of_claim(claim);
+        Some(Reopens::At(self.slot(leaf, &demand, 0, now).0))
     }
 
     /// How many answers a bucket has had.
@@ -191,7 +200,13 @@ impl Core {
         now: Tick,
         fx: &mut Effects,
     ) {
-        let of_headers = quota.map(report).unwrap_or_default();
+        if let Some(quota) = quota {
+            self.said_left(claim, quota, now, fx);
+        }
+        let counts = |unit: Unit| self.tree.counts(claim.leaf, unit);
+        // What is counted here waits for itself, and nothing else does.
+        let of_requests = quota.filter(|quota| !quota.is_of_unit(counts));
+        let of_headers = of_requests.map(report).unwrap_or_default();
         let about = quota
             .filter(|quota| quota.scope() == SignalScope::Everything)
             .and_then(|_| self.tree.overall(claim.leaf))
@@ -214,6 +229,28 @@ impl Core {
                 bucket.succeeded(report, enforced, rules, (claim.serial, newest), now);
             });
         }
+    }
+
+    /// An answer says how much is left of what its endpoint counts besides requests.
+    fn said_left(&mut self, claim: Claim, quota: &QuotaReport, now: Tick, fx: &mut Effects) {
+        if quota.units().next().is_none() || !self.tree.counts_units(claim.leaf) {
+            return;
+        }
+        let most = Span::from(self.tree.max_pause);
+        self.tree.each(claim.leaf, |node, scopes, _| {
+            let rules = &scopes[node.spec.0 as usize].rules;
+            for counted in rules.units() {
+                let said = quota
+                    .unit(counted.unit)
+                    .filter(|_| rules.learning().quota_headers);
+                let Some(said) = said else { continue };
+                let reset = said.reset().map_or(most, Span::from).min(most);
+                let left = (said.remaining(), said.limit());
+                (node.bucket).said_left(counted.unit, rules, left, Some(reset), now);
+            }
+        });
+        let contested = self.is_contested(claim.leaf);
+        self.settle_after(claim.leaf, contested, now, fx);
     }
 
     /// Applies a lesson to a bucket, tells the observer, and brings the bucket's queue up to date.
@@ -274,7 +311,7 @@ impl Core {
     fn slots_at(&self, id: NodeId, now: Tick) -> (Tick, Tick) {
         let node = self.tree.node(id);
         let scope = self.tree.scope(node.spec);
-        let slot = |rank| node.bucket.slot(&scope.rules, rank, now, now);
+        let slot = |rank| (node.bucket).slot(&scope.rules, &Demand::ONE, rank, now, now);
         (slot(0), slot(node.waiting()))
     }
 }
@@ -304,7 +341,7 @@ fn refusal(signal: &Signal, max_pause: Duration, random: f64) -> Option<Refusal>
 
 /// Whether a report says anything at all.
 pub(in crate::admission) fn says_something(quota: &QuotaReport) -> bool {
-    !report(quota).is_empty()
+    !report(quota).is_empty() || quota.units().next().is_some()
 }
 
 fn report(quota: &QuotaReport) -> Report {

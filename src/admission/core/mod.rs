@@ -6,6 +6,8 @@
 //!   buckets that come and go; [`index`] finds them, and [`arena`] keeps them.
 //! - [`queue`]: which one goes? A request's way through its queue. [`contest`] has the heads, from the
 //!   leaves to the root, [`absence`] the waiters that do not take their turn, [`slots`] when a turn comes.
+//! - [`charges`]: what requests take that is not one request and one permit.
+//! - [`settlements`]: what follows when it is known what a request has cost.
 //! - [`feedback`]: what answers teach, and to which bucket.
 //! - [`effects`]: what follows: the waiters to wake, the events to tell.
 //! - [`state`]: all of it in one object; [`timers`] and [`work`]: what is due later, and what is left for the
@@ -13,6 +15,7 @@
 
 mod absence;
 mod arena;
+mod charges;
 mod claim;
 mod claimants;
 mod contest;
@@ -26,6 +29,7 @@ mod overdue;
 mod queue;
 mod ranked;
 mod scope;
+mod settlements;
 mod slots;
 mod state;
 mod sweep;
@@ -37,6 +41,7 @@ mod waiter;
 mod work;
 
 pub(super) use self::{
+    charges::Settler,
     claim::Claim,
     effects::{Decision, Effects, Told},
     feedback::{Reopens, Setback, says_something},

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::{
+    charges::Class,
     ids::{NodeId, QueueKey, WaiterId},
     ranked::{Links, Ranked},
     text::Text,
@@ -52,8 +53,11 @@ pub(super) struct WaitQueue {
     /// How many of them have a limit of their own.
     pub(super) limited: usize,
     /// At a leaf: the queued requests by arrival. Above: the children whose gates are open, in the order
-    /// in which their heads got here; only heads compete.
+    /// in which their heads got here; only heads compete. Of those, heads of another class than most have
+    /// [`seats`](Self::seats).
     pub(super) queue: Ranked<QueueKey>,
+    /// Above the leaves: a queue for each other class.
+    seats: Option<Box<Seats>>,
     /// At a leaf: requests that have been offered their places, and have yet to be polled. They go out in
     /// the order of the queue, and before anyone who comes later.
     pub(super) leaving: Ranked<QueueKey>,
@@ -61,7 +65,7 @@ pub(super) struct WaitQueue {
     pub(super) late: Ranked<QueueKey>,
     /// Above the leaves: the children at which somebody waits.
     pub(super) children: BTreeSet<NodeId>,
-    /// This node's own entry in its parent's queue.
+    /// This node's own entry in its parent's queue, for the head of `queue`.
     pub(super) ticket: Option<Ticket>,
     /// When the gate opens for the head, if that is known: there is a timer for it.
     pub(super) opens: Option<Opens>,
@@ -75,9 +79,102 @@ pub(super) type Opens = (Tick, Arrival);
 pub(super) struct Ticket {
     pub(super) order: u64,
     pub(super) head: WaiterId,
+    /// Which of the parent's queues it stands in.
+    pub(super) class: Class,
+}
+
+/// The queues of classes, boxed together since there are hardly ever any.
+#[derive(Debug, Default)]
+struct Seats(Vec<Seat>);
+
+/// The queue of one class above the leaves.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) class: Class,
+    pub(super) queue: Ranked<QueueKey>,
+    /// This node's entry for its head.
+    pub(super) ticket: Option<Ticket>,
 }
 
 impl WaitQueue {
+    /// Those of other classes than most.
+    pub(super) fn seats(&self) -> &[Seat] {
+        self.seats.as_deref().map_or(&[], |seats| &seats.0)
+    }
+
+    /// Above the leaves: the queue of a class, if there is one.
+    pub(super) fn queue_of(&self, class: Class) -> Option<&Ranked<QueueKey>> {
+        if class == Class::DEFAULT {
+            return Some(&self.queue);
+        }
+        let seat = self.seats().iter().find(|seat| seat.class == class);
+        seat.map(|seat| &seat.queue)
+    }
+
+    /// The same, made if there is none.
+    pub(super) fn queue_of_mut(&mut self, class: Class) -> &mut Ranked<QueueKey> {
+        if class == Class::DEFAULT {
+            return &mut self.queue;
+        }
+        &mut self.seat_mut(class).queue
+    }
+
+    /// Where this node's entry for the head of a queue of its own is kept.
+    pub(super) fn ticket_mut(&mut self, of: Class) -> &mut Option<Ticket> {
+        if of == Class::DEFAULT {
+            return &mut self.ticket;
+        }
+        &mut self.seat_mut(of).ticket
+    }
+
+    fn seat_mut(&mut self, class: Class) -> &mut Seat {
+        let seats = &mut self.seats.get_or_insert_default().0;
+        let place = seats.iter().position(|seat| seat.class == class);
+        let place = place.unwrap_or_else(|| {
+            seats.push(Seat {
+                class,
+                queue: Ranked::default(),
+                ticket: None,
+            });
+            seats.len() - 1
+        });
+        &mut seats[place]
+    }
+
+    /// Drops the queues of classes of which nobody is there.
+    pub(super) fn clear_seats(&mut self) {
+        if let Some(seats) = &mut self.seats {
+            (seats.0).retain(|seat| !seat.queue.is_empty() || seat.ticket.is_some());
+        }
+        self.seats.take_if(|seats| seats.0.is_empty());
+    }
+
+    /// This node's entries in its parent's queues: at a leaf one at most.
+    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> {
+        let seats = self.seats().iter().filter_map(|seat| seat.ticket);
+        self.ticket.into_iter().chain(seats)
+    }
+
+    /// Whether somebody stands in front of a newcomer.
+    #[cold]
+    fn has_contenders(&self) -> bool {
+        self.has_queued() || self.has_leaving()
+    }
+
+    /// Whether anybody stands in a queue here.
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queue.is_empty() || self.seats().iter().any(|seat| !seat.queue.is_empty())
+    }
+
+    /// The first of all queues.
+    pub(super) fn first(&self, links: &Links<QueueKey>) -> Option<QueueKey> {
+        let seats = self
+            .seats()
+            .iter()
+            .filter_map(|seat| seat.queue.first(links));
+        self.queue.first(links).into_iter().chain(seats).min()
+    }
+
     /// Whether a request has been offered its places, and has yet to be polled.
     pub(super) fn has_leaving(&self) -> bool {
         !self.leaving.is_empty() || !self.late.is_empty()
@@ -109,15 +206,17 @@ impl Node {
         self.wait_queue.as_ref().map_or(0, |queue| queue.waiting)
     }
 
-    pub(super) fn ticket(&self) -> Option<Ticket> {
-        self.wait_queue.as_ref().and_then(|queue| queue.ticket)
+    /// Its entries in its parent's queues.
+    pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> {
+        let queue = self.wait_queue.as_ref();
+        queue.into_iter().flat_map(|queue| queue.tickets())
     }
 
     /// Whether somebody stands in front of a newcomer to this node.
+    #[inline]
     pub(super) fn has_contenders(&self) -> bool {
-        self.wait_queue
-            .as_ref()
-            .is_some_and(|queue| !queue.queue.is_empty() || queue.has_leaving())
+        let queue = self.wait_queue.as_ref();
+        queue.is_some_and(|queue| queue.has_contenders())
     }
 
     /// Whether other nodes, or requests that wait or are under way, know this one by its index.

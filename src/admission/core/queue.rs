@@ -11,12 +11,13 @@ use super::{
 use crate::{
     admission::arrival::Arrival,
     bucket::Tick,
+    costs::Cost,
     error::{Refused, RefusedReason},
     steps,
 };
 
 /// A request that cannot go at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(in crate::admission) struct Entry {
     /// Pinned for it.
     pub(in crate::admission) leaf: NodeId,
@@ -24,6 +25,8 @@ pub(in crate::admission) struct Entry {
     pub(in crate::admission) limit: WaitLimit,
     /// How many may wait before it, at each scope.
     pub(in crate::admission) max_waiting: Option<usize>,
+    /// What it takes, as far as that is stated.
+    pub(in crate::admission) stated: Option<Box<Cost>>,
 }
 
 /// How many of the requests that were offered their places at a leaf are woken at a time.
@@ -100,16 +103,19 @@ impl Core {
         self.run(now, fx);
         let leaf = entry.leaf;
         let in_time = entry.limit.until >= now;
-        let claim = if !in_time {
+        let stated = entry.stated.as_deref();
+        let never_fits = stated.is_some_and(|stated| self.tree.never_fits(leaf, stated).is_some());
+        let claim = if !in_time || never_fits {
             None
         } else if self.tree.is_closed(leaf, now) {
-            self.tree.admit_probe(leaf, now)
+            self.tree.admit_probe(leaf, stated, now)
         } else {
-            self.tree.admit(leaf, now)
+            self.admit(leaf, stated, now)
         };
         if let Some(claim) = claim {
+            let arrival = entry.arrival;
             let id = self.insert(entry, Stage::Reserved(claim), now);
-            self.claimants.insert(leaf, entry.arrival, id);
+            self.claimants.insert(leaf, arrival, id);
             self.await_presence(id, now);
             let waited = std::time::Duration::ZERO;
             self.tree
@@ -212,7 +218,7 @@ impl Core {
         loop {
             let waiter = self.waiter(id);
             match waiter.stage {
-                Stage::Queued if self.is_shut_out(id, now) => {
+                Stage::Queued if self.is_shut_out(id, now) || self.can_never_go(id) => {
                     self.refuse_late(id, now, fx);
                     self.settle(leaf, now, fx);
                 }
@@ -352,9 +358,10 @@ impl Core {
             leaf,
             arrival,
             limit,
+            stated,
             ..
         } = entry;
-        WaiterId::new(self.waiters.insert(Waiter {
+        let id = WaiterId::new(self.waiters.insert(Waiter {
             leaf,
             arrival,
             stage,
@@ -363,7 +370,9 @@ impl Core {
             offered: now,
             kept_orders: [0; LEVELS],
             absent_at: Tick::NEVER,
-        }))
+        }));
+        self.tree.charges.state(id, stated);
+        id
     }
 
     /// Forgets a waiter that stands nowhere any more.
@@ -373,6 +382,7 @@ impl Core {
         let waiter = waiter.expect("a future has one waiter at most");
         self.timers.set_limit(id, waiter.limit.until, Tick::NEVER);
         self.claimants.remove(waiter.leaf, waiter.arrival, id);
+        self.tree.charges.forget(id);
         self.unpin(waiter.leaf);
         fx.gone = Some(id);
         waiter

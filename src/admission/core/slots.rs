@@ -1,8 +1,10 @@
 //! When the turn of a request comes, as far as that can be computed, and who need not wait for it.
 
 use super::{
+    charges::Class,
     effects::{Decision, Effects},
     ids::{Contender, NodeId, QueueKey, WaiterId},
+    node::WaitQueue,
     queue::Entry,
     scope::SCOPES,
     state::Core,
@@ -12,8 +14,8 @@ use super::{
 use std::time::Duration;
 
 use crate::{
-    bucket::Learning,
-    bucket::Tick,
+    bucket::{Demand, Learning, Tick},
+    costs::Cost,
     endpoints::SpecId,
     error::{Refused, RefusedReason},
     event::PauseCause,
@@ -55,9 +57,16 @@ impl Core {
             arrival,
             limit,
             max_waiting,
+            ref stated,
         } = *entry;
+        if let Some(scope) = self.never_fits(leaf, stated.as_deref()) {
+            let slot = (Tick::NEVER, scope);
+            let reason = RefusedReason::NeverFits;
+            return Some(Box::new(self.refuse(leaf, slot, reason, now, fx)));
+        }
+        let demand = self.tree.demand(leaf, stated.as_deref());
         if self.tree.is_closed(leaf, now) {
-            let slot = self.slot(leaf, 0, now);
+            let slot = self.slot(leaf, &demand, 0, now);
             let reason = RefusedReason::ServerClosed;
             return Some(Box::new(self.refuse(leaf, slot, reason, now, fx)));
         }
@@ -74,7 +83,7 @@ impl Core {
                 .queue
                 .rank(&self.links, &QueueKey::before(arrival.get()))
         });
-        let (slot, scope) = self.slot(leaf, rank, now);
+        let (slot, scope) = self.slot(leaf, &demand, rank, now);
         let (reason, scope) = match full {
             Some(full) => (RefusedReason::QueueFull, full),
             // A limit of zero means "now or never": this is no longer now.
@@ -82,6 +91,11 @@ impl Core {
             None => return None,
         };
         Some(Box::new(self.refuse(leaf, (slot, scope), reason, now, fx)))
+    }
+
+    /// The scope at which a request can never fit.
+    pub(super) fn never_fits(&self, leaf: NodeId, stated: Option<&Cost>) -> Option<NodeId> {
+        self.tree.never_fits(leaf, stated?)
     }
 
     fn refuse(
@@ -116,8 +130,12 @@ impl Core {
         now: Tick,
         fx: &mut Effects,
     ) {
-        let slot = self.slot_of(id, now);
         let leaf = self.waiter(id).leaf;
+        let stated = self.tree.charges.stated(id);
+        let slot = match self.never_fits(leaf, stated) {
+            Some(scope) => (Tick::NEVER, scope),
+            None => self.slot_of(id, now),
+        };
         if self.waiter(id).is_queued() {
             self.leave_queue(id);
         } else {
@@ -135,10 +153,27 @@ impl Core {
         matches!(waiter.stage, Stage::Queued) && self.tree.is_closed(waiter.leaf, now)
     }
 
+    /// Whether a waiter takes more than a quota allows by now.
+    pub(super) fn can_never_go(&self, id: WaiterId) -> bool {
+        let stated = self.tree.charges.stated(id);
+        self.never_fits(self.waiter(id).leaf, stated).is_some()
+    }
+
+    /// What a waiter would take now.
+    pub(super) fn demand_of(&self, id: WaiterId) -> Demand {
+        if self.tree.charges.are_plain() {
+            return Demand::ONE;
+        }
+        let stated = self.tree.charges.stated(id);
+        self.tree.demand(self.waiter(id).leaf, stated)
+    }
+
     /// The turn of a queued request is known to come too late for it.
     pub(super) fn refuse_late(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
         let reason = if self.is_shut_out(id, now) {
             RefusedReason::ServerClosed
+        } else if self.can_never_go(id) {
+            RefusedReason::NeverFits
         } else {
             self.waiter(id).limit.reason
         };
@@ -161,18 +196,26 @@ impl Core {
         let waiter = self.waiter(id);
         let queue = self.tree.node(waiter.leaf).wait_queue.as_ref();
         let rank = queue.map_or(0, |queue| queue.queue.rank(&self.links, &waiter.key(id)));
-        self.slot(waiter.leaf, rank, now)
+        self.slot(waiter.leaf, &self.demand_of(id), rank, now)
     }
 
     /// When a request that `rank` others of its endpoint precede can go out at the earliest, and
     /// which scope says so. Permits count as free.
-    pub(super) fn slot(&self, leaf: NodeId, rank: usize, now: Tick) -> (Tick, NodeId) {
-        self.slot_among(&self.ahead(leaf), rank, leaf, now)
+    pub(super) fn slot(
+        &self,
+        leaf: NodeId,
+        demand: &Demand,
+        rank: usize,
+        now: Tick,
+    ) -> (Tick, NodeId) {
+        let class = self.tree.charges.class(demand);
+        self.slot_among(&self.ahead(leaf, class), demand, rank, leaf, now)
     }
 
     fn slot_among(
         &self,
         ahead: &[Option<Ahead>; SCOPES],
+        demand: &Demand,
         rank: usize,
         leaf: NodeId,
         now: Tick,
@@ -182,7 +225,9 @@ impl Core {
             let node = self.tree.node(ahead.node);
             let scope = self.tree.scope(node.spec);
             let start = now.max(scope.paused_until);
-            let slot = (node.bucket).slot(&scope.rules, ahead.of(rank), now, start);
+            // Who counts as no request may be among those before it.
+            let rank = ahead.of(rank).saturating_sub(self.tree.charges.free);
+            let slot = (node.bucket).slot(&scope.rules, demand, rank, now, start);
             if slot > latest.0 {
                 latest = (slot, ahead.node);
             }
@@ -191,17 +236,20 @@ impl Core {
     }
 
     /// How many precede the requests of a leaf, at each node up to the root.
-    fn ahead(&self, leaf: NodeId) -> [Option<Ahead>; SCOPES] {
+    fn ahead(&self, leaf: NodeId, class: Class) -> [Option<Ahead>; SCOPES] {
         let mut all = [None; SCOPES];
         let (mut head, mut others) = (0, 0);
         let mut child: Option<NodeId> = None;
         for (node, place) in self.tree.path(leaf).zip(&mut all) {
             if let (Some(child), Some(queue)) = (child, &self.tree.node(node).wait_queue) {
-                let ticket = self.tree.node(child).ticket();
-                let heads = queue.queue.len(&self.links);
-                let before = ticket.map_or(heads, |ticket| {
+                // Heads of other classes may go later.
+                let mut tickets = self.tree.node(child).tickets();
+                let ticket = tickets.find(|ticket| ticket.class == class);
+                let queue = queue.queue_of(class);
+                let heads = queue.map_or(0, |queue| queue.len(&self.links));
+                let before = ticket.zip(queue).map_or(heads, |(ticket, queue)| {
                     let key = QueueKey::before(ticket.order);
-                    queue.queue.rank(&self.links, &key)
+                    queue.rank(&self.links, &key)
                 });
                 let besides = heads - usize::from(ticket.is_some());
                 // A head that waits for others in a narrower queue comes to this one behind all who are here.
@@ -270,7 +318,9 @@ impl Core {
         };
         let is_closed = self.tree.is_closed(id, now);
         let queue = node.wait_queue.as_ref();
-        let Some(queue) = queue.filter(|queue| queue.limited > 0 || is_closed) else {
+        let states = self.tree.charges.has_stated();
+        let concerns = |queue: &&WaitQueue| queue.limited > 0 || is_closed || states;
+        let Some(queue) = queue.map(|queue| &**queue).filter(concerns) else {
             return;
         };
         if queue.children.is_empty() {
@@ -302,7 +352,7 @@ impl Core {
     }
 
     fn recheck_leaf(&mut self, leaf: NodeId, after: Progress, now: Tick, fx: &mut Effects) {
-        let ahead = self.ahead(leaf);
+        let of_most = self.ahead(leaf, Class::DEFAULT);
         let is_closed = self.tree.is_closed(leaf, now);
         let mut stayed = match after {
             Progress::Waiter(key) => Some(key),
@@ -328,9 +378,17 @@ impl Core {
                 break;
             }
             let limit = self.waiter(id).limit;
-            let is_late =
-                || limit.is_some() && self.slot_among(&ahead, *rank, leaf, now).0 > limit.until;
-            if is_closed || is_late() {
+            let is_late = || {
+                let demand = self.demand_of(id);
+                let class = self.tree.charges.class(&demand);
+                let slot = if class == Class::DEFAULT {
+                    self.slot_among(&of_most, &demand, *rank, leaf, now)
+                } else {
+                    self.slot(leaf, &demand, *rank, now)
+                };
+                limit.is_some() && slot.0 > limit.until
+            };
+            if is_closed || is_late() || self.can_never_go(id) {
                 self.refuse_late(id, now, fx);
                 refused = true;
             } else {

@@ -4,6 +4,7 @@ use super::{
     ids::{QueueKey, WaiterId},
     overdue::Overdue,
     ranked::Links,
+    settlements::Graces,
     task::Work,
     timers::Timers,
     tree::Tree,
@@ -24,6 +25,7 @@ pub(in crate::admission) struct Core {
     pub(super) timers: Timers,
     pub(super) claimants: Claimants,
     pub(super) overdue: Overdue,
+    pub(super) graces: Graces,
     pub(super) work: Work,
     pub(super) next_ticket: u64,
 }
@@ -37,6 +39,7 @@ impl Core {
             timers: Timers::default(),
             claimants: Claimants::default(),
             overdue: Overdue::default(),
+            graces: Graces::default(),
             work: Work::default(),
             next_ticket: 0,
         }
@@ -44,12 +47,18 @@ impl Core {
 
     /// When the next thing becomes due by itself.
     pub(in crate::admission) fn next_due(&self) -> Tick {
-        self.timers.next()
+        let grace = self.graces.next().unwrap_or(Tick::NEVER);
+        self.timers.next().min(grace)
     }
 
     /// Whether a request waits, or was admitted after a wait and is not yet dispatched.
     pub(in crate::admission) fn has_waiters(&self) -> bool {
         self.waiters.len() > 0
+    }
+
+    /// How many times the work of a plain request one of these requests may take.
+    pub(in crate::admission) fn weight(&self) -> usize {
+        self.tree.charges.weight()
     }
 
     /// Zero if no bucket wants to hear of successes.

@@ -11,7 +11,7 @@ pub(super) enum Text {
 
 /// The longest text that is kept in place, in bytes. Those of most APIs fit; and with it a node takes three
 /// lines of the processor's cache.
-const SHORT: usize = 54;
+const SHORT: usize = 46;
 
 impl Text {
     pub(super) const EMPTY: Self = Self::Short {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    charges::Charges,
     claim::Claim,
     effects::{Decision, Effects, Told},
     ids::NodeId,
@@ -11,7 +12,8 @@ use super::{
     scope::Scope,
 };
 use crate::{
-    bucket::{Enforced, Gate, Learning, Rules, Span, Tick},
+    bucket::{Demand, Enforced, Gate, Learning, Rules, Span, Tick},
+    costs::Cost,
     endpoints::{Routes, SpecId, SpecKind, Target},
     quota::Quota,
 };
@@ -32,6 +34,7 @@ pub(in crate::admission) struct Tree {
     pub(in crate::admission) max_pause: Duration,
     pub(super) scopes: Box<[Scope]>,
     pub(in crate::admission) keys: Keys,
+    pub(super) charges: Charges,
     /// The latest time that anyone has told.
     latest: Tick,
     calls: u64,
@@ -67,7 +70,17 @@ impl Tree {
                 Node::new(SpecId(index as u32), parent)
             })
             .collect();
+        let mut charges = Charges::default();
+        for scope in &scopes {
+            charges.counting += usize::from(!scope.rules.units().is_empty());
+            scope
+                .rules
+                .units()
+                .iter()
+                .for_each(|rules| charges.know(rules.unit));
+        }
         Self {
+            charges,
             enforced,
             observed: false,
             keys: Keys::new(routes.partitioned(), scopes.len(), nodes),
@@ -130,11 +143,11 @@ impl Tree {
         self.keys.locate(&self.scopes, target)
     }
 
-    /// Whether the node admits one more, whatever waits there.
-    pub(super) fn gate(&self, id: NodeId, now: Tick) -> Gate {
+    /// Whether the node has room for what a request takes, whatever waits there.
+    pub(super) fn gate(&self, id: NodeId, demand: &Demand, now: Tick) -> Gate {
         let node = self.node(id);
         let scope = self.scope(node.spec);
-        match node.bucket.gate(&scope.rules, now) {
+        match node.bucket.gate(&scope.rules, demand, now) {
             Gate::Closed => Gate::Closed,
             Gate::Open if scope.paused_until > now => Gate::Until(scope.paused_until),
             Gate::Until(opens) => Gate::Until(opens.max(scope.paused_until)),
@@ -142,16 +155,17 @@ impl Tree {
         }
     }
 
-    /// Whether the node's [`gate`](Self::gate) is open.
+    /// Whether the node's [`gate`](Self::gate) is open for one request and one permit.
     #[inline]
     pub(super) fn is_open(&self, node: &Node, now: Tick) -> bool {
         let scope = self.scope(node.spec);
         scope.paused_until <= now && node.bucket.is_open(&scope.rules, now)
     }
 
-    /// Admits a newcomer if every scope has room and nobody stands before it.
+    /// Admits a newcomer if every scope has room and nobody stands before it. Only for one that states no cost, and
+    /// where requests only are counted.
     #[inline]
-    pub(in crate::admission) fn admit(&mut self, leaf: NodeId, now: Tick) -> Option<Claim> {
+    pub(in crate::admission) fn admit_plain(&mut self, leaf: NodeId, now: Tick) -> Option<Claim> {
         let mut next = Some(leaf);
         while let Some(id) = next {
             let node = self.node(id);
@@ -159,6 +173,9 @@ impl Tree {
                 return None;
             }
             next = node.parent;
+        }
+        if self.counts_units(leaf) {
+            return None;
         }
         Some(self.take(leaf))
     }
@@ -170,19 +187,34 @@ impl Tree {
     }
 
     /// Admits a newcomer to closed buckets, if it is time to try, and nothing else is in its way.
-    pub(super) fn admit_probe(&mut self, leaf: NodeId, now: Tick) -> Option<Claim> {
+    pub(super) fn admit_probe(
+        &mut self,
+        leaf: NodeId,
+        stated: Option<&Cost>,
+        now: Tick,
+    ) -> Option<Claim> {
+        let demand = self.demand(leaf, stated);
         let may_go = self.path(leaf).all(|id| {
             let node = self.node(id);
             let scope = self.scope(node.spec);
-            let is_open = node.bucket.is_open_to_probe(&scope.rules, now);
+            let is_open = node.bucket.is_open_to_probe(&scope.rules, &demand, now);
             is_open && scope.paused_until <= now && !node.has_contenders()
         });
-        let claim = may_go.then(|| self.take(leaf))?;
+        let claim = may_go.then(|| self.take_all(leaf, demand))?;
         let interval = Span::from(self.max_pause);
         self.each(leaf, |node, _, _| {
             node.bucket.send_probe(claim.serial, interval, now);
         });
         Some(claim)
+    }
+
+    /// Takes what a request takes in every scope, in one step.
+    pub(super) fn take_all(&mut self, leaf: NodeId, demand: Demand) -> Claim {
+        let claim = self.take(leaf);
+        if demand == Demand::ONE {
+            return claim;
+        }
+        self.charge(claim, demand)
     }
 
     /// Takes a place and a permit in every scope, in one step.
@@ -209,11 +241,11 @@ impl Tree {
             let rules = &self.scopes[node.spec.0 as usize].rules;
             // Also where there is no window: there may be one before this request goes out.
             if self.enforced.windows {
-                node.bucket.take_place();
+                node.bucket.take_places(1);
                 claim.places |= bit;
             }
             if self.enforced.permits {
-                node.bucket.take_permit();
+                node.bucket.take_permits(1);
                 claim.permits |= bit;
                 if rules.releases_at_head() {
                     claim.at_head |= bit;
@@ -233,7 +265,8 @@ impl Tree {
         let mut contested = false;
         self.each(claim.leaf, |node, scopes, bit| {
             if claim.places & bit != 0 {
-                node.bucket.stamp(&scopes[node.spec.0 as usize].rules, now);
+                node.bucket
+                    .stamp(&scopes[node.spec.0 as usize].rules, 1, now);
             }
             contested |= node.wait_queue.is_some();
         });
@@ -242,11 +275,22 @@ impl Tree {
 
     /// Ends the permits in `mask`. Returns whether anybody waits at one of the scopes.
     #[inline]
-    pub(in crate::admission) fn release(&mut self, leaf: NodeId, mask: u8) -> bool {
+    pub(in crate::admission) fn release(&mut self, claim: Claim, mask: u8, now: Tick) -> bool {
+        if !claim.is_charged() {
+            return self.release_plain(claim.leaf, mask);
+        }
+        let contested = self.release_charged(claim, mask, now);
+        self.unpin(claim.leaf, mask);
+        contested
+    }
+
+    /// The same, of a request that takes one permit.
+    #[inline]
+    pub(in crate::admission) fn release_plain(&mut self, leaf: NodeId, mask: u8) -> bool {
         let mut contested = false;
         self.each(leaf, |node, _, bit| {
             if mask & bit != 0 {
-                node.bucket.release_permit();
+                node.bucket.release_permits(1);
             }
             contested |= node.wait_queue.is_some();
         });
@@ -262,12 +306,15 @@ impl Tree {
 
     /// The request was never dispatched: everything is as if it had not been admitted.
     pub(super) fn give_back(&mut self, claim: Claim) {
+        if claim.is_charged() {
+            self.uncharge(claim);
+        }
         self.each(claim.leaf, |node, _, bit| {
             if claim.places & bit != 0 {
-                node.bucket.give_back_place();
+                node.bucket.give_back_places(1);
             }
             if claim.permits & bit != 0 {
-                node.bucket.release_permit();
+                node.bucket.release_permits(1);
             }
             node.bucket.withdraw_probe(claim.serial);
             node.counters.admitted -= 1;
@@ -280,28 +327,44 @@ impl Tree {
         if claim.serial > self.changed {
             return true;
         }
+        if !self.has_taken_all(claim) {
+            return false;
+        }
+        let demand = self.demand_of_claim(claim);
+        if claim.is_charged() {
+            self.lend(claim, false);
+        }
         self.each(claim.leaf, |node, _, bit| {
             if claim.places & bit != 0 {
-                node.bucket.give_back_place();
+                node.bucket.give_back_places(1);
             }
             if claim.permits & bit != 0 {
-                node.bucket.release_permit();
+                node.bucket.release_permits(1);
             }
         });
         let fits = self.path(claim.leaf).all(|id| {
             let node = self.node(id);
             let rules = &self.scope(node.spec).rules;
-            self.is_open(node, now) || node.bucket.keeps_probe(claim.serial, rules, now)
+            self.is_open_for(id, &demand, now)
+                || node.bucket.keeps_probe(claim.serial, rules, &demand, now)
         });
         self.each(claim.leaf, |node, _, bit| {
             if claim.places & bit != 0 {
-                node.bucket.take_place();
+                node.bucket.take_places(1);
             }
             if claim.permits & bit != 0 {
-                node.bucket.take_permit();
+                node.bucket.take_permits(1);
             }
         });
+        if claim.is_charged() {
+            self.lend(claim, true);
+        }
         fits
+    }
+
+    /// What was admitted up to now is to be looked at again before it goes out.
+    pub(super) fn note_change(&mut self) {
+        self.changed = self.serial;
     }
 
     #[inline]
@@ -402,8 +465,15 @@ impl Tree {
         learning.discover &= self.may_discover(scope);
         let scope = &mut self.scopes[scope];
         self.discovering -= usize::from(scope.rules.learning().discover);
+        self.charges.counting -= usize::from(!scope.rules.units().is_empty());
         scope.rules = Rules::new(&scope.quota, self.enforced, learning, scope.kind.learns());
         self.discovering += usize::from(scope.rules.learning().discover);
+        self.charges.counting += usize::from(!scope.rules.units().is_empty());
+        scope
+            .rules
+            .units()
+            .iter()
+            .for_each(|rules| self.charges.know(rules.unit));
     }
 
     /// Whether nothing is configured for an endpoint, nor in any wider scope.
@@ -434,7 +504,7 @@ impl Tree {
 
     pub(super) fn set_quota(&mut self, scope: SpecId, quota: Quota) {
         self.scopes[scope.0 as usize].quota = quota;
-        self.changed = self.serial;
+        self.note_change();
         self.renew_rules(scope.0 as usize);
     }
 

@@ -34,7 +34,7 @@ impl Core {
         }
         let head = self.timers.first_gate().and_then(|id| {
             let queue = self.tree.node(id).wait_queue.as_ref()?;
-            let first = queue.queue.first(&self.links)?;
+            let first = queue.first(&self.links)?;
             Some(self.head_of(first))
         });
         if let Some(head) = head {

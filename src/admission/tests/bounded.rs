@@ -480,3 +480,124 @@ mod queues {
         assert!(steps[0].0[0] < 20 && steps[0].1 < 40, "{steps:?}");
     }
 }
+
+mod costs {
+    use super::*;
+    use crate::{Cost, Terms, Unit};
+
+    const N: usize = 16_000;
+
+    fn costs(mut request: Request, cost: Cost) -> Request {
+        request.extensions_mut().insert(Terms::new().cost(cost));
+        request
+    }
+
+    fn tokens(n: usize) -> Cost {
+        Cost::new().of(Unit::TOKENS, n as u64)
+    }
+
+    /// However many requests one counts as.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_counts_as_many_takes_as_little() {
+        let endpoints = Endpoints::new()
+            .named("0", Quota::per_second(u32::MAX))
+            .named("1", Quota::unlimited());
+        let mut crowd = Crowd::new(&endpoints);
+        for n in [5_000_000, u32::MAX, 1, 2] {
+            for name in [0, 1] {
+                crowd.call(costs(to_name(name), Cost::new().requests(n)));
+                crowd.pass(secs(2)).await;
+            }
+        }
+        assert_eq!(crowd.gone, 8);
+        bounded("as many requests", 2);
+    }
+
+    /// Of two units, for requests that need none, one, the other or both: four kinds that pass each other.
+    #[tokio::test(start_paused = true)]
+    async fn windows_of_units_that_open_for_many_at_once() {
+        const UNITS: [Unit; 2] = [Unit::INPUT_TOKENS, Unit::OUTPUT_TOKENS];
+        let minute = secs(60);
+        for leaves in [1, 1000] {
+            let mut all = Quota::unlimited();
+            for unit in UNITS {
+                all = all.units(unit, 4_000, minute);
+            }
+            let mut endpoints = Endpoints::new().overall(all);
+            for n in 0..leaves {
+                endpoints = endpoints.named(&n.to_string(), Quota::unlimited());
+            }
+            let mut crowd = Crowd::new(&endpoints);
+            for i in 0..16_000 {
+                let mut cost = Cost::new();
+                for (n, unit) in UNITS.into_iter().enumerate() {
+                    cost = cost.of(unit, (i >> n & 1) as u64);
+                }
+                crowd.call(costs(to_name(i % leaves), cost));
+            }
+            bounded(&format!("{leaves} endpoints: enter with two units"), 20_000);
+            for _ in 0..2 {
+                tokio::time::sleep(minute).await;
+                crowd.pass(ms(20)).await;
+                bounded(&format!("{leaves} endpoints: two windows open"), 20_000);
+            }
+        }
+    }
+
+    /// In one endpoint, and in as many as there are requests, which then compete for what is allowed to all.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_states_a_cost_takes_as_little() {
+        for leaves in [1, N] {
+            let hour = secs(3600);
+            let mut endpoints = Endpoints::new().overall(Quota::unlimited().units(
+                Unit::TOKENS,
+                10 * N as u64,
+                hour,
+            ));
+            for n in 0..leaves {
+                endpoints = endpoints.named(&n.to_string(), Quota::unlimited());
+            }
+            let mut crowd = Crowd::new(&endpoints);
+            crowd.keeps_permits = true;
+            // All windows are full of small ones, and as many wait.
+            for i in 0..10 * N {
+                crowd.call(costs(to_name(i % leaves), tokens(1)));
+            }
+            bounded(&format!("{leaves} endpoints: dispatched"), 10 * N);
+            for i in 0..N {
+                // Of a third nothing is known, and a third needs none and passes, or is behind one that does.
+                let request = to_name(i % leaves);
+                crowd.call(match i % 3 {
+                    0 => costs(request, tokens(1 + i % 7)),
+                    1 => costs(request, tokens(0)),
+                    _ => request,
+                });
+            }
+            bounded(&format!("{leaves} endpoints: enter"), 10 * N);
+            for permit in crowd.permits.iter().step_by(40) {
+                permit.cost_nothing(false);
+            }
+            crowd.serve();
+            bounded(&format!("{leaves} endpoints: settled"), 10 * N);
+            crowd.handle.snapshot();
+            bounded(&format!("{leaves} endpoints: snapshot"), 10 * N);
+            let smaller = Quota::unlimited().units(Unit::TOKENS, 3, hour);
+            crowd.handle.set_quota("overall", smaller).unwrap();
+            crowd.serve();
+            bounded(&format!("{leaves} endpoints: a smaller quota"), 10 * N);
+            assert!(crowd.refused > 0);
+            let larger = Quota::unlimited().units(Unit::TOKENS, 100 * N as u64, hour);
+            crowd.handle.set_quota("overall", larger).unwrap();
+            crowd.serve();
+            bounded(&format!("{leaves} endpoints: a larger quota"), 10 * N);
+            for of in 0..crowd.len() {
+                crowd.cancel(of);
+            }
+            bounded(&format!("{leaves} endpoints: cancel"), 10 * N);
+            crowd.permits.clear();
+            tokio::time::sleep(2 * hour).await;
+            crowd.call(costs(to_name(0), tokens(1)));
+            bounded(&format!("{leaves} endpoints: old amounts leave"), 10 * N);
+        }
+    }
+}

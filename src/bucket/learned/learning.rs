@@ -24,8 +24,9 @@
 /// - A window that is in use and should have had room may be too narrow for an unsteady way: that teaches a
 ///   [margin](Self::margin).
 /// - A request that is refused while all others are accepted has a trouble of its own: it waits by itself, from half
-///   a second to 20 s, and teaches nothing, whatever is learned otherwise. So does not what is refused for its
-///   tokens.
+///   a second to 20 s, and teaches nothing, whatever is learned otherwise.
+/// - What is refused for its tokens teaches nothing about requests. It teaches a [margin](Self::margin) of that unit,
+///   where the quota counts it.
 ///
 /// # What it costs at most
 ///
@@ -108,6 +109,11 @@ impl Learning {
     /// A refusal widens the windows by 5 % of their period (10 % if another of the same burst is
     /// refused, too), each later one doubles that, up to 25 %. After 200 successes it shrinks by 1 %; twice
     /// as many each time that it was too early. Comes on top of [`Quota::margin`](crate::Quota::margin).
+    ///
+    /// The margin of another [unit](crate::Unit) is an amount, since it is estimates that were too low: the first wave
+    /// of refusals that are about the unit leaves 5 % of each of its windows free, each later one 2.5 % more, at most
+    /// 20 %. In two minutes 1 % is given back. [`WindowUse::left_free`](crate::WindowUse::left_free) shows it. The
+    /// endpoint and its group learn it, where they count the unit.
     pub const fn margin(mut self, on: bool) -> Self {
         self.margin = on;
         self

@@ -1,5 +1,6 @@
 //! How a limit to the requests in flight is guessed, lowered and tried.
 
+use super::Demand;
 use super::{
     at,
     learned::{Client, refusal},
@@ -95,11 +96,20 @@ fn a_learned_limit_closes_the_gate_until_it_is_forgotten() {
     let mut client = limited_to(4);
     client.send(4, at(0));
     let forgotten = Gate::Until(at(600_000));
-    assert_eq!(client.bucket.gate(&client.rules, at(0)), forgotten);
+    assert_eq!(
+        client.bucket.gate(&client.rules, &Demand::ONE, at(0)),
+        forgotten
+    );
     // Which is later than any pause.
     client.bucket.pause(at(5000));
-    assert_eq!(client.bucket.gate(&client.rules, at(0)), forgotten);
+    assert_eq!(
+        client.bucket.gate(&client.rules, &Demand::ONE, at(0)),
+        forgotten
+    );
     client.end(1);
     let paused = Gate::Until(at(5000));
-    assert_eq!(client.bucket.gate(&client.rules, at(0)), paused);
+    assert_eq!(
+        client.bucket.gate(&client.rules, &Demand::ONE, at(0)),
+        paused
+    );
 }

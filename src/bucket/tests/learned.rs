@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{BOTH, at};
+use super::{BOTH, Demand, at};
 use crate::{
     Quota,
     bucket::{Bucket, Gate, Learning, Refusal, RefusalKind, Report, Rules, Span, Tick},
@@ -46,14 +46,14 @@ impl Client {
     /// Dispatches as many as there is room for, at most `n`; returns how many.
     pub(super) fn send(&mut self, n: u64, now: Tick) -> u64 {
         for sent in 0..n {
-            let open = self.bucket.gate(&self.rules, now) == Gate::Open;
+            let open = self.bucket.gate(&self.rules, &Demand::ONE, now) == Gate::Open;
             assert_eq!(self.bucket.is_open(&self.rules, now), open);
             if !open {
                 return sent;
             }
-            self.bucket.take_place();
-            self.bucket.take_permit();
-            self.bucket.stamp(&self.rules, now);
+            self.bucket.take_places(1);
+            self.bucket.take_permits(1);
+            self.bucket.stamp(&self.rules, 1, now);
             self.newest += 1;
         }
         n
@@ -90,7 +90,7 @@ impl Client {
     }
 
     pub(super) fn end(&mut self, n: u64) {
-        (0..n).for_each(|_| self.bucket.release_permit());
+        (0..n).for_each(|_| self.bucket.release_permits(1));
     }
 }
 
@@ -154,7 +154,11 @@ fn a_server_that_asks_for_longer_than_the_ceiling_is_probed_after_that() {
     assert_eq!(client.bucket.paused_until(), at(86_400_000));
     assert!(client.bucket.is_closed(at(86_399_999)));
     assert!(!client.bucket.is_closed(at(86_400_000)));
-    let may_probe = |at| client.bucket.is_open_to_probe(&client.rules, at);
+    let may_probe = |at| {
+        client
+            .bucket
+            .is_open_to_probe(&client.rules, &Demand::ONE, at)
+    };
     assert!(!may_probe(at(59_999)));
     assert!(may_probe(at(60_000)));
 }
@@ -460,14 +464,17 @@ fn what_is_left_goes_at_once_while_nobody_knows_whether_headers_are_kept_to() {
     client.send(4, at(1));
     assert_eq!(client.newest, 5);
     assert_eq!(
-        client.bucket.gate(&client.rules, at(1)),
+        client.bucket.gate(&client.rules, &Demand::ONE, at(1)),
         Gate::Until(at(2000))
     );
     let pace = |now| client.bucket.lessons(now).pace;
     assert_eq!(pace(at(1999)), Some(Span(500_000_000)));
     assert_eq!(pace(at(2000)), None);
     // What was said about this window says nothing of the next.
-    assert_eq!(client.bucket.gate(&client.rules, at(2000)), Gate::Open);
+    assert_eq!(
+        client.bucket.gate(&client.rules, &Demand::ONE, at(2000)),
+        Gate::Open
+    );
 }
 
 #[test]
@@ -486,11 +493,14 @@ fn headers_that_are_kept_to_slow_a_bucket_before_it_runs_dry() {
     client.send(1, at(2000));
     client.report(3, &little(), at(2000));
     assert_eq!(
-        client.bucket.gate(&client.rules, at(2001)),
+        client.bucket.gate(&client.rules, &Demand::ONE, at(2001)),
         Gate::Until(at(2500))
     );
     client.send(1, at(3800));
-    assert_eq!(client.bucket.gate(&client.rules, at(4000)), Gate::Open);
+    assert_eq!(
+        client.bucket.gate(&client.rules, &Demand::ONE, at(4000)),
+        Gate::Open
+    );
 }
 
 proptest! {
@@ -513,10 +523,10 @@ proptest! {
             let before = client.newest;
             client.send(count, time);
             for _ in before..client.newest {
-                prop_assert_eq!(plain.gate(&configured, time), Gate::Open);
-                plain.take_place();
-                plain.take_permit();
-                plain.stamp(&configured, time);
+                prop_assert_eq!(plain.gate(&configured, &Demand::ONE, time), Gate::Open);
+                plain.take_places(1);
+                plain.take_permits(1);
+                plain.stamp(&configured, 1, time);
             }
             let sent = client.newest - before;
             let kind = match what {
@@ -527,7 +537,7 @@ proptest! {
                 _ => {
                     client.succeed(sent, time);
                     client.end(sent);
-                    (0..sent).for_each(|_| plain.release_permit());
+                    (0..sent).for_each(|_| plain.release_permits(1));
                     continue;
                 }
             };
@@ -535,13 +545,13 @@ proptest! {
             let refusal = Refusal { random, ..refusal(kind, hint.filter(|&hint| hint > 0)) };
             client.refuse(sent, &refusal, time);
             client.end(sent);
-            (0..sent).for_each(|_| plain.release_permit());
+            (0..sent).for_each(|_| plain.release_permits(1));
             let pause = client.bucket.paused_until().since(time);
             prop_assert!(pause <= Duration::from_millis(60_250), "{:?}", pause);
             prop_assert!(client.bucket.concurrency(&client.rules, at(0)).unwrap() >= 1);
         }
         // With nothing in flight it opens by itself.
-        let opens = client.bucket.slot(&client.rules, 0, at(now), at(now));
+        let opens = client.bucket.slot(&client.rules, &Demand::ONE, 0, at(now), at(now));
         prop_assert!(opens.since(at(now)) <= Duration::from_secs(150), "{:?}", opens.since(at(now)));
     }
 }

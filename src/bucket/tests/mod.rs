@@ -26,9 +26,9 @@ fn at(millis: u64) -> Tick {
 
 /// A request that is dispatched the moment it is admitted.
 fn dispatch(bucket: &mut Bucket, rules: &Rules, now: Tick) {
-    assert_eq!(bucket.gate(rules, now), Gate::Open);
-    bucket.take_place();
-    bucket.stamp(rules, now);
+    assert_eq!(bucket.gate(rules, &Demand::ONE, now), Gate::Open);
+    bucket.take_places(1);
+    bucket.stamp(rules, 1, now);
 }
 
 #[test]
@@ -37,9 +37,15 @@ fn a_window_is_half_open() {
     let mut bucket = Bucket::default();
     dispatch(&mut bucket, &rules, at(0));
     dispatch(&mut bucket, &rules, at(600));
-    assert_eq!(bucket.gate(&rules, at(999)), Gate::Until(at(1000)));
+    assert_eq!(
+        bucket.gate(&rules, &Demand::ONE, at(999)),
+        Gate::Until(at(1000))
+    );
     dispatch(&mut bucket, &rules, at(1000));
-    assert_eq!(bucket.gate(&rules, at(1000)), Gate::Until(at(1600)));
+    assert_eq!(
+        bucket.gate(&rules, &Demand::ONE, at(1000)),
+        Gate::Until(at(1600))
+    );
 }
 
 #[test]
@@ -48,9 +54,15 @@ fn all_windows_have_to_have_room() {
     let mut bucket = Bucket::default();
     dispatch(&mut bucket, &rules, at(0));
     dispatch(&mut bucket, &rules, at(0));
-    assert_eq!(bucket.gate(&rules, at(0)), Gate::Until(at(1000)));
+    assert_eq!(
+        bucket.gate(&rules, &Demand::ONE, at(0)),
+        Gate::Until(at(1000))
+    );
     dispatch(&mut bucket, &rules, at(1000));
-    assert_eq!(bucket.gate(&rules, at(1000)), Gate::Until(at(10_000)));
+    assert_eq!(
+        bucket.gate(&rules, &Demand::ONE, at(1000)),
+        Gate::Until(at(10_000))
+    );
 }
 
 #[test]
@@ -58,19 +70,22 @@ fn a_margin_widens_the_window() {
     let rules = rules(&Quota::per_second(1).margin(Duration::from_millis(100)));
     let mut bucket = Bucket::default();
     dispatch(&mut bucket, &rules, at(0));
-    assert_eq!(bucket.gate(&rules, at(1099)), Gate::Until(at(1100)));
-    assert_eq!(bucket.gate(&rules, at(1100)), Gate::Open);
+    assert_eq!(
+        bucket.gate(&rules, &Demand::ONE, at(1099)),
+        Gate::Until(at(1100))
+    );
+    assert_eq!(bucket.gate(&rules, &Demand::ONE, at(1100)), Gate::Open);
 }
 
 #[test]
 fn a_place_counts_until_it_is_given_back() {
     let rules = rules(&Quota::per_second(1));
     let mut bucket = Bucket::default();
-    bucket.take_place();
+    bucket.take_places(1);
     // However long the call takes: nobody knows when its stamp will be.
-    assert_eq!(bucket.gate(&rules, at(5000)), Gate::Closed);
-    bucket.give_back_place();
-    assert_eq!(bucket.gate(&rules, at(5000)), Gate::Open);
+    assert_eq!(bucket.gate(&rules, &Demand::ONE, at(5000)), Gate::Closed);
+    bucket.give_back_places(1);
+    assert_eq!(bucket.gate(&rules, &Demand::ONE, at(5000)), Gate::Open);
 }
 
 #[test]
@@ -78,20 +93,23 @@ fn a_place_pushes_out_the_stamp_it_will_replace() {
     let rules = rules(&Quota::per_second(2));
     let mut bucket = Bucket::default();
     dispatch(&mut bucket, &rules, at(0));
-    bucket.take_place();
-    assert_eq!(bucket.gate(&rules, at(500)), Gate::Until(at(1000)));
+    bucket.take_places(1);
+    assert_eq!(
+        bucket.gate(&rules, &Demand::ONE, at(500)),
+        Gate::Until(at(1000))
+    );
 }
 
 #[test]
 fn permits_close_the_gate_without_a_time() {
     let rules = rules(&Quota::concurrent(1));
     let mut bucket = Bucket::default();
-    bucket.take_permit();
+    bucket.take_permits(1);
     assert_eq!(bucket.in_flight(), 1);
-    assert_eq!(bucket.gate(&rules, at(0)), Gate::Closed);
-    bucket.release_permit();
+    assert_eq!(bucket.gate(&rules, &Demand::ONE, at(0)), Gate::Closed);
+    bucket.release_permits(1);
     assert_eq!(bucket.in_flight(), 0);
-    assert_eq!(bucket.gate(&rules, at(0)), Gate::Open);
+    assert_eq!(bucket.gate(&rules, &Demand::ONE, at(0)), Gate::Open);
 }
 
 #[test]
@@ -99,20 +117,20 @@ fn a_bucket_is_open_if_its_gate_is() {
     let rules = rules(&Quota::per_second(1).concurrency(2));
     let mut bucket = Bucket::default();
     let check = |bucket: &Bucket, now: u64, open: bool| {
-        let gate = bucket.gate(&rules, at(now));
+        let gate = bucket.gate(&rules, &Demand::ONE, at(now));
         assert_eq!(gate == Gate::Open, open, "{now}: {gate:?}");
         assert_eq!(bucket.is_open(&rules, at(now)), open, "{now}: {gate:?}");
     };
     check(&bucket, 0, true);
-    bucket.take_place();
-    bucket.take_permit();
+    bucket.take_places(1);
+    bucket.take_permits(1);
     check(&bucket, 0, false);
-    bucket.stamp(&rules, at(0));
+    bucket.stamp(&rules, 1, at(0));
     check(&bucket, 999, false);
     check(&bucket, 1000, true);
-    bucket.take_permit();
+    bucket.take_permits(1);
     check(&bucket, 1000, false);
-    bucket.release_permit();
+    bucket.release_permits(1);
     check(&bucket, 1000, true);
     bucket.pause(at(2000));
     check(&bucket, 1999, false);
@@ -125,17 +143,20 @@ fn a_pause_is_monotone() {
     let mut bucket = Bucket::default();
     bucket.pause(at(500));
     bucket.pause(at(200));
-    assert_eq!(bucket.gate(&rules, at(499)), Gate::Until(at(500)));
-    assert_eq!(bucket.gate(&rules, at(500)), Gate::Open);
+    assert_eq!(
+        bucket.gate(&rules, &Demand::ONE, at(499)),
+        Gate::Until(at(500))
+    );
+    assert_eq!(bucket.gate(&rules, &Demand::ONE, at(500)), Gate::Open);
     bucket.resume();
-    assert_eq!(bucket.gate(&rules, at(0)), Gate::Open);
+    assert_eq!(bucket.gate(&rules, &Demand::ONE, at(0)), Gate::Open);
 }
 
 #[test]
 fn without_a_window_a_queue_goes_at_once() {
     let rules = rules(&Quota::concurrent(1));
     let bucket = Bucket::default();
-    assert_eq!(bucket.slot(&rules, 2, at(0), at(5)), at(5));
+    assert_eq!(bucket.slot(&rules, &Demand::ONE, 2, at(0), at(5)), at(5));
 }
 
 #[test]
@@ -145,7 +166,10 @@ fn a_window_holds_across_a_longer_period() {
     dispatch(&mut bucket, &short, at(0));
     dispatch(&mut bucket, &short, at(0));
     let long = rules(&Quota::per(2, Duration::from_secs(60)));
-    assert_eq!(bucket.gate(&long, at(30_000)), Gate::Until(at(60_000)));
+    assert_eq!(
+        bucket.gate(&long, &Demand::ONE, at(30_000)),
+        Gate::Until(at(60_000))
+    );
 }
 
 #[test]
@@ -157,10 +181,13 @@ fn what_was_forgotten_counts_as_late_as_it_can_have_been() {
     }
     // The log knows the dispatch at 4 s, and that there were others, the last of them at 3 s.
     let large = rules(&Quota::per(3, Duration::from_secs(10)));
-    assert_eq!(bucket.gate(&large, at(5000)), Gate::Until(at(13_000)));
+    assert_eq!(
+        bucket.gate(&large, &Demand::ONE, at(5000)),
+        Gate::Until(at(13_000))
+    );
     // Of the same period nothing is missing.
     let wider = rules(&Quota::per_second(3));
-    assert_eq!(bucket.gate(&wider, at(4000)), Gate::Open);
+    assert_eq!(bucket.gate(&wider, &Demand::ONE, at(4000)), Gate::Open);
 }
 
 #[test]
@@ -172,7 +199,7 @@ fn a_longer_window_counts_no_more_than_there_were() {
     // One was kept, and one is known to have been.
     let gate = |n| {
         let large = rules(&Quota::per(n, Duration::from_secs(10)));
-        bucket.gate(&large, at(2000))
+        bucket.gate(&large, &Demand::ONE, at(2000))
     };
     assert_eq!(gate(2), Gate::Until(at(10_000)));
     assert_eq!(gate(3), Gate::Open);
@@ -209,10 +236,13 @@ fn a_clock_that_stands_still_or_goes_back_only_closes() {
     let rules = rules(&Quota::per_second(2));
     let mut bucket = Bucket::default();
     dispatch(&mut bucket, &rules, at(5000));
-    bucket.take_place();
-    bucket.stamp(&rules, at(1000));
-    assert_eq!(bucket.gate(&rules, at(5999)), Gate::Until(at(6000)));
-    assert_eq!(bucket.gate(&rules, at(6000)), Gate::Open);
+    bucket.take_places(1);
+    bucket.stamp(&rules, 1, at(1000));
+    assert_eq!(
+        bucket.gate(&rules, &Demand::ONE, at(5999)),
+        Gate::Until(at(6000))
+    );
+    assert_eq!(bucket.gate(&rules, &Demand::ONE, at(6000)), Gate::Open);
 }
 
 #[test]
@@ -223,10 +253,13 @@ fn a_period_beyond_all_time_never_opens_again() {
         let mut bucket = Bucket::default();
         dispatch(&mut bucket, &rules, at(0));
         assert_eq!(
-            bucket.gate(&rules, at(u64::from(u32::MAX))),
+            bucket.gate(&rules, &Demand::ONE, at(u64::from(u32::MAX))),
             Gate::Until(Tick::NEVER)
         );
-        assert_eq!(bucket.slot(&rules, usize::MAX, at(0), at(0)), Tick::NEVER);
+        assert_eq!(
+            bucket.slot(&rules, &Demand::ONE, usize::MAX, at(0), at(0)),
+            Tick::NEVER
+        );
     }
 }
 
@@ -239,12 +272,12 @@ fn a_window_of_a_hundred_thousand_is_exact_and_uses_what_it_needs() {
         dispatch(&mut bucket, &rules, at(index));
     }
     assert_eq!(
-        bucket.gate(&rules, at(200_000)),
+        bucket.gate(&rules, &Demand::ONE, at(200_000)),
         Gate::Until(at(86_400_000))
     );
     dispatch(&mut bucket, &rules, at(86_400_000));
     assert_eq!(
-        bucket.gate(&rules, at(86_400_000)),
+        bucket.gate(&rules, &Demand::ONE, at(86_400_000)),
         Gate::Until(at(86_400_001))
     );
 }
@@ -255,14 +288,14 @@ fn quiet_is_when_nothing_counts_any_more() {
     let mut bucket = Bucket::default();
     let quiet = |bucket: &Bucket, now| bucket.is_quiet(rules.longest(), now);
     assert!(quiet(&bucket, at(0)));
-    bucket.take_place();
+    bucket.take_places(1);
     assert!(!quiet(&bucket, at(9000)));
-    bucket.stamp(&rules, at(0));
+    bucket.stamp(&rules, 1, at(0));
     assert!(!quiet(&bucket, at(999)));
     assert!(quiet(&bucket, at(1000)));
-    bucket.take_permit();
+    bucket.take_permits(1);
     assert!(!quiet(&bucket, at(9000)));
-    bucket.release_permit();
+    bucket.release_permits(1);
     bucket.pause(at(5000));
     assert!(!quiet(&bucket, at(4999)));
     assert!(quiet(&bucket, at(5000)));
@@ -273,13 +306,13 @@ fn idle_is_who_has_neither_places_nor_permits() {
     let rules = rules(&Quota::per_second(2).concurrency(1));
     let mut bucket = Bucket::default();
     assert!(bucket.is_idle());
-    bucket.take_place();
+    bucket.take_places(1);
     assert!(!bucket.is_idle());
-    bucket.take_permit();
+    bucket.take_permits(1);
     assert!(!bucket.is_idle());
-    bucket.stamp(&rules, at(0));
+    bucket.stamp(&rules, 1, at(0));
     assert!(!bucket.is_idle());
-    bucket.release_permit();
+    bucket.release_permits(1);
     assert!(bucket.is_idle());
 }
 
@@ -304,13 +337,13 @@ fn any_quota() -> impl Strategy<Value = Quota> {
 
 /// Whether a dispatch at `now` would make one of the windows hold too many, counted the naive way.
 fn breaks(quota: &Quota, stamps: &[u64], now: u64) -> bool {
-    quota.windows().iter().any(|window| {
-        let span = (window.period + quota.window_margin()).as_millis();
+    quota.windows().any(|window| {
+        let span = (window.period() + quota.window_margin()).as_millis();
         let counted = stamps
             .iter()
             .filter(|&&stamp| u128::from(stamp) + span > u128::from(now))
             .count();
-        counted >= window.n as usize
+        counted as u64 >= window.n()
     })
 }
 
@@ -328,7 +361,7 @@ proptest! {
         let mut now = 0;
         for step in steps {
             now += step;
-            let gate = bucket.gate(&rules, at(now));
+            let gate = bucket.gate(&rules, &Demand::ONE, at(now));
             prop_assert_eq!(bucket.is_open(&rules, at(now)), gate == Gate::Open);
             match gate {
                 Gate::Open => {
@@ -362,24 +395,24 @@ proptest! {
         let mut now = 0;
         for step in history {
             now += step;
-            if bucket.gate(&rules, at(now)) == Gate::Open {
+            if bucket.gate(&rules, &Demand::ONE, at(now)) == Gate::Open {
                 dispatch(&mut bucket, &rules, at(now));
             }
         }
         bucket.pause(at(now + pause));
         for _ in 0..places {
-            bucket.take_place();
+            bucket.take_places(1);
         }
         let slots: Vec<_> = (0..ranks)
-            .map(|rank| bucket.slot(&rules, rank, at(now), at(now)))
+            .map(|rank| bucket.slot(&rules, &Demand::ONE, rank, at(now), at(now)))
             .collect();
         // They are stamped at the earliest moment that can be hoped for.
         for _ in 0..places {
-            bucket.stamp(&rules, at(now));
+            bucket.stamp(&rules, 1, at(now));
         }
         let mut time = at(now);
         for slot in slots {
-            if let Gate::Until(opens) = bucket.gate(&rules, time) {
+            if let Gate::Until(opens) = bucket.gate(&rules, &Demand::ONE, time) {
                 time = opens;
             }
             if rules.windows().len() > 1 {
@@ -407,11 +440,11 @@ proptest! {
         for time in times {
             let time = Tick(time);
             bucket.pause(time);
-            let _ = bucket.gate(&rules, time);
-            prop_assert!(bucket.slot(&rules, rank, time, time) >= time);
-            bucket.take_place();
-            let _ = bucket.slot(&rules, rank, time, time);
-            bucket.stamp(&rules, time);
+            let _ = bucket.gate(&rules, &Demand::ONE, time);
+            prop_assert!(bucket.slot(&rules, &Demand::ONE, rank, time, time) >= time);
+            bucket.take_places(1);
+            let _ = bucket.slot(&rules, &Demand::ONE, rank, time, time);
+            bucket.stamp(&rules, 1, time);
             let _ = bucket.is_quiet(rules.longest(), time);
         }
     }

@@ -1,5 +1,6 @@
 //! What refusals by rate teach: the server's limit, or that the way there is unsteady.
 
+use super::Demand;
 use super::{
     at,
     learned::{Client, refusal},
@@ -213,7 +214,7 @@ fn a_learned_margin_widens_the_windows() {
     client.send(5, at(0));
     client.refuse(1, &rate(), at(0));
     client.end(5);
-    let gate = client.bucket.gate(&client.rules, at(100));
+    let gate = client.bucket.gate(&client.rules, &Demand::ONE, at(100));
     assert_eq!(gate, Gate::Until(at(1050)));
 }
 
@@ -348,8 +349,8 @@ fn only_what_was_sent_within_the_period_was_too_much() {
     client.send(7, at(0));
     client.send(9, at(2000));
     // Admitted, and not sent yet: the refusal is not about these.
-    client.bucket.take_place();
-    client.bucket.take_place();
+    client.bucket.take_places(1);
+    client.bucket.take_places(1);
     client.refuse(1, &rate(), at(2000));
     let lessons = client.bucket.lessons(at(2000));
     assert_eq!(lessons.rate, Some((8, SECOND, false)));

@@ -1,6 +1,18 @@
 //! What a bucket allows: windows, concurrency, and how both are measured.
 
+mod chain;
+mod forecast;
+mod text;
+mod window;
+
 use std::{fmt, time::Duration};
+
+pub use self::{
+    forecast::{Forecast, QuotaLimit},
+    text::InvalidQuota,
+    window::Window,
+};
+use crate::costs::Unit;
 
 /// How many windows one [`Quota`] can hold.
 ///
@@ -10,24 +22,31 @@ pub const MAX_WINDOWS: usize = 8;
 
 /// What one endpoint (or group, or everything together) allows.
 ///
-/// A quota has any number of *windows* (at most `n` requests in any interval of length `period`),
-/// up to [`MAX_WINDOWS`], and at most one *concurrency* limit (at most `n` requests in flight, from
-/// dispatch until the response body has ended).
+/// A quota has any number of *windows* (at most `n` requests, or tokens, or whatever else a [`Unit`] names, in any
+/// interval of length `period`), up to [`MAX_WINDOWS`], and at most one *concurrency* limit (at most `n` requests
+/// in flight, from dispatch until the response body has ended). What a request takes of each is its
+/// [`Cost`](crate::Cost).
 ///
 /// [`RpsLayer`](crate::RpsLayer) enforces the windows, [`ConcurrencyLayer`](crate::ConcurrencyLayer)
 /// the concurrency, [`ThrottleLayer`](crate::ThrottleLayer) both.
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_throttle::Quota;
+/// use tower_throttle::{Quota, Unit};
 ///
 /// // Five per second, and never more than four at the same time.
 /// const TTS: Quota = Quota::per_second(5).concurrency(4);
 ///
 /// // Twenty per second and a hundred per two minutes.
 /// const RIOT: Quota = Quota::per_second(20).and_per(100, Duration::from_secs(120));
-/// # let _ = (TTS, RIOT);
+///
+/// // Fifty requests and 30 000 tokens per minute.
+/// const CHAT: Quota = Quota::per_minute(50).units(Unit::INPUT_TOKENS, 30_000, Duration::from_secs(60));
+/// # let _ = (TTS, RIOT, CHAT);
 /// ```
+///
+/// It is read from a text and printed as one, such as `5/s, 100/2min, 4 at once`: see
+/// [`FromStr`](#impl-FromStr-for-Quota). [`forecast`](Self::forecast) tells how long a batch of requests takes with it.
 ///
 /// # Panics
 ///
@@ -39,20 +58,9 @@ pub struct Quota {
     len: usize,
     concurrency: Option<usize>,
     margin: Duration,
+    grace: Duration,
     release_at_head: bool,
 }
-
-/// At most `n` requests in any half-open interval of length `period`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
-    pub(crate) n: u32,
-    pub(crate) period: Duration,
-}
-
-const EMPTY: Window = Window {
-    n: 0,
-    period: Duration::ZERO,
-};
 
 impl Quota {
     /// No limit at all.
@@ -60,10 +68,11 @@ impl Quota {
     /// A bucket with this quota still counts what is in flight and can still be paused.
     pub const fn unlimited() -> Self {
         Self {
-            windows: [EMPTY; MAX_WINDOWS],
+            windows: [Window::EMPTY; MAX_WINDOWS],
             len: 0,
             concurrency: None,
             margin: Duration::ZERO,
+            grace: Duration::ZERO,
             release_at_head: false,
         }
     }
@@ -106,10 +115,26 @@ impl Quota {
     ///
     /// If `n` is 0, if `period` is zero, or if the quota has [`MAX_WINDOWS`] windows already.
     #[track_caller]
-    pub const fn and_per(mut self, n: u32, period: Duration) -> Self {
+    pub const fn and_per(self, n: u32, period: Duration) -> Self {
+        self.units(Unit::REQUESTS, n as u64, period)
+    }
+
+    /// Adds a window that counts a unit: what the requests of any interval of length `period` take of it, by
+    /// their [`Cost`](crate::Cost)s, is at most `n`.
+    ///
+    /// A request that states no cost in this unit takes what requests to the same endpoint took on average. One
+    /// that takes more than `n` is refused ([`NeverFits`](crate::RefusedReason::NeverFits)).
+    ///
+    /// # Panics
+    ///
+    /// If `n` is 0, if `period` is zero, if the quota has [`MAX_WINDOWS`] windows already, if it counts the same unit
+    /// at another time ([`Unit::at_end`]), or if the unit is [`Unit::REQUESTS`] and counted at the end or `n` greater
+    /// than `u32::MAX`.
+    #[track_caller]
+    pub const fn units(mut self, unit: Unit, n: u64, period: Duration) -> Self {
         assert!(
             n > 0,
-            "a quota of 0 requests would wait for ever: expected at least 1"
+            "a quota of 0 would wait for ever: expected at least 1"
         );
         assert!(
             !period.is_zero(),
@@ -119,7 +144,16 @@ impl Quota {
             self.len < MAX_WINDOWS,
             "a quota holds at most 8 windows (MAX_WINDOWS)"
         );
-        self.windows[self.len] = Window { n, period };
+        let window = Window::new(unit, n, period);
+        let mut i = 0;
+        while i < self.len {
+            assert!(
+                self.windows[i].agrees_with(&window),
+                "a quota counts one unit at dispatch or at the answer's end, and not both"
+            );
+            i += 1;
+        }
+        self.windows[self.len] = window;
         self.len += 1;
         self
     }
@@ -170,6 +204,36 @@ impl Quota {
         self
     }
 
+    /// Keeps the permit of a dispatched request whose caller has dropped it for `time` more.
+    ///
+    /// A server that hears late, or not at all, that a client has gone works on for nobody, and counts what it does.
+    /// Without a grace, which is the default, the next request may get there first and be refused. It applies to a
+    /// response future that is dropped after its dispatch and before its answer, and to a response body that is dropped
+    /// before its end; not to one that has failed. It keeps permits only: what is counted in windows stays there in any
+    /// case. [`RpsLayer`](crate::RpsLayer), which has no permits, ignores it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_throttle::Quota;
+    ///
+    /// // After a caller has gone away the server works on for up to two seconds.
+    /// const CHAT: Quota = Quota::concurrent(4).grace(Duration::from_secs(2));
+    /// # let _ = CHAT;
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `time` is zero: leave it out instead.
+    #[track_caller]
+    pub const fn grace(mut self, time: Duration) -> Self {
+        assert!(
+            !time.is_zero(),
+            "a grace of 0 seconds keeps nothing: expected a positive duration"
+        );
+        self.grace = time;
+        self
+    }
+
     /// Ends the permit with the response *head* instead of the body's end.
     ///
     /// For answers that stay open for as long as somebody listens (watch streams, server-sent
@@ -184,12 +248,18 @@ impl Quota {
         self.len > 0 || self.concurrency.is_some()
     }
 
-    pub(crate) fn windows(&self) -> &[Window] {
-        &self.windows[..self.len]
+    /// Its windows, in the order in which they were added.
+    pub fn windows(&self) -> impl Iterator<Item = Window> {
+        self.windows[..self.len].iter().copied()
     }
 
-    pub(crate) const fn concurrency_limit(&self) -> Option<usize> {
+    /// How many requests may be in flight; `None` if that is not limited.
+    pub const fn concurrency_limit(&self) -> Option<usize> {
         self.concurrency
+    }
+
+    pub(crate) const fn grace_time(&self) -> Duration {
+        self.grace
     }
 
     pub(crate) const fn window_margin(&self) -> Duration {
@@ -206,8 +276,8 @@ impl fmt::Debug for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Quota(")?;
         let mut separator = "";
-        for Window { n, period } in self.windows() {
-            write!(f, "{separator}{n} per {period:?}")?;
+        for window in self.windows() {
+            write!(f, "{separator}{window:?}")?;
             separator = ", ";
         }
         if let Some(n) = self.concurrency {
@@ -220,6 +290,11 @@ impl fmt::Debug for Quota {
         }
         if !self.margin.is_zero() {
             write!(f, "{separator}margin {:?}", self.margin)?;
+            separator = ", ";
+        }
+        if !self.grace.is_zero() {
+            write!(f, "{separator}grace {:?}", self.grace)?;
+            separator = ", ";
         }
         if self.release_at_head {
             write!(f, "{separator}released at head")?;
@@ -237,28 +312,40 @@ mod tests {
         const QUOTA: Quota = Quota::per_second(5)
             .and_per(100, Duration::from_secs(120))
             .concurrency(4)
+            .units(Unit::OUTPUT_TOKENS, 8_000, Duration::from_secs(60))
             .margin(Duration::from_millis(100))
+            .grace(Duration::from_secs(2))
             .release_at_head();
         assert_eq!(
             format!("{QUOTA:?}"),
-            "Quota(5 per 1s, 100 per 120s, 4 at once, margin 100ms, released at head)"
+            "Quota(5 per 1s, 100 per 120s, 8000 output_tokens per 60s counted at end, 4 at once, \
+             margin 100ms, grace 2s, released at head)"
         );
         assert_eq!(format!("{:?}", Quota::unlimited()), "Quota(unlimited)");
     }
 
     #[test]
     fn zero_is_refused() {
-        let refused: [fn() -> Quota; 7] = [
-            || Quota::per_second(0),
-            || Quota::per_minute(0),
-            || Quota::per(0, Duration::from_secs(1)),
-            || Quota::per(1, Duration::ZERO),
-            || Quota::concurrent(0),
-            || Quota::per_second(1).concurrency(0),
-            || Quota::per_second(1).margin(Duration::ZERO),
+        let minute = Duration::from_secs(60);
+        let refused: [&dyn Fn() -> Quota; 12] = [
+            &|| Quota::per_second(0),
+            &|| Quota::per_minute(0),
+            &|| Quota::per(0, Duration::from_secs(1)),
+            &|| Quota::per(1, Duration::ZERO),
+            &|| Quota::concurrent(0),
+            &|| Quota::per_second(1).concurrency(0),
+            &|| Quota::per_second(1).margin(Duration::ZERO),
+            &|| Quota::per_second(1).grace(Duration::ZERO),
+            &|| Quota::unlimited().units(Unit::TOKENS, 0, minute),
+            &|| Quota::unlimited().units(Unit::REQUESTS, 1 << 32, minute),
+            &|| Quota::unlimited().units(Unit::REQUESTS.at_end(), 1, minute),
+            &|| {
+                let early = Quota::unlimited().units(Unit::TOKENS, 1, minute);
+                early.units(Unit::TOKENS.at_end(), 2, minute)
+            },
         ];
         for build in refused {
-            assert!(std::panic::catch_unwind(build).is_err());
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(build)).is_err());
         }
     }
 

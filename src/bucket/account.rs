@@ -1,0 +1,560 @@
+//! What a bucket has counted of one unit besides requests.
+
+use super::{
+    Bucket,
+    demand::Demand,
+    gate::Gate,
+    rules::{Rules, UnitRule, UnitRules},
+    sums::Sums,
+    tick::{Span, Tick},
+};
+use crate::costs::Unit;
+
+/// For how long an average is remembered after the last answer that has told it.
+const KEPT: Span = Span(600_000_000_000);
+
+/// So many settlements make an average; with more, it follows the latest.
+const AVERAGED: u32 = 64;
+
+/// A margin in thousandths of a window: where a window is full, the error of each estimate decides, and what the
+/// estimates were too low by is what has to be left free. With 50, 2 in 100 are refused in `tests/tokens`.
+const FIRST_HEADROOM: u32 = 50;
+const NEXT_HEADROOM: u32 = 25;
+const MOST_HEADROOM: u32 = 200;
+/// As long as nothing is refused, a hundredth is given back in each of these times.
+const EASED: Span = Span(120_000_000_000);
+const EASED_BY: u64 = 10;
+
+/// More amounts than this are not kept for no other reason than that a window may become longer.
+const MOST_KEPT: usize = 1 << 16;
+
+/// And of those that are nothing, and may yet be settled at more before a window becomes longer, these.
+const FEW_KEPT: usize = 64;
+
+/// So many leave at most when one joins.
+const LEAVE_AT_ONCE: usize = 4;
+
+/// What a bucket has counted of one unit.
+///
+/// A request goes through it as through its windows of requests: a *place* when it is admitted, an amount in the
+/// log when it is dispatched. Where the server counts at the answer's end, its estimate is *open* in between.
+#[derive(Debug)]
+pub(super) struct Account {
+    unit: Unit,
+    /// What was dispatched, or was settled at its end.
+    log: Sums,
+    /// What was admitted and is not dispatched.
+    places: u128,
+    /// What was dispatched and counts when it is settled.
+    open: u128,
+    /// The latest amount that is no longer in the log, and the sum of all of these.
+    forgotten: (Tick, u128),
+    headroom: Headroom,
+    average: Average,
+    said: Option<Said>,
+}
+
+/// What the server has said about a window of which it knows more than we do: others use the same quota, or it is
+/// smaller.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    /// Which of the unit's windows.
+    window: usize,
+    /// So much of it is used besides what is counted here.
+    taken: u64,
+    until: Tick,
+}
+
+/// Where what a request takes stands in an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Nowhere: the bucket does not count the unit.
+    #[default]
+    Nothing,
+    Place,
+    Open,
+    /// In the log, under this number.
+    Logged(u64),
+}
+
+impl Account {
+    fn new(unit: Unit) -> Self {
+        Self {
+            unit,
+            log: Sums::default(),
+            places: 0,
+            open: 0,
+            forgotten: (Tick::NONE, 0),
+            headroom: Headroom::default(),
+            average: Average::default(),
+            said: None,
+        }
+    }
+
+    /// When a window has room for an amount. One that is larger than what was learned goes alone.
+    fn gate(&self, window: usize, rule: UnitRule, amount: u64, now: Tick) -> Gate {
+        if amount == 0 {
+            return Gate::Open;
+        }
+        let free = self.headroom.left_of(rule.n, now).saturating_sub(amount);
+        let gate = self.gate_with(rule, free);
+        let said = self
+            .said
+            .filter(|said| said.window == window && said.until > now);
+        let Some(Said { taken, until, .. }) = said else {
+            return gate;
+        };
+        // When that has passed, there is as much room as by our own count.
+        let by_ours = match gate {
+            Gate::Closed => return Gate::Closed,
+            Gate::Open => now,
+            Gate::Until(opens) => opens,
+        };
+        let with_theirs = free
+            .checked_sub(taken)
+            .map(|free| self.gate_with(rule, free));
+        match with_theirs {
+            Some(Gate::Open) => Gate::Open,
+            Some(Gate::Until(opens)) => Gate::Until(opens.min(until.max(by_ours))),
+            Some(Gate::Closed) | None => Gate::Until(until.max(by_ours)),
+        }
+    }
+
+    /// When no more is taken than leaves so much free.
+    fn gate_with(&self, rule: UnitRule, free: u64) -> Gate {
+        let Some(free) = u128::from(free).checked_sub(self.places.saturating_add(self.open)) else {
+            return Gate::Closed;
+        };
+        match self.log.fills(free) {
+            Some(tick) => Gate::Until(tick.after(rule.span)),
+            None if self.log.total().saturating_add(self.forgotten.1) > free => {
+                Gate::Until(self.forgotten.0.after(rule.span))
+            }
+            None => Gate::Open,
+        }
+    }
+
+    /// What was dispatched and still counts is kept, and the last `most` of it whatever its age.
+    fn log(&mut self, (longest, most): (Span, u64), amount: u64, now: Tick) -> Held {
+        for _ in 0..LEAVE_AT_ONCE {
+            let Some(oldest) = self.log.front() else {
+                break;
+            };
+            let is_old = oldest.tick.after(longest) <= now;
+            let rest = self.log.total() - u128::from(oldest.amount);
+            let kept = self.log.len();
+            let is_nothing = oldest.amount == 0 && kept > FEW_KEPT;
+            let is_needless = is_nothing || rest >= most.into() || kept > MOST_KEPT;
+            if !(is_old && is_needless) {
+                break;
+            }
+            self.log.pop_front();
+            if oldest.amount > 0 {
+                let sum = self.forgotten.1.saturating_add(oldest.amount.into());
+                self.forgotten = (oldest.tick, sum);
+            }
+        }
+        Held::Logged(self.log.push(now, amount))
+    }
+
+    /// Changes what a request takes.
+    fn change(&mut self, held: Held, before: u64, after: u64) {
+        let sum = match held {
+            Held::Place => &mut self.places,
+            Held::Open => &mut self.open,
+            Held::Logged(number) => return self.log.set(number, after),
+            Held::Nothing => return,
+        };
+        *sum = sum
+            .saturating_sub(before.into())
+            .saturating_add(after.into());
+    }
+
+    pub(super) fn places(&self) -> u128 {
+        self.places
+    }
+
+    pub(super) fn forgotten(&self) -> u128 {
+        self.forgotten.1
+    }
+
+    /// See [`Sums::fills`].
+    pub(super) fn fills(&self, most: u128) -> Option<Tick> {
+        self.log.fills(most)
+    }
+
+    pub(super) fn logged_after(&self, time: Tick) -> u128 {
+        self.log.after(time).0
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.places == 0 && self.open == 0
+    }
+
+    pub(super) fn is_large(&self) -> bool {
+        self.log.is_large()
+    }
+
+    /// Whether nothing here can close a window of length `longest` any more, and nothing is remembered.
+    pub(super) fn is_quiet(&self, longest: Span, now: Tick) -> bool {
+        let last = self.log.last().map_or(Tick::NONE, |last| last.tick);
+        self.is_idle()
+            && last.max(self.forgotten.0).after(longest) <= now
+            && self.headroom.at(now) == 0
+            && self.said.is_none_or(|said| said.until <= now)
+            && (self.average.count == 0 || self.average.at.after(KEPT) <= now)
+    }
+}
+
+/// What a bucket counts besides requests, boxed together since most count nothing else.
+#[derive(Debug, Default)]
+pub(super) struct Accounts(Vec<Account>);
+
+impl Bucket {
+    pub(super) fn accounts(&self) -> &[Account] {
+        self.accounts.as_deref().map_or(&[], |all| &all.0)
+    }
+
+    fn account(&self, unit: Unit) -> Option<&Account> {
+        let mut accounts = self.accounts().iter();
+        accounts.find(|account| account.unit.is_called_as(&unit))
+    }
+
+    fn account_mut(&mut self, unit: Unit) -> &mut Account {
+        let accounts = &mut self.accounts.get_or_insert_default().0;
+        let known = |account: &Account| account.unit.is_called_as(&unit);
+        let place = accounts.iter().position(known).unwrap_or_else(|| {
+            accounts.push(Account::new(unit));
+            accounts.len() - 1
+        });
+        &mut accounts[place]
+    }
+
+    /// What requests count as besides one each: some were stated to count as several.
+    pub(super) fn surplus(&self) -> Option<&Account> {
+        self.account(Unit::REQUESTS)
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn take_surplus(&mut self, n: u32) {
+        self.account_mut(Unit::REQUESTS).places += u128::from(n);
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn give_back_surplus(&mut self, n: u32) {
+        self.account_mut(Unit::REQUESTS).places -= u128::from(n);
+    }
+
+    pub(super) fn stamp_surplus(&mut self, rules: &Rules, n: u32, now: Tick) {
+        if n == 0 {
+            return;
+        }
+        self.give_back_surplus(n);
+        if rules.windows().is_empty() {
+            return;
+        }
+        // The request's own stamp may be raised.
+        let now = self.log.last().unwrap_or(now).max(now);
+        let kept = (rules.longest(), rules.depth() as u64);
+        let _ = self.account_mut(Unit::REQUESTS).log(kept, n.into(), now);
+    }
+
+    /// What is left of a gate when everything is counted that is no request.
+    #[inline]
+    pub(super) fn gate_of_units(
+        &self,
+        gate: Gate,
+        rules: &Rules,
+        demand: &Demand,
+        now: Tick,
+    ) -> Gate {
+        let mut opens = match gate {
+            Gate::Closed => return Gate::Closed,
+            Gate::Until(opens) => opens,
+            Gate::Open => now,
+        };
+        for rules in rules.units() {
+            let Some(account) = self.account(rules.unit) else {
+                continue;
+            };
+            let amount = demand.of(rules.unit);
+            for (window, &rule) in rules.windows.iter().enumerate() {
+                match account.gate(window, rule, amount, now) {
+                    Gate::Open => {}
+                    Gate::Until(tick) => opens = opens.max(tick),
+                    Gate::Closed => return Gate::Closed,
+                }
+            }
+        }
+        if opens <= now {
+            Gate::Open
+        } else {
+            Gate::Until(opens)
+        }
+    }
+
+    /// Takes a place of a unit, if that is counted here.
+    pub(crate) fn take_units(&mut self, rules: &Rules, unit: Unit, amount: u64) -> Held {
+        if rules.unit(unit).is_none() {
+            return Held::Nothing;
+        }
+        let account = self.account_mut(unit);
+        account.places = account.places.saturating_add(amount.into());
+        Held::Place
+    }
+
+    /// What a request takes of a unit becomes another amount.
+    pub(crate) fn change_units(&mut self, unit: Unit, held: Held, before: u64, after: u64) {
+        if held != Held::Nothing {
+            self.account_mut(unit).change(held, before, after);
+        }
+    }
+
+    /// The request has gone out, at `now` or a little before.
+    pub(crate) fn stamp_units(
+        &mut self,
+        rules: &Rules,
+        unit: Unit,
+        held: Held,
+        amount: u64,
+        now: Tick,
+    ) -> Held {
+        self.change_units(unit, held, amount, 0);
+        match rules.unit(unit) {
+            None => Held::Nothing,
+            Some(rules) if rules.unit.is_at_end() => {
+                let account = self.account_mut(unit);
+                account.open = account.open.saturating_add(amount.into());
+                Held::Open
+            }
+            Some(rules) => self.account_mut(unit).log(rules.kept(), amount, now),
+        }
+    }
+
+    /// What a request takes is settled. Where the server counts at the answer's end, that counts from `now` on;
+    /// what was counted at dispatch keeps its time.
+    pub(crate) fn settle_units(
+        &mut self,
+        rules: &Rules,
+        unit: Unit,
+        held: Held,
+        (before, after): (u64, u64),
+        now: Tick,
+    ) -> Held {
+        let rules = rules.unit(unit);
+        let is_at_end = rules.is_some_and(|rules| rules.unit.is_at_end());
+        match (rules, held) {
+            (Some(rules), Held::Open | Held::Logged(_)) if is_at_end || held == Held::Open => {
+                self.change_units(unit, held, before, 0);
+                self.account_mut(unit).log(rules.kept(), after, now)
+            }
+            (None, Held::Open) => {
+                self.change_units(unit, held, before, 0);
+                Held::Nothing
+            }
+            _ => {
+                self.change_units(unit, held, before, after);
+                held
+            }
+        }
+    }
+
+    /// What requests to this endpoint take of a unit on average, as far as that is known.
+    pub(crate) fn average(&self, unit: Unit) -> Option<u64> {
+        self.account(unit)?.average.get()
+    }
+
+    /// A success took this much.
+    ///
+    /// Instead of what it was said to take `before`, if it was.
+    pub(crate) fn note_cost(&mut self, unit: Unit, before: Option<u64>, amount: u64, now: Tick) {
+        let average = &mut self.account_mut(unit).average;
+        match before {
+            Some(before) => average.correct(before, amount, now),
+            None => average.add(amount, now),
+        }
+    }
+
+    /// The server refused a request because of a unit: some estimate was too low. `number` is the request's, and
+    /// that of the last one admitted.
+    pub(crate) fn refused_for(&mut self, unit: Unit, number: (u64, u64), now: Tick) {
+        self.account_mut(unit).headroom.refused(number, now);
+    }
+
+    /// The server says how much is left of a unit. If that is less than by our own count, others take the rest, or the
+    /// server allows less: until `reset` at most.
+    pub(crate) fn said_left(
+        &mut self,
+        unit: Unit,
+        rules: &Rules,
+        (left, limit): (u64, Option<u64>),
+        reset: Option<Span>,
+        now: Tick,
+    ) {
+        let Some(rules) = rules.unit(unit) else {
+            return;
+        };
+        let windows = rules.windows.iter().enumerate();
+        let named = windows.clone().find(|(_, rule)| Some(rule.n) == limit);
+        let shortest = || windows.min_by_key(|(_, rule)| rule.span);
+        let Some((window, &rule)) = named.or_else(shortest) else {
+            return;
+        };
+        let account = self.account_mut(unit);
+        let (logged, _) = account.log.after(now.before(rule.span));
+        let ours = logged
+            .saturating_add(account.places)
+            .saturating_add(account.open);
+        let theirs = u128::from(rule.n)
+            .saturating_sub(ours)
+            .saturating_sub(left.into());
+        let taken = u64::try_from(theirs).unwrap_or(u64::MAX);
+        let until = now.after(reset.map_or(rule.span, |reset| reset.min(rule.span)));
+        account.said = (taken > 0).then_some(Said {
+            window,
+            taken,
+            until,
+        });
+    }
+
+    /// How full the windows of one unit are: what is used of each, and until when the oldest of that counts.
+    pub(crate) fn used_units(
+        &self,
+        rules: &UnitRules,
+        now: Tick,
+    ) -> impl Iterator<Item = (u64, Option<Tick>)> {
+        let account = self.account(rules.unit);
+        rules.windows.iter().enumerate().map(move |(window, rule)| {
+            let Some(account) = account else {
+                return (0, None);
+            };
+            let (logged, oldest) = account.log.after(now.before(rule.span));
+            let said = account
+                .said
+                .filter(|said| said.window == window && said.until > now);
+            let theirs = said.map_or(0, |said| said.taken.into());
+            let used = logged + account.places + account.open + theirs;
+            let oldest = oldest.filter(|_| logged > 0);
+            let until = oldest.map(|oldest| oldest.after(rule.span));
+            (u64::try_from(used).unwrap_or(u64::MAX), until)
+        })
+    }
+
+    /// How full the windows of requests are.
+    pub(crate) fn used_requests(
+        &self,
+        rules: &Rules,
+        now: Tick,
+    ) -> impl Iterator<Item = (u64, Option<Tick>)> {
+        rules.windows().iter().map(move |rule| {
+            let since = now.before(rule.span);
+            let (used, oldest) = self.log.after(since);
+            let surplus = self
+                .surplus()
+                .map_or(0, |of| of.places() + of.logged_after(since));
+            let used = u128::from(used).saturating_add(surplus);
+            (
+                u64::try_from(used).unwrap_or(u64::MAX),
+                oldest.map(|oldest| oldest.after(rule.span)),
+            )
+        })
+    }
+
+    /// How much of each window of a unit is left free because estimates were too low, in thousandths.
+    pub(crate) fn headroom(&self, unit: Unit, now: Tick) -> u32 {
+        self.account(unit)
+            .map_or(0, |account| account.headroom.at(now))
+    }
+}
+
+/// What is left free of a window because estimates were too low.
+#[derive(Clone, Copy, Debug, Default)]
+struct Headroom {
+    thousandths: u32,
+    /// Requests up to this one were on their way when it was last raised.
+    wave: u64,
+    raised: Tick0,
+}
+
+/// A tick that begins as none.
+#[derive(Clone, Copy, Debug)]
+struct Tick0(Tick);
+
+impl Default for Tick0 {
+    fn default() -> Self {
+        Self(Tick::NONE)
+    }
+}
+
+impl Headroom {
+    fn refused(&mut self, (serial, newest): (u64, u64), now: Tick) {
+        if serial <= self.wave {
+            return;
+        }
+        let more = if self.at(now) == 0 {
+            FIRST_HEADROOM
+        } else {
+            NEXT_HEADROOM
+        };
+        *self = Self {
+            thousandths: (self.at(now) + more).min(MOST_HEADROOM),
+            wave: newest,
+            raised: Tick0(now),
+        };
+    }
+
+    fn at(&self, now: Tick) -> u32 {
+        let eased = (now.0.saturating_sub(self.raised.0.0) / EASED.0).saturating_mul(EASED_BY);
+        let eased = u32::try_from(eased).unwrap_or(u32::MAX);
+        self.thousandths.saturating_sub(eased)
+    }
+
+    fn left_of(&self, n: u64, now: Tick) -> u64 {
+        let thousandths = u64::from(self.at(now));
+        n - (n / 1000 * thousandths + n % 1000 * thousandths / 1000)
+    }
+}
+
+/// What requests took on average: the mean of the first, and then one that follows the latest.
+#[derive(Clone, Copy, Debug)]
+struct Average {
+    sum: u128,
+    count: u32,
+    at: Tick,
+}
+
+impl Default for Average {
+    fn default() -> Self {
+        Self {
+            sum: 0,
+            count: 0,
+            at: Tick::NONE,
+        }
+    }
+}
+
+impl Average {
+    fn add(&mut self, amount: u64, now: Tick) {
+        if self.count < AVERAGED {
+            self.count += 1;
+        } else {
+            self.sum -= self.sum / u128::from(AVERAGED);
+        }
+        self.sum += u128::from(amount);
+        self.at = now;
+    }
+
+    /// One of the latest is another amount after all.
+    fn correct(&mut self, before: u64, amount: u64, now: Tick) {
+        self.sum = self.sum.saturating_sub(before.into()) + u128::from(amount);
+        self.at = now;
+    }
+
+    /// Rounded up.
+    fn get(&self) -> Option<u64> {
+        let mean = self.sum.div_ceil(u128::from(self.count).max(1));
+        (self.count > 0).then_some(u64::try_from(mean).unwrap_or(u64::MAX))
+    }
+}

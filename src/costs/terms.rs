@@ -1,0 +1,87 @@
+use tokio::time::Instant;
+
+use super::cost::Cost;
+use crate::{admission::Deadline, endpoints::EndpointName, retry::Idempotent};
+
+/// What one request asks for: a request extension.
+///
+/// What is stated here goes before what closures of the layer say, and before the extensions [`Deadline`],
+/// [`EndpointName`] and [`Idempotent`], which say one thing each. Retries keep it. The last
+/// call of each method counts.
+///
+/// ```
+/// use std::time::Duration;
+/// use http::Request;
+/// use tokio::time::Instant;
+/// use tower_throttle::{Cost, Terms, Unit};
+///
+/// # let now = Instant::now();
+/// let terms = Terms::new()
+///     .cost(Cost::new().of(Unit::INPUT_TOKENS, 350))
+///     .endpoint("large-model")
+///     .deadline(now + Duration::from_secs(20))
+///     .idempotent();
+/// let request = Request::post("https://api.example/v1/chat").extension(terms).body("..")?;
+/// # let _ = request;
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    cost: Option<Cost>,
+    deadline: Option<Deadline>,
+    endpoint: Option<EndpointName>,
+    idempotent: Option<Idempotent>,
+}
+
+impl Terms {
+    /// Asks for nothing in particular.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// States what the request takes. Of what it leaves out, the request takes what the layer's `cost_by` says, and
+    /// otherwise what a request takes that states [nothing](Cost).
+    ///
+    /// A request that states more than a window or the concurrency of its quota can ever hold is refused with
+    /// [`NeverFits`](crate::RefusedReason::NeverFits).
+    pub fn cost(mut self, cost: Cost) -> Self {
+        self.cost = Some(cost);
+        self
+    }
+
+    /// The instant after which an answer is of no use: as [`Deadline`].
+    pub fn deadline(mut self, at: Instant) -> Self {
+        self.deadline = Some(Deadline(at));
+        self
+    }
+
+    /// Chooses a [named endpoint](crate::Endpoints::named): as [`EndpointName`]. With a name that is not configured the
+    /// request is not sent, and the error is [`UnknownEndpoint`](crate::UnknownEndpoint).
+    pub fn endpoint(mut self, name: &str) -> Self {
+        self.endpoint = Some(EndpointName::new(name.to_owned()));
+        self
+    }
+
+    /// The request can be sent twice without harm, whatever its method: as
+    /// [`Idempotent`].
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = Some(Idempotent);
+        self
+    }
+
+    pub(crate) fn stated_cost(&self) -> Option<&Cost> {
+        self.cost.as_ref()
+    }
+
+    pub(crate) fn stated_deadline(&self) -> Option<Deadline> {
+        self.deadline
+    }
+
+    pub(crate) fn stated_endpoint(&self) -> Option<&EndpointName> {
+        self.endpoint.as_ref()
+    }
+
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.idempotent.is_some()
+    }
+}
