@@ -15,6 +15,7 @@ use peers::{
     Bare, Body, Contestant, Governed, PATH, by_path, call, call_leaky, endpoints, interleaved,
     leaky_bucket, plenty, request, tower_stack,
 };
+use throttle_net::{SlidingWindowLog, Throttle, tower::ThrottleLayer as NetLayer};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_resilience_bulkhead::BulkheadLayer;
 use tower_resilience_ratelimiter::{RateLimiterLayer, WindowType};
@@ -139,6 +140,10 @@ fn rate() {
     };
     let mut fixed = limiter(WindowType::Fixed);
     let mut sliding = limiter(WindowType::SlidingLog);
+    let bucket = Throttle::per_duration(1_000_000, Duration::from_millis(100));
+    let mut bucket = NetLayer::new(bucket).layer(Bare);
+    let log = SlidingWindowLog::new(1_000, Duration::from_micros(50));
+    let mut log = NetLayer::new(log).layer(Bare);
     let mut ours = RpsLayer::new(endpoints()).layer(Bare);
     Costs::of(vec![
         ("bare", Box::new(|| calls(&mut bare))),
@@ -151,6 +156,14 @@ fn rate() {
         (
             "tower-resilience, sliding log, no key",
             Box::new(|| calls(&mut sliding)),
+        ),
+        (
+            "throttle-net, token bucket, no key",
+            Box::new(|| calls(&mut bucket)),
+        ),
+        (
+            "throttle-net, sliding log, no key",
+            Box::new(|| calls(&mut log)),
         ),
         ("RpsLayer", Box::new(|| calls(&mut ours))),
     ])

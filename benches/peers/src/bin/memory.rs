@@ -12,6 +12,7 @@ use http::{Request, Response};
 use http_body_util::Empty;
 use peers::{Bare, Body, Governed, PATH, call, endpoints, plenty, request};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use throttle_net::{Throttle, tower::ThrottleLayer as NetLayer};
 use tower::{Layer, Service};
 use tower_resilience_bulkhead::BulkheadLayer;
 use tower_resilience_ratelimiter::RateLimiterLayer;
@@ -41,6 +42,8 @@ fn main() {
     let bulkhead = BulkheadLayer::builder().max_concurrent_calls(1000).build();
     let bulkhead = bulkhead.expect("a valid configuration").layer(Bare);
     line("tower-resilience bulkhead", allocations(bulkhead), None);
+    let limiter = NetLayer::new(Throttle::per_second(1_000_000_000)).layer(Bare);
+    line("throttle-net token bucket", allocations(limiter), None);
     let tower = tower::limit::ConcurrencyLimitLayer::new(1000).layer(Bare);
     line("tower concurrency limit", allocations(tower), None);
     line(

@@ -19,6 +19,7 @@ pub struct Figures {
     pub storm: Vec<SentAgain>,
     pub streams: Vec<Streams>,
     pub learned: Vec<Learned>,
+    pub tokens: Vec<TokensTable>,
     pub timelines: Vec<Timeline>,
     /// Of governor, whose clock cannot be paused. `None` if that was left out.
     pub real_time: Option<Vec<RealTime>>,
@@ -30,6 +31,18 @@ impl Figures {
         let mut tables = self.judged.iter();
         let table = tables.find(|table| table.scenario == scenario);
         table.expect("all scenarios are judged")
+    }
+
+    /// The rows of this scenario that are about such estimates.
+    pub fn tokens<'a>(
+        &'a self,
+        scenario: &str,
+        estimates: &'a str,
+    ) -> impl Iterator<Item = &'a TokensRow> {
+        let mut tables = self.tokens.iter();
+        let table = tables.find(|table| table.scenario == scenario);
+        let rows = table.expect("all scenarios have a table").rows.iter();
+        rows.filter(move |row| row.estimates == estimates)
     }
 }
 
@@ -213,6 +226,39 @@ pub struct LearnedRow {
     pub refused: Spread<usize>,
     pub succeeded: Spread<usize>,
     pub took: Spread<f64>,
+}
+
+/// Calls that take different numbers of tokens, all there at the start. What is refused is sent again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokensTable {
+    pub scenario: String,
+    pub calls: usize,
+    pub rows: Vec<TokensRow>,
+}
+
+/// Means over all seeds, where nothing else is said.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokensRow {
+    pub client: String,
+    /// What it knows of a call before that is sent.
+    pub estimates: String,
+    /// Refusals per call that was accepted.
+    pub refused: f64,
+    /// The same, without those of the first minute.
+    pub refused_later: f64,
+    /// The share of what was allowed until the last call arrived.
+    pub used: f64,
+    /// The most tokens that were counted in any window's length: see the judge's `UnitReport`. The largest of
+    /// all seeds.
+    pub worst_window: u64,
+    /// Until the last answer had been read, in seconds.
+    pub took: Spread<f64>,
+    /// The same of a client that knows all and keeps the order.
+    pub best_possible: Spread<f64>,
+    /// The share of pairs of calls of which the later one was accepted first.
+    pub overtaken: f64,
+    /// Calls without an answer in the end; the most of all seeds.
+    pub lost: usize,
 }
 
 /// When requests were sent, for the picture.

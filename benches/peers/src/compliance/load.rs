@@ -58,7 +58,14 @@ fn run<F: Future>(paused: bool, seed: u64, future: F) -> F::Output {
 
 /// The request that came as number `place`, from 0.
 #[derive(Clone, Copy)]
-struct Place(usize);
+pub struct Place(pub usize);
+
+impl Place {
+    pub fn of(request: &Req) -> Self {
+        let place = request.extensions().get();
+        *place.expect("everyone has a place")
+    }
+}
 
 fn request(place: usize) -> Req {
     let mut request = Request::post(PATH)
@@ -237,7 +244,7 @@ impl Service<Req> for Recorder {
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let &Place(place) = request.extensions().get().expect("everyone has a place");
+        let Place(place) = Place::of(&request);
         let at = self.start.elapsed();
         lock(&self.sent).push(Sent { place, at });
         ready(Ok(Response::new(Empty::new())))

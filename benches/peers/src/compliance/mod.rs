@@ -36,6 +36,7 @@ pub fn run(real_time: bool) -> Figures {
         let order = scope.spawn(scenarios::order::run);
         let polls = scope.spawn(scenarios::polls::run);
         let learned = scope.spawn(scenarios::learned::run);
+        let tokens = scope.spawn(scenarios::tokens::run);
         let mut figures = Figures {
             versions: versions(),
             targets: Vec::new(),
@@ -49,6 +50,7 @@ pub fn run(real_time: bool) -> Figures {
             order: finished(order),
             polls: finished(polls),
             learned: finished(learned),
+            tokens: finished(tokens),
             real_time,
         };
         figures.targets = targets::targets(&figures);
@@ -60,11 +62,12 @@ fn finished<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-const PEERS: [&str; 12] = [
+const PEERS: [&str; 13] = [
     "backon",
     "governor",
     "leaky-bucket",
     "retry-policies",
+    "throttle-net",
     "tokio",
     "tower",
     "tower-resilience-adaptive",

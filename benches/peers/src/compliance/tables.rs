@@ -36,6 +36,7 @@ pub fn to_string(figures: &Figures) -> String {
     cancelled(&mut out, figures);
     streams(&mut out, figures);
     learned(&mut out, figures);
+    tokens(&mut out, figures);
     real_time(&mut out, figures);
     targets(&mut out, figures);
     out
@@ -161,6 +162,40 @@ fn learned(out: &mut String, figures: &Figures) {
                 &row.refused,
                 &row.succeeded,
                 &row.took,
+            ]);
+        }
+        table.print(out);
+    }
+}
+
+fn tokens(out: &mut String, figures: &Figures) {
+    for scenario in &figures.tokens {
+        let title = format!("Tokens, {}: {} calls", scenario.scenario, scenario.calls);
+        let header = [
+            "client",
+            "estimates",
+            "refused per call",
+            "after a minute",
+            "used",
+            "worst window",
+            "took, s",
+            "best possible, s",
+            "overtaken",
+            "lost",
+        ];
+        let mut table = Table::new(&title, &header);
+        for row in &scenario.rows {
+            table.row(&[
+                &row.client,
+                &row.estimates,
+                &row.refused,
+                &row.refused_later,
+                &Share(row.used),
+                &row.worst_window,
+                &row.took,
+                &row.best_possible,
+                &Share(row.overtaken),
+                &row.lost,
             ]);
         }
         table.print(out);

@@ -1,8 +1,11 @@
 //! What has to hold, and the best that anybody else does with the same load.
 
 use super::{
-    figures::{BestPeer, Figures, Judged, SentAgain, SentAgainRow, Target},
-    scenarios::judged,
+    figures::{BestPeer, Figures, Judged, SentAgain, SentAgainRow, Target, TokensRow},
+    scenarios::{
+        judged,
+        tokens::{self, Estimates},
+    },
 };
 
 pub const OURS: &str = "tower-throttle";
@@ -99,6 +102,30 @@ pub fn targets(figures: &Figures) -> Vec<Target> {
             .iter()
             .map(|row| (&*row.client, row.most_in_flight as f64)),
     ));
+    for (scenario, counted) in [
+        (tokens::HEADLINE, "counted at arrival"),
+        (tokens::AT_END, "counted at the end"),
+    ] {
+        let mut tokens =
+            |what: &str, estimates: Estimates, at_most, figure: fn(&TokensRow) -> f64| {
+                let rows = figures.tokens(scenario, estimates.name());
+                let figures = rows.map(|row| (&*row.client, figure(row)));
+                let what = format!("tokens {counted}, estimates {}: {what}", estimates.name());
+                targets.push(target(&what, at_most, figures));
+            };
+        for estimates in [Estimates::Exact, Estimates::UpperBounds] {
+            tokens("refused per call", estimates, 0.0, |row| row.refused);
+            tokens("worst window", estimates, 10_000.0, |row| {
+                row.worst_window as f64
+            });
+        }
+        for estimates in [Estimates::Off, Estimates::Nothing] {
+            tokens("refused after a minute", estimates, 0.02, |row| {
+                row.refused_later
+            });
+        }
+        tokens("pairs overtaken", Estimates::Off, 0.0, |row| row.overtaken);
+    }
     targets
 }
 
@@ -107,8 +134,8 @@ fn target<'a>(what: &str, at_most: f64, figures: impl Iterator<Item = (&'a str, 
     for (name, figure) in figures {
         if name == OURS {
             ours = Some(figure);
-        } else if name == NOBODY {
-            // Sends everything at once, and so is no limiter that could be the best.
+        } else if name == NOBODY || name.starts_with(OURS) {
+            // Sends everything at once, and so is no limiter that could be the best; or is ours in another way.
         } else if best.as_ref().is_none_or(|best| figure < best.figure) {
             let name = name.to_owned();
             best = Some(BestPeer { figure, name });

@@ -6,7 +6,10 @@ use leaky_bucket::RateLimiter;
 use tokio::sync::Semaphore;
 use tower::{ServiceExt, service_fn};
 
-use super::{Client, Contestant, Limits, Req, Server, boxed};
+use super::{
+    ATTEMPTS, Budget, Budgeter, Client, Contestant, Limits, Req, Server, Tokens,
+    backon::sent_again, boxed,
+};
 
 /// How the tokens come.
 pub enum LeakyBucket {
@@ -57,5 +60,41 @@ impl Contestant for LeakyBucket {
                 server.oneshot(request).await
             }
         }))
+    }
+}
+
+/// It cannot settle, nor give back: a call that is refused has taken its tokens, and takes them again.
+impl Budgeter for LeakyBucket {
+    fn name(&self) -> String {
+        match self {
+            Self::Chunks => "leaky-bucket: n per minute",
+            Self::DefaultMax => "leaky-bucket: n per minute, default max",
+            Self::OneByOne => "leaky-bucket: a thousandth at a time",
+        }
+        .to_owned()
+    }
+
+    fn client(&self, budget: Budget, server: Server) -> Client {
+        let n = budget.tokens as usize;
+        let mut builder = RateLimiter::builder();
+        match self {
+            Self::Chunks => builder.refill(n).interval(budget.period).max(n).initial(n),
+            Self::DefaultMax => builder.refill(n).interval(budget.period).initial(n),
+            Self::OneByOne => builder
+                .refill(n / 1_000)
+                .interval(budget.period / 1_000)
+                .max(n / 1_000)
+                .initial(n / 1_000),
+        };
+        let limiter = Arc::new(builder.build());
+        let client = boxed(service_fn(move |request: Req| {
+            let (server, limiter) = (server.clone(), Arc::clone(&limiter));
+            let n = Tokens::of(&request).counted() as usize;
+            async move {
+                limiter.acquire(n).await;
+                server.oneshot(request).await
+            }
+        }));
+        sent_again(client, ATTEMPTS as usize - 1)
     }
 }

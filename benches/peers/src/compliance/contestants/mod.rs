@@ -9,25 +9,27 @@ mod polling;
 mod reqwest_retry;
 mod resilience;
 mod semaphore;
+mod throttle_net;
 mod tower;
 
 use std::{sync::Arc, time::Duration};
 
 use ::tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 
 pub use self::{
     backon::Backon,
-    governor::Governor,
+    governor::{Governor, GovernorOfTokens},
     leaky_bucket::LeakyBucket,
     none::NoLimiter,
-    ours::TowerThrottle,
+    ours::{ToldTheMean, TowerThrottle},
     polling::PollingLoop,
     reqwest_retry::ReqwestRetry,
     resilience::{Adaptive, Resilience, ResilienceRetry},
-    semaphore::Semaphore,
+    semaphore::{Semaphore, TokenGate},
+    throttle_net::ThrottleNet,
     tower::{Tower, TowerRetry},
 };
 
@@ -103,6 +105,52 @@ pub trait Contestant: Sync {
     fn client(&self, limits: Limits, server: Server) -> Client;
 }
 
+/// So many tokens per period, which calls take different numbers of.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    pub tokens: u32,
+    pub period: Duration,
+    /// Whether the server counts what a call has taken when its answer ends, and not when it arrives.
+    pub at_end: bool,
+    /// The most that a call is expected to take: a bucket cannot be smaller.
+    pub largest: u32,
+}
+
+/// What a call takes of a budget: an extension of the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens {
+    /// What is known before it is sent.
+    pub estimate: Option<u32>,
+    /// What to take it for if nothing is: the mean of all, which in truth nobody knows either.
+    pub guess: u32,
+    /// What its answer says when it has ended. Nobody looks at this before.
+    pub taken: u32,
+}
+
+impl Tokens {
+    /// For those who cannot do without a figure.
+    pub fn counted(self) -> u32 {
+        self.estimate.unwrap_or(self.guess)
+    }
+
+    pub fn of(request: &Req) -> Self {
+        let tokens = request.extensions().get();
+        *tokens.expect("every call takes some")
+    }
+}
+
+/// Somebody who keeps calls within a budget, and sends again what is refused, no sooner than the server says.
+pub trait Budgeter: Sync {
+    /// As the tables call it.
+    fn name(&self) -> String;
+
+    /// Puts the budget in front of the server. Runs inside a runtime.
+    fn client(&self, budget: Budget, server: Server) -> Client;
+}
+
+/// How often a call is sent at most. Nobody gives up before.
+pub const ATTEMPTS: u32 = 50;
+
 impl<C: Contestant + Send> Contestant for Arc<C> {
     fn name(&self) -> String {
         C::name(self)
@@ -111,6 +159,24 @@ impl<C: Contestant + Send> Contestant for Arc<C> {
     fn client(&self, limits: Limits, server: Server) -> Client {
         C::client(self, limits, server)
     }
+}
+
+/// An answer that has been read to its end.
+async fn read<B>(answer: Response<B>) -> Result<Response<Full<Bytes>>, BoxError>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.map_err(Into::into)?.to_bytes();
+    Ok(Response::from_parts(head, Full::new(body)))
+}
+
+/// How long the server says to wait.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.parse().ok();
+    let exact = number("retry-after-ms").map(Duration::from_millis);
+    exact.or_else(|| number("retry-after").map(Duration::from_secs))
 }
 
 /// Gives every service the same type.

@@ -1,9 +1,13 @@
 //! This crate.
 
-use tower::Layer;
-use tower_throttle::{Endpoints, Quota, ThrottleLayer};
+use std::time::Duration;
 
-use super::{Client, Contestant, Limits, Server, boxed};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_throttle::{Cost, Endpoints, Quota, RetryLayer, Settlement, Terms, ThrottleLayer, Unit};
+
+use super::{
+    ATTEMPTS, Budget, Budgeter, Client, Contestant, Limits, Req, Server, Tokens, boxed, read,
+};
 use crate::compliance::load::PATH;
 
 /// `ThrottleLayer`, with its defaults.
@@ -47,5 +51,66 @@ impl Contestant for TowerThrottle {
 
     fn client(&self, limits: Limits, server: Server) -> Client {
         boxed(self.layer(limits).layer(server))
+    }
+}
+
+/// With [`Terms`] that say what a call is expected to take, if that is known, and settled by hand.
+impl Budgeter for TowerThrottle {
+    fn name(&self) -> String {
+        "tower-throttle".to_owned()
+    }
+
+    fn client(&self, budget: Budget, server: Server) -> Client {
+        let unit = if budget.at_end {
+            Unit::TOKENS.at_end()
+        } else {
+            Unit::TOKENS
+        };
+        let quota = Quota::unlimited().units(unit, budget.tokens.into(), budget.period);
+        let retry = RetryLayer::new()
+            .max_attempts(ATTEMPTS)
+            .max_total(Duration::from_secs(86_400));
+        let layer = ThrottleLayer::new(Endpoints::new().route(PATH, quota)).retry(retry);
+        let client = boxed(layer.layer(server));
+        boxed(service_fn(move |mut request: Req| {
+            let client = client.clone();
+            let tokens = Tokens::of(&request);
+            let of = |n: u32| Cost::new().of(unit, n.into());
+            let terms = Terms::new().idempotent();
+            request.extensions_mut().insert(match tokens.estimate {
+                Some(n) => terms.cost(of(n)),
+                None => terms,
+            });
+            async move {
+                let answer = client.oneshot(request).await?;
+                let settlement = answer.extensions().get::<Settlement>().cloned();
+                let answer = read(answer).await;
+                if let Some(settlement) = settlement {
+                    settlement.settle(Cost::new().of(unit, tokens.taken.into()));
+                }
+                answer
+            }
+        }))
+    }
+}
+
+/// The same, if it takes a call of which nothing is known for the mean of all, as the others must.
+pub struct ToldTheMean(pub TowerThrottle);
+
+impl Budgeter for ToldTheMean {
+    fn name(&self) -> String {
+        "tower-throttle, told the mean".to_owned()
+    }
+
+    fn client(&self, budget: Budget, server: Server) -> Client {
+        let client = Budgeter::client(&self.0, budget, server);
+        boxed(client.map_request(|mut request: Req| {
+            let tokens = Tokens::of(&request);
+            request.extensions_mut().insert(Tokens {
+                estimate: Some(tokens.counted()),
+                ..tokens
+            });
+            request
+        }))
     }
 }

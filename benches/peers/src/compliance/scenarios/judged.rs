@@ -7,7 +7,9 @@ use tower_throttle::mock::{Judge, JudgeBuilder, Limit, Work};
 
 use super::{BACKPRESSURE, FIXED, OURS, SEEDS, SLIDING_COUNTER, SLIDING_LOG, oracle, trial::Trial};
 use crate::compliance::{
-    contestants::{Contestant, LeakyBucket, Limits, NoLimiter, PollingLoop, Semaphore, Tower},
+    contestants::{
+        Contestant, LeakyBucket, Limits, NoLimiter, PollingLoop, Semaphore, ThrottleNet, Tower,
+    },
     figures::{Judged, JudgedRow, Spread, rounded, seconds},
     load::{PATH, ms},
 };
@@ -72,7 +74,7 @@ pub const MARGIN_ALONE: Scenario = Scenario {
 
 const ALL: [Scenario; 6] = [TTS, BOTH, CLONE, SHAKY, MARGIN, MARGIN_ALONE];
 
-pub const CONTESTANTS: [&dyn Contestant; 12] = [
+pub const CONTESTANTS: [&dyn Contestant; 15] = [
     &OURS,
     &NoLimiter,
     &Semaphore::Plain,
@@ -81,6 +83,9 @@ pub const CONTESTANTS: [&dyn Contestant; 12] = [
     &SLIDING_COUNTER,
     &SLIDING_LOG,
     &BACKPRESSURE,
+    &ThrottleNet::Bucket,
+    &ThrottleNet::Smooth,
+    &ThrottleNet::SlidingLog,
     &LeakyBucket::Chunks,
     &LeakyBucket::OneByOne,
     &Semaphore::WithTimers,

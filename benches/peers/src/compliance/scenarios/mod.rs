@@ -10,6 +10,7 @@ pub mod sent_again;
 pub mod storm;
 pub mod streams;
 pub mod timelines;
+pub mod tokens;
 pub mod windows;
 
 mod oracle;
@@ -18,7 +19,7 @@ mod trial;
 use tower_resilience_ratelimiter::WindowType;
 
 use super::contestants::{
-    Contestant, LeakyBucket, PollingLoop, Resilience, Semaphore, Tower, TowerThrottle,
+    Contestant, LeakyBucket, PollingLoop, Resilience, Semaphore, ThrottleNet, Tower, TowerThrottle,
 };
 
 pub const OURS: TowerThrottle = TowerThrottle { retry: false };
@@ -44,13 +45,16 @@ const BACKPRESSURE: Resilience = Resilience {
 };
 
 /// All who limit a rate and can do so on a paused clock.
-pub const LIMITERS: [&dyn Contestant; 11] = [
+pub const LIMITERS: [&dyn Contestant; 14] = [
     &OURS,
     &Tower,
     &FIXED,
     &SLIDING_COUNTER,
     &SLIDING_LOG,
     &BACKPRESSURE,
+    &ThrottleNet::Bucket,
+    &ThrottleNet::Smooth,
+    &ThrottleNet::SlidingLog,
     &LeakyBucket::Chunks,
     &LeakyBucket::DefaultMax,
     &LeakyBucket::OneByOne,

@@ -2,19 +2,21 @@
 
 use super::{FIXED, OURS, SLIDING_COUNTER, SLIDING_LOG};
 use crate::compliance::{
-    contestants::{Contestant, LeakyBucket, Limits, PollingLoop, Semaphore, Tower},
+    contestants::{Contestant, LeakyBucket, Limits, PollingLoop, Semaphore, ThrottleNet, Tower},
     figures::{Crowd, Polls, rounded},
     load::{Recorder, at_start, send, virtually},
 };
 
 pub const CROWDS: [usize; 4] = [200, 1_000, 4_000, 16_000];
 
-const CONTESTANTS: [&dyn Contestant; 9] = [
+const CONTESTANTS: [&dyn Contestant; 11] = [
     &OURS,
     &Tower,
     &FIXED,
     &SLIDING_COUNTER,
     &SLIDING_LOG,
+    &ThrottleNet::Bucket,
+    &ThrottleNet::SlidingLog,
     &LeakyBucket::Chunks,
     &LeakyBucket::OneByOne,
     &Semaphore::WithTimers,

@@ -2,18 +2,19 @@
 
 use super::{FIXED, OURS};
 use crate::compliance::{
-    contestants::{Contestant, Limits, NoLimiter, PollingLoop, Semaphore, Tower},
+    contestants::{Contestant, Limits, NoLimiter, PollingLoop, Semaphore, ThrottleNet, Tower},
     figures::{Streams, seconds},
     load::{Streaming, at_start, send, virtually},
 };
 
 const LIMIT: usize = 4;
 
-const CONTESTANTS: [(&str, &dyn Contestant); 6] = [
+const CONTESTANTS: [(&str, &dyn Contestant); 7] = [
     ("tower-throttle", &OURS),
     ("no limiter", &NoLimiter),
     ("tower: concurrency", &Tower),
     ("tower-resilience: bulkhead", &FIXED),
+    ("throttle-net: bulkhead", &ThrottleNet::Bucket),
     ("tokio semaphore around the call", &Semaphore::Plain),
     ("polling loop, every 50 ms", &PollingLoop),
 ];
