@@ -21,6 +21,7 @@ mod claimants;
 mod contest;
 mod effects;
 mod feedback;
+mod graces;
 mod ids;
 mod index;
 mod keys;

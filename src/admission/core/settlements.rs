@@ -1,7 +1,5 @@
 //! What follows when it becomes known what a request has cost, or when its caller is gone.
 
-use std::collections::BTreeMap;
-
 use super::{
     charges::Settler,
     claim::Claim,
@@ -11,31 +9,7 @@ use super::{
     task::{Progress, Task},
     tree::Tree,
 };
-use crate::{bucket::Tick, costs::Cost, steps};
-
-/// The permits of abandoned requests, by the time at which they end.
-#[derive(Debug, Default)]
-pub(super) struct Graces {
-    graces: BTreeMap<(Tick, u64, u8), Claim>,
-}
-
-impl Graces {
-    pub(super) fn next(&self) -> Option<Tick> {
-        self.graces.first_key_value().map(|(&(due, _, _), _)| due)
-    }
-
-    fn keep(&mut self, due: Tick, claim: Claim, permits: u8) {
-        steps::count_way_down(self.graces.len());
-        self.graces.insert((due, claim.serial, permits), claim);
-    }
-
-    fn take_due(&mut self, now: Tick) -> Option<(Claim, u8, Tick)> {
-        self.next().filter(|&due| due <= now)?;
-        steps::count_way_down(self.graces.len());
-        let ((due, _, permits), claim) = self.graces.pop_first()?;
-        Some((claim, permits, due))
-    }
-}
+use crate::{bucket::Tick, costs::Cost};
 
 impl Core {
     /// What a request has cost is known. Lower than estimated, it lets others go at once; higher, some have to wait

@@ -1,10 +1,10 @@
 use super::{
     arena::Arena,
     claimants::Claimants,
+    graces::Graces,
     ids::{QueueKey, WaiterId},
     overdue::Overdue,
     ranked::Links,
-    settlements::Graces,
     task::Work,
     timers::Timers,
     tree::Tree,
