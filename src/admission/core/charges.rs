@@ -1,10 +1,9 @@
 //! What requests take that is not one request and one permit: from their admission until they are settled.
 
-use std::collections::BTreeMap;
-
 use super::{
+    charge::{Charge, Item, MOST, Settler},
     claim::Claim,
-    ids::{NodeId, WaiterId},
+    ids::NodeId,
     node::Node,
     scope::SCOPES,
     tree::Tree,
@@ -14,197 +13,6 @@ use crate::{
     costs::{Cost, Unit},
     steps,
 };
-
-/// The costs of a layer's requests. Most cost one request and one permit, and are not in here.
-#[derive(Debug, Default)]
-pub(super) struct Charges {
-    /// Of what was admitted, by the serial of the claim.
-    admitted: BTreeMap<u64, Charge>,
-    /// What requests that wait have stated.
-    stated: BTreeMap<WaiterId, Box<Cost>>,
-    /// How many of those count as no request.
-    pub(super) free: usize,
-    /// All units that were ever counted. Where one stands is its bit in a [`Class`].
-    units: Vec<Unit>,
-    /// How many scopes count something besides requests.
-    pub(super) counting: usize,
-}
-
-/// No bucket counts more requests or permits than this that are under way, so that counters do not overflow.
-const MOST: u32 = 1 << 30;
-
-/// What one admitted request takes.
-#[derive(Debug)]
-pub(super) struct Charge {
-    requests: u32,
-    permits: u32,
-    units: Vec<Item>,
-    /// Its claim, or what settles it by hand: until both have ended it can be settled.
-    holders: u8,
-    /// It was a success, as far as is known.
-    is_accepted: bool,
-    /// What was settled by hand stays.
-    by_hand: bool,
-}
-
-/// What it takes of one unit.
-#[derive(Debug)]
-struct Item {
-    unit: Unit,
-    estimate: u64,
-    settled: Option<u64>,
-    /// What it counts as in the average of its endpoint.
-    averaged: Option<u64>,
-    /// From the leaf up: where it stands, and what counts there.
-    held: [Held; SCOPES],
-    counted: [u64; SCOPES],
-}
-
-/// Who says what a request has cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::admission) enum Settler {
-    Hand,
-    Reader,
-    /// What was not accepted costs nothing.
-    Nobody,
-}
-
-/// Of what a request takes something: one bit for requests, one for permits, and one for each unit.
-///
-/// Where requests of several endpoints compete, one that waits for a unit is passed by those of which another
-/// class needs none of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Class(pub(super) u32);
-
-impl Class {
-    const REQUESTS: Self = Self(1);
-    const PERMITS: Self = Self(2);
-    /// A request and a permit: what most take.
-    pub(super) const DEFAULT: Self = Self(3);
-    pub(super) const NONE: Self = Self(0);
-    pub(super) const ALL: Self = Self(u32::MAX);
-
-    /// With more units than there are bits, some share one. Then fewer are passed.
-    fn of_unit(place: usize) -> Self {
-        Self(1 << (2 + place).min(31))
-    }
-
-    /// Without requests and permits.
-    pub(super) fn units(self) -> Self {
-        Self(self.0 & !Self::DEFAULT.0)
-    }
-
-    pub(super) fn meets(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    pub(super) fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-impl Charges {
-    /// Whether every request costs one request and one permit.
-    #[inline]
-    pub(super) fn are_plain(&self) -> bool {
-        self.counting == 0 && self.stated.is_empty()
-    }
-
-    /// How many times the work of a plain request one of these requests may take: each unit has sums to look at, in
-    /// each scope.
-    pub(super) fn weight(&self) -> usize {
-        if self.are_plain() {
-            return 1;
-        }
-        (4 + 4 * self.units.len()).min(64)
-    }
-
-    pub(super) fn state(&mut self, id: WaiterId, cost: Option<Box<Cost>>) {
-        if let Some(cost) = cost {
-            steps::count_way_down(self.stated.len());
-            self.free += usize::from(is_free(&cost));
-            self.stated.insert(id, cost);
-        }
-    }
-
-    pub(super) fn forget(&mut self, id: WaiterId) {
-        if !self.stated.is_empty() {
-            steps::count_way_down(self.stated.len());
-            let cost = self.stated.remove(&id);
-            self.free -= usize::from(cost.is_some_and(|cost| is_free(&cost)));
-        }
-    }
-
-    pub(super) fn stated(&self, id: WaiterId) -> Option<&Cost> {
-        if self.stated.is_empty() {
-            return None;
-        }
-        steps::count_way_down(self.stated.len());
-        self.stated.get(&id).map(|cost| &**cost)
-    }
-
-    /// Whether any request that waits has stated a cost.
-    pub(super) fn has_stated(&self) -> bool {
-        !self.stated.is_empty()
-    }
-
-    fn get(&self, claim: Claim) -> &Charge {
-        steps::count_way_down(self.admitted.len());
-        let charge = self.admitted.get(&claim.serial);
-        charge.expect("a claim's charge stays until it has ended")
-    }
-
-    /// Takes note of a unit that is counted.
-    pub(super) fn know(&mut self, unit: Unit) {
-        if !self.units.iter().any(|known| known.is_called_as(&unit)) {
-            self.units.push(unit);
-        }
-    }
-
-    pub(super) fn class(&self, demand: &Demand) -> Class {
-        let mut class = Class::NONE;
-        if demand.requests > 0 {
-            class = class.and(Class::REQUESTS);
-        }
-        if demand.permits > 0 {
-            class = class.and(Class::PERMITS);
-        }
-        for (unit, _) in demand.units.iter().filter(|(_, amount)| *amount > 0) {
-            let place = self.units.iter().position(|known| known.is_called_as(unit));
-            class = class.and(Class::of_unit(place.unwrap_or(usize::MAX / 2)));
-        }
-        class
-    }
-
-    /// A demand for each bit of its class: one of them alone.
-    pub(super) fn parts<'a>(
-        &'a self,
-        demand: &'a Demand,
-    ) -> impl Iterator<Item = (Class, Demand)> + 'a {
-        let requests = Demand {
-            requests: demand.requests,
-            ..Demand::NOTHING
-        };
-        let permits = Demand {
-            permits: demand.permits,
-            ..Demand::NOTHING
-        };
-        let units = demand.units.iter().map(|&part| Demand {
-            units: vec![part],
-            ..Demand::NOTHING
-        });
-        [requests, permits]
-            .into_iter()
-            .chain(units)
-            .map(|part| (self.class(&part), part))
-            .filter(|(class, _)| *class != Class::NONE)
-    }
-}
-
-/// Whether a request counts as none.
-fn is_free(cost: &Cost) -> bool {
-    cost.get(Unit::REQUESTS) == Some(0)
-}
 
 impl Item {
     /// What is open counts from now on.
@@ -217,20 +25,6 @@ impl Item {
                 .bucket
                 .settle_units(rules, self.unit, *held, amounts, now);
             self.counted[level] = after;
-        }
-    }
-}
-
-impl Charge {
-    fn demand(&self) -> Demand {
-        Demand {
-            requests: self.requests,
-            permits: self.permits,
-            units: self
-                .units
-                .iter()
-                .map(|item| (item.unit, item.estimate))
-                .collect(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who goes next: how a change at a node is carried to the root, and offers made to heads.
 
 use super::{
-    charges::Class,
+    charge::Class,
     claim::Claim,
     effects::{Decision, Effects},
     ids::{Contender, NodeId, QueueKey, WaiterId},

@@ -6,7 +6,7 @@
 //!   buckets that come and go; [`index`] finds them, and [`arena`] keeps them.
 //! - [`queue`]: which one goes? A request's way through its queue. [`contest`] has the heads, from the
 //!   leaves to the root, [`absence`] the waiters that do not take their turn, [`slots`] when a turn comes.
-//! - [`charges`]: what requests take that is not one request and one permit.
+//! - [`charges`]: what requests take that is not one request and one permit; [`charge`] has the data of it.
 //! - [`settlements`]: what follows when it is known what a request has cost.
 //! - [`feedback`]: what answers teach, and to which bucket.
 //! - [`effects`]: what follows: the waiters to wake, the events to tell.
@@ -15,6 +15,7 @@
 
 mod absence;
 mod arena;
+mod charge;
 mod charges;
 mod claim;
 mod claimants;
@@ -42,7 +43,7 @@ mod waiter;
 mod work;
 
 pub(super) use self::{
-    charges::Settler,
+    charge::Settler,
     claim::Claim,
     effects::{Decision, Effects, Told},
     feedback::{Reopens, Setback, says_something},

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    charges::Class,
+    charge::Class,
     ids::{NodeId, QueueKey, WaiterId},
     ranked::{Links, Ranked},
     text::Text,

@@ -1,7 +1,7 @@
 //! What follows when it becomes known what a request has cost, or when its caller is gone.
 
 use super::{
-    charges::Settler,
+    charge::Settler,
     claim::Claim,
     effects::{Decision, Effects},
     ids::NodeId,

@@ -1,7 +1,7 @@
 //! When the turn of a request comes, as far as that can be computed, and who need not wait for it.
 
 use super::{
-    charges::Class,
+    charge::Class,
     effects::{Decision, Effects},
     ids::{Contender, NodeId, QueueKey, WaiterId},
     node::WaitQueue,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    charges::Charges,
+    charge::Charges,
     claim::Claim,
     effects::{Decision, Effects, Told},
     ids::NodeId,
