@@ -102,7 +102,7 @@ impl Refused {
     /// tell; `None` where only the end of other requests could have made room, and where it never fits.
     ///
     /// Exact where one window of requests decides. Where several do it can be later, since each is taken by itself. So
-    /// it can where a window counts another unit, since those who wait before it are taken to cost nothing of that.
+    /// it can where a window counts another unit, since the requests before it are taken to cost nothing of that.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }

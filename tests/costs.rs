@@ -621,7 +621,7 @@ async fn those_that_go_on_at_one_instant_keep_their_order() {
         tasks.push(enter(&client, &probe, job(path, ms(100))).await);
     }
     came(tasks).await;
-    // Of different kinds are those who wait, and the one of /c has waited for longer.
+    // The waiting requests are of different kinds, and the one of /c has waited for longer.
     assert_eq!(probe.times_of("/c"), [100]);
     assert_eq!(probe.times_of("/a"), [0, 200]);
 }

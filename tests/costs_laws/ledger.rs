@@ -724,7 +724,7 @@ impl Ledger {
             self.settled_at(id, unit, n);
             self.entries[id].hand[unit] = Some(n);
         }
-        // Those who wait go by the average as it is now.
+        // Waiting requests go by the average as it is now.
         for id in 0..self.entries.len() {
             if self.entries[id].phase == Phase::Waiting {
                 self.estimate_anew(id);

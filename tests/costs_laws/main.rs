@@ -127,7 +127,7 @@ proptest! {
     ) {
         overall.windows.retain(|window| window.0 == unit);
         overall.permits = None;
-        // `costs_found.rs` has those who wait for the end of a pause together.
+        // Heads that wait for the end of one pause together are in `costs_edges.rs`.
         schedule.retain(|(_, op)| !matches!(op, Op::Pause(OVERALL, _)));
         for (_, op) in &mut schedule {
             if let Op::SetQuota(OVERALL, limit) = op {

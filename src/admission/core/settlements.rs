@@ -30,7 +30,7 @@ impl Core {
             self.tree.tell(claim.leaf, now, fx, told);
         }
         let contested = self.is_contested(claim.leaf);
-        // Also those who state nothing, and go by the average.
+        // Requests that state nothing hear of it too: they go by the average.
         self.settle_after(claim.leaf, contested, now, fx);
         if more {
             self.recheck_all(claim.leaf);
@@ -67,7 +67,7 @@ impl Core {
         path.any(|id| self.tree.node(id).wait_queue.is_some())
     }
 
-    /// The turns of those who wait at the scopes of a leaf may come too late by now.
+    /// The turns of the requests that wait at the scopes of a leaf may come too late by now.
     fn recheck_all(&mut self, leaf: NodeId) {
         for node in self.tree.path(leaf).collect::<Vec<_>>() {
             let queue = self.tree.node(node).wait_queue.as_ref();

@@ -128,7 +128,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// For those who cannot do without a figure.
+    /// For a caller that needs a figure.
     pub fn counted(self) -> u32 {
         self.estimate.unwrap_or(self.guess)
     }
