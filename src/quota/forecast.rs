@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Quota, Window,
+    builder::Quota,
     chain::{Turn, longest},
+    window::Window,
 };
 use crate::costs::{Cost, Unit};
 

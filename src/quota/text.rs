@@ -10,7 +10,11 @@ use self::{
     error::{Reason, Setting},
     number::{Grouped, Time, read_digits, read_time, split_after_time},
 };
-use super::{MAX_WINDOWS, Quota, QuotaLimit, Window};
+use super::{
+    builder::{MAX_WINDOWS, Quota},
+    forecast::QuotaLimit,
+    window::Window,
+};
 use crate::costs::Unit;
 
 /// When a window says that it counts.

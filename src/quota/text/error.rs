@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt};
 
-use crate::{costs::Unit, quota::MAX_WINDOWS};
+use crate::{costs::Unit, quota::builder::MAX_WINDOWS};
 
 /// A text that is no [`Quota`](crate::Quota): which part of it is wrong, and what was expected.
 ///
