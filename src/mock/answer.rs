@@ -6,7 +6,7 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::{refusal::Refusal, report::RefusedBy, units::Costs, work::check_time};
+use super::{refusal::Refusal, refused_by::RefusedBy, units::Costs, work::check_time};
 
 /// What a hook answers with: a head, and a body that is there as a whole or comes in time.
 ///

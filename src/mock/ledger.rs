@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::{
     limit::{Counted, Limit, UnitWindow},
-    report::{EndpointReport, Record, RefusedBy, Verdict},
+    refused_by::RefusedBy,
+    report::{EndpointReport, Record, Verdict},
     unit_report::{UnitReport, WindowUse},
     units::{Costs, Counts},
     violation::Violation,

@@ -86,6 +86,7 @@ pub mod llm;
 mod path;
 mod pool;
 mod refusal;
+mod refused_by;
 mod report;
 mod retry_after;
 mod server;
@@ -106,7 +107,8 @@ pub use self::{
     limit::Limit,
     pool::Pool,
     refusal::Refusal,
-    report::{EndpointReport, Record, RefusedBy, Report, Verdict},
+    refused_by::RefusedBy,
+    report::{EndpointReport, Record, Report, Verdict},
     server::{bind, bind_to},
     service::ResponseFuture,
     state::{Judge, Received},

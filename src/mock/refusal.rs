@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::request;
 
-use super::{report::RefusedBy, unit_report::WindowUse};
+use super::{refused_by::RefusedBy, unit_report::WindowUse};
 
 /// A request that was refused, for the hook that says so.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{limit::UnitWindow, report::RefusedBy};
+use super::{limit::UnitWindow, refused_by::RefusedBy};
 
 /// Something that the client should not have done. `Display` says what.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ use super::{
     path::Params,
     pool::Pool,
     refusal::Refusal,
-    report::RefusedBy,
+    refused_by::RefusedBy,
     state::{Judge, Received, Route, Shared, Standing},
     units::Costs,
     upload::Upload,

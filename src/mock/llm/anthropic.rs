@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{api::Said, openai::event_stream};
+use super::said::{Said, event_stream};
 use crate::mock::{Answer, answer};
 
 pub(super) fn whole(said: &Said<'_>) -> Answer {

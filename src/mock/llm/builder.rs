@@ -8,11 +8,13 @@ use std::{
 };
 
 use super::{
-    INPUT_TOKENS, MockLlm, OUTPUT_TOKENS, TOKENS,
-    api::{Api, Service},
+    MockLlm,
+    api::Api,
     chat::Chat,
     output::{Output, Rule},
+    service::Service,
     times::Clock,
+    usage::{INPUT_TOKENS, OUTPUT_TOKENS, TOKENS},
 };
 use crate::mock::{Judge, JudgeBuilder, Limit, Pool, Received, Work, work::check_time};
 

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 
 use super::{
-    INPUT_TOKENS, OUTPUT_TOKENS, TOKENS,
-    api::{Api, put as put_header},
+    api::Api,
+    headers::put as put_header,
     problem::error,
     times::{Clock, go_duration, millis, whole_seconds},
+    usage::{INPUT_TOKENS, OUTPUT_TOKENS, TOKENS},
 };
 use crate::mock::{Refusal, RefusedBy, WindowUse, answer};
 

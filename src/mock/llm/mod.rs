@@ -86,11 +86,15 @@ mod anthropic;
 mod api;
 mod builder;
 mod chat;
+mod headers;
 mod limits;
 mod openai;
 mod output;
 mod problem;
+mod said;
+mod service;
 mod times;
+mod usage;
 
 use std::{
     io,
@@ -102,25 +106,15 @@ use http::{Request, Response};
 use tokio::net::TcpListener;
 use tower::BoxError;
 
-use self::api::{Api, Service};
+use self::{api::Api, service::Service};
 use super::{Body, Fault, Judge, Report, ResponseFuture};
 
-pub use self::{builder::MockLlmBuilder, chat::Chat};
-
-/// The template of OpenAI's endpoint.
-pub const CHAT_COMPLETIONS: &str = "POST /v1/chat/completions";
-
-/// The template of Anthropic's endpoint.
-pub const MESSAGES: &str = "POST /v1/messages";
-
-/// The unit of input and output tokens together.
-pub const TOKENS: &str = "tokens";
-
-/// The unit of tokens that go in.
-pub const INPUT_TOKENS: &str = "input_tokens";
-
-/// The unit of tokens that come out.
-pub const OUTPUT_TOKENS: &str = "output_tokens";
+pub use self::{
+    api::{CHAT_COMPLETIONS, MESSAGES},
+    builder::MockLlmBuilder,
+    chat::Chat,
+    usage::{INPUT_TOKENS, OUTPUT_TOKENS, TOKENS, Usage},
+};
 
 /// A mock of the chat APIs, as a service or a server: see the [module](self).
 ///
@@ -129,22 +123,6 @@ pub const OUTPUT_TOKENS: &str = "output_tokens";
 pub struct MockLlm {
     judge: Judge,
     service: Arc<Service>,
-}
-
-/// What a request costs, in tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// What goes in.
-    pub input_tokens: u64,
-    /// What comes out.
-    pub output_tokens: u64,
-}
-
-impl Usage {
-    /// Both together.
-    pub fn total(self) -> u64 {
-        self.input_tokens.saturating_add(self.output_tokens)
-    }
 }
 
 impl MockLlm {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::StatusCode;
 use serde_json::Value;
 
-use super::{Usage, api::Said};
+use super::{
+    said::{Said, event_stream},
+    usage::Usage,
+};
 use crate::mock::{Answer, answer};
 
 pub(super) fn whole(said: &Said<'_>) -> Answer {
@@ -39,16 +42,6 @@ pub(super) fn stream(said: &Said<'_>, per_token: Duration) -> Answer {
     }
     end += "data: [DONE]\n\n";
     answer.chunk(Duration::ZERO, end)
-}
-
-/// A stream of events, of which there are none yet.
-pub(super) fn event_stream() -> Answer {
-    let mut head = Response::new(());
-    let events = HeaderValue::from_static("text/event-stream; charset=utf-8");
-    head.headers_mut().insert(header::CONTENT_TYPE, events);
-    let no_cache = HeaderValue::from_static("no-cache");
-    head.headers_mut().insert(header::CACHE_CONTROL, no_cache);
-    Answer::stream(head)
 }
 
 fn chunk(said: &Said<'_>, choices: &str, usage: Option<&str>) -> String {

@@ -1,4 +1,4 @@
-//! Which of the two APIs is spoken, and what the mock is made of.
+//! What the mock is made of, and how it answers.
 
 use std::{
     fmt,
@@ -7,71 +7,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request};
+use http::{HeaderMap, HeaderName, Response, StatusCode, header, request};
 
 use super::{
-    CHAT_COMPLETIONS, MESSAGES, Usage, anthropic,
+    anthropic,
+    api::Api,
     chat::Chat,
+    headers::put,
     limits, openai,
     output::Output,
     problem::{Problem, error},
+    said::Said,
     times::Clock,
+    usage::Usage,
 };
-use crate::mock::{Answer, Received, Refusal, answer, path::percent_decode};
-
-/// Whose API a request speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Api {
-    OpenAi,
-    Anthropic,
-}
-
-impl Api {
-    pub(super) const ALL: [Self; 2] = [Self::OpenAi, Self::Anthropic];
-
-    /// The one whose endpoint this is.
-    pub(super) fn of(head: &request::Parts) -> Self {
-        if percent_decode(head.uri.path()).ends_with("/messages") {
-            Self::Anthropic
-        } else {
-            Self::OpenAi
-        }
-    }
-
-    pub(super) fn at(endpoint: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|api| api.endpoint() == endpoint)
-    }
-
-    pub(super) fn endpoint(self) -> &'static str {
-        match self {
-            Self::OpenAi => CHAT_COMPLETIONS,
-            Self::Anthropic => MESSAGES,
-        }
-    }
-
-    /// Who may say something in a conversation.
-    pub(super) fn roles(self) -> &'static [&'static str] {
-        match self {
-            Self::OpenAi => &[
-                "system",
-                "assistant",
-                "user",
-                "function",
-                "tool",
-                "developer",
-            ],
-            Self::Anthropic => &["user", "assistant"],
-        }
-    }
-
-    /// How a field of a message is named in errors.
-    pub(super) fn message_field(self, at: usize, field: &str) -> String {
-        match self {
-            Self::OpenAi => format!("messages[{at}].{field}"),
-            Self::Anthropic => format!("messages.{at}.{field}"),
-        }
-    }
-}
+use crate::mock::{Answer, Received, Refusal, answer};
 
 /// The API behind the judge.
 pub(super) struct Service {
@@ -82,19 +32,6 @@ pub(super) struct Service {
     pub(super) bare_refusals: bool,
     /// How many ids have been made.
     pub(super) ids: AtomicU64,
-}
-
-/// What there is to say to a request that makes sense.
-pub(super) struct Said<'a> {
-    pub(super) chat: &'a Chat,
-    pub(super) usage: Usage,
-    /// One for each token.
-    pub(super) words: Vec<&'static str>,
-    /// Whether it ends because no more was asked for.
-    pub(super) cut: bool,
-    pub(super) id: String,
-    /// Now, in seconds of the epoch.
-    pub(super) created: u64,
 }
 
 impl Service {
@@ -213,12 +150,6 @@ fn put_request_id(headers: &mut HeaderMap, api: Api, id: &str) {
         Api::Anthropic => "request-id",
     });
     put(headers, name, id);
-}
-
-/// Sets a header whose value is one of the mock's own making.
-pub(super) fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    let value = HeaderValue::try_from(value);
-    headers.insert(name, value.expect("the mock's ids and numbers are ASCII"));
 }
 
 impl fmt::Debug for Service {
