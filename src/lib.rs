@@ -227,6 +227,7 @@ mod late;
 mod limit;
 mod peek;
 mod quota;
+mod request_head;
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 pub mod reqwest;
@@ -240,7 +241,7 @@ pub use admission::{
 pub use body::Body;
 pub use bucket::{Learned, LearnedFrom, Learning};
 pub use costs::{AnswerHead, Cost, Settle, SettleBody, Terms, Unit, Usage, estimate_chat};
-pub use endpoints::{EndpointName, Endpoints, InvalidEndpoint, RequestHead, UnknownEndpoint};
+pub use endpoints::{EndpointName, Endpoints, InvalidEndpoint, UnknownEndpoint};
 pub use error::{Refused, RefusedReason};
 pub use event::{Event, EventKind, Observer, PauseCause};
 pub use limit::{
@@ -248,6 +249,7 @@ pub use limit::{
     ThrottleLayer,
 };
 pub use quota::{Forecast, InvalidQuota, MAX_WINDOWS, Quota, QuotaLimit, Window};
+pub use request_head::RequestHead;
 pub use retry::{Attempt, Attempts, Backoff, Budget, Idempotent, ReplayBody, Retry, RetryLayer};
 
 /// The error type of every layer here, as in tower.

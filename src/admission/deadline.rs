@@ -25,11 +25,11 @@ pub struct Deadline(pub Instant);
 impl Deadline {
     /// The deadline of a request: as its [`Terms`] state it, or by itself.
     #[inline]
-    pub(super) fn of(request: &Extensions) -> Option<Self> {
+    pub(crate) fn of(request: &Extensions) -> Option<Self> {
         if request.is_empty() {
             return None;
         }
         let terms = request.get::<Terms>().and_then(Terms::stated_deadline);
-        terms.or_else(|| request.get().copied())
+        terms.map(Self).or_else(|| request.get().copied())
     }
 }

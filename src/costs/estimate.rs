@@ -3,7 +3,7 @@ use super::{
     json::{Root, Scanner, Visit},
     unit::Unit,
 };
-use crate::endpoints::RequestHead;
+use crate::request_head::RequestHead;
 
 /// How many bytes of a request are taken for one token.
 const BYTES_PER_TOKEN: usize = 4;

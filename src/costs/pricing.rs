@@ -12,7 +12,7 @@ use http_body::Body as _;
 use http_body_util::{Empty, Full};
 
 use super::{cost::Cost, settle::Settle, terms::Terms};
-use crate::endpoints::RequestHead;
+use crate::request_head::RequestHead;
 
 /// How a layer knows what requests cost: before they are sent, and when they are answered.
 #[derive(Clone, Default)]

@@ -1,12 +1,12 @@
 use tokio::time::Instant;
 
 use super::cost::Cost;
-use crate::{admission::Deadline, endpoints::EndpointName, retry::Idempotent};
 
 /// What one request asks for: a request extension.
 ///
-/// What is stated here goes before what closures of the layer say, and before the extensions [`Deadline`],
-/// [`EndpointName`] and [`Idempotent`], which say one thing each. Retries keep it. The last
+/// What is stated here goes before what closures of the layer say, and before the extensions
+/// [`Deadline`](crate::Deadline), [`EndpointName`](crate::EndpointName) and [`Idempotent`](crate::Idempotent), which
+/// say one thing each. Retries keep it. The last
 /// call of each method counts.
 ///
 /// ```
@@ -28,9 +28,9 @@ use crate::{admission::Deadline, endpoints::EndpointName, retry::Idempotent};
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
     cost: Option<Cost>,
-    deadline: Option<Deadline>,
-    endpoint: Option<EndpointName>,
-    idempotent: Option<Idempotent>,
+    deadline: Option<Instant>,
+    endpoint: Option<String>,
+    idempotent: bool,
 }
 
 impl Terms {
@@ -49,23 +49,24 @@ impl Terms {
         self
     }
 
-    /// The instant after which an answer is of no use: as [`Deadline`].
+    /// The instant after which an answer is of no use: as [`Deadline`](crate::Deadline).
     pub fn deadline(mut self, at: Instant) -> Self {
-        self.deadline = Some(Deadline(at));
+        self.deadline = Some(at);
         self
     }
 
-    /// Chooses a [named endpoint](crate::Endpoints::named): as [`EndpointName`]. With a name that is not configured the
+    /// Chooses a [named endpoint](crate::Endpoints::named): as
+    /// [`EndpointName`](crate::EndpointName). With a name that is not configured the
     /// request is not sent, and the error is [`UnknownEndpoint`](crate::UnknownEndpoint).
     pub fn endpoint(mut self, name: &str) -> Self {
-        self.endpoint = Some(EndpointName::new(name.to_owned()));
+        self.endpoint = Some(name.to_owned());
         self
     }
 
     /// The request can be sent twice without harm, whatever its method: as
-    /// [`Idempotent`].
+    /// [`Idempotent`](crate::Idempotent).
     pub fn idempotent(mut self) -> Self {
-        self.idempotent = Some(Idempotent);
+        self.idempotent = true;
         self
     }
 
@@ -73,15 +74,15 @@ impl Terms {
         self.cost.as_ref()
     }
 
-    pub(crate) fn stated_deadline(&self) -> Option<Deadline> {
+    pub(crate) fn stated_deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    pub(crate) fn stated_endpoint(&self) -> Option<&EndpointName> {
-        self.endpoint.as_ref()
+    pub(crate) fn stated_endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
     }
 
     pub(crate) fn is_idempotent(&self) -> bool {
-        self.idempotent.is_some()
+        self.idempotent
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use http::{header, uri::Scheme};
 
-use super::head::RequestHead;
+use crate::request_head::RequestHead;
 
 const HTTP: u16 = 80;
 const HTTPS: u16 = 443;

@@ -11,12 +11,11 @@ use http::HeaderName;
 
 use super::{
     error::{InvalidEndpoint, Reason},
-    head::RequestHead,
     name::{self, NameBy},
     partition::PartitionRule,
     template::Template,
 };
-use crate::quota::Quota;
+use crate::{quota::Quota, request_head::RequestHead};
 
 /// Which endpoints an API has, and what each allows.
 ///

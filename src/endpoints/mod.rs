@@ -6,7 +6,6 @@
 mod authority;
 mod builder;
 mod error;
-mod head;
 mod name;
 mod normalize;
 mod partition;
@@ -22,7 +21,6 @@ mod trie;
 pub use self::{
     builder::Endpoints,
     error::{InvalidEndpoint, UnknownEndpoint},
-    head::RequestHead,
     name::EndpointName,
 };
 pub(crate) use self::{

@@ -2,10 +2,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use super::{
-    error::{InvalidEndpoint, Reason},
-    head::RequestHead,
-};
+use super::error::{InvalidEndpoint, Reason};
+use crate::request_head::RequestHead;
 
 /// A request extension that chooses a [named endpoint](crate::Endpoints::named), whatever the path.
 /// [`Terms::endpoint`](crate::Terms::endpoint) goes before it.

@@ -8,7 +8,7 @@ use std::{
 
 use http::HeaderName;
 
-use super::head::RequestHead;
+use crate::request_head::RequestHead;
 
 /// Where the partition's value comes from.
 ///

@@ -6,11 +6,11 @@ use http::Method;
 
 use super::{
     authority::Authority,
-    head::RequestHead,
     spec::SpecId,
     template::Template,
     trie::{Passed, Trie},
 };
+use crate::request_head::RequestHead;
 
 #[derive(Debug)]
 pub(super) struct Router {

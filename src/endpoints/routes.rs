@@ -8,7 +8,6 @@ use super::{
     authority::Authority,
     builder::{Config, Endpoints, Others},
     error::UnknownEndpoint,
-    head::RequestHead,
     name::{self, EndpointName, NameBy},
     normalize,
     partition::PartitionRule,
@@ -16,7 +15,7 @@ use super::{
     spec::{Spec, SpecId, SpecKind},
     template::Template,
 };
-use crate::{costs::Terms, quota::Quota};
+use crate::{costs::Terms, quota::Quota, request_head::RequestHead};
 
 /// Where a request belongs; the wider scopes are the parents of its spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,7 +205,7 @@ impl Routes {
         }
         let terms = head.extensions().get::<Terms>();
         let by_terms = terms.and_then(Terms::stated_endpoint);
-        let by_extension = by_terms.or_else(|| head.extensions().get::<EndpointName>());
+        let by_extension = by_terms.or_else(|| head.extensions().get().map(EndpointName::as_str));
         if by_extension.is_none() && self.name_by.is_none() {
             return Ok(None);
         }
@@ -216,7 +215,7 @@ impl Routes {
     fn named_by(
         &self,
         head: &RequestHead<'_>,
-        by_extension: Option<&EndpointName>,
+        by_extension: Option<&str>,
     ) -> Result<Option<SpecId>, UnknownEndpoint> {
         let look_up = |name: &str| {
             self.names
@@ -225,7 +224,7 @@ impl Routes {
                 .map_err(|_| UnknownEndpoint::in_request(name, Arc::clone(&self.names)))
         };
         if let Some(name) = by_extension {
-            return look_up(name.as_str()).map(Some);
+            return look_up(name).map(Some);
         }
         match &self.name_by {
             Some(name_by) => name_by.choose(head, look_up).transpose(),

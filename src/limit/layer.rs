@@ -134,7 +134,10 @@ macro_rules! builder {
             /// ```
             pub fn cost_by(
                 mut self,
-                f: impl Fn(&crate::RequestHead<'_>, Option<&[u8]>) -> Option<crate::Cost>
+                f: impl Fn(
+                    &crate::request_head::RequestHead<'_>,
+                    Option<&[u8]>,
+                ) -> Option<crate::costs::Cost>
                 + Send
                 + Sync
                 + 'static,
@@ -160,7 +163,7 @@ macro_rules! builder {
             /// # let _ = layer;
             /// # Ok::<(), tower_throttle::InvalidQuota>(())
             /// ```
-            pub fn settle_by(mut self, settle: impl crate::Settle) -> Self {
+            pub fn settle_by(mut self, settle: impl crate::costs::Settle) -> Self {
                 self.shared.pricing.set_settle(settle);
                 self
             }

@@ -119,14 +119,13 @@ impl Facts {
         now: Instant,
     ) -> Self {
         let terms = extensions.get::<Terms>();
-        let deadline = terms.and_then(Terms::stated_deadline);
-        let deadline = deadline.or_else(|| extensions.get().copied());
         Self {
             repeatable: method.is_idempotent()
                 || extensions.get::<Idempotent>().is_some()
                 || terms.is_some_and(Terms::is_idempotent)
                 || has_header(&IDEMPOTENCY_KEY),
-            left: deadline.map(|Deadline(deadline)| deadline.saturating_duration_since(now)),
+            left: Deadline::of(extensions)
+                .map(|Deadline(deadline)| deadline.saturating_duration_since(now)),
         }
     }
 }
