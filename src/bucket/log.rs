@@ -50,7 +50,7 @@ impl Log {
         // Two threads can read the clock in one order and come here in the other. The later reading
         // is safe for both: a stamp may be late, never early.
         let (forgotten, count) = (&mut self.forgotten, &mut self.forgotten_count);
-        self.stamps.push(now, |len, oldest| {
+        self.stamps.push(now, move |len, oldest| {
             let goes = len >= depth && (len >= MOST_RECENT || oldest <= recent);
             if goes {
                 *forgotten = oldest.0.try_into().ok();
@@ -183,10 +183,16 @@ impl Log {
             Some(stamp) => Some(stamp),
             None => self
                 .forgotten
-                .filter(|_| rule.counts_forgotten)
-                .filter(|_| n - self.stamps.len() <= self.forgotten_count as usize)
+                .filter(|_| self.has_forgotten(n, rule))
                 .map(|tick| Tick(tick.get())),
         }
+    }
+
+    /// Whether the latest but n-1 counts, and is among those that were forgotten. Not inlined: the compiler would
+    /// count the stamps before every look at the windows, and few looks need that.
+    #[inline(never)]
+    fn has_forgotten(&self, n: usize, rule: &Rule) -> bool {
+        rule.counts_forgotten && n - self.stamps.len() <= self.forgotten_count as usize
     }
 
     pub(crate) fn is_large(&self) -> bool {
