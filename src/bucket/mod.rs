@@ -233,6 +233,7 @@ impl Bucket {
     /// [`give_back_places`](Self::give_back_places) ends them.
     ///
     /// The log has one for each request, and the [surplus](Self::surplus) the rest.
+    #[inline]
     pub(crate) fn take_places(&mut self, n: u32) {
         self.log.take(n.min(1));
         if n > 1 {

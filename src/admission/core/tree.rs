@@ -97,6 +97,7 @@ impl Tree {
 
     /// Every now and then while there are keys to forget: where there are no windows, nobody else
     /// would ever tell the time.
+    #[inline]
     pub(in crate::admission) fn wants_to_know_the_time(&mut self) -> bool {
         const CALLS: u64 = 64;
         if self.keys.is_empty() {
