@@ -51,7 +51,7 @@ impl Pricing {
     /// What a request states to take: its [`Terms`], and where they say nothing, the layer's closure.
     #[inline]
     pub(crate) fn cost_of<B: 'static>(&self, request: &Request<B>) -> Option<Box<Cost>> {
-        if request.extensions().is_empty() && self.cost_by.is_none() {
+        if self.cost_by.is_none() && request.extensions().is_empty() {
             return None;
         }
         self.cost_of_other(request)
