@@ -44,12 +44,11 @@ impl Classifier {
     /// What an answer that is no refusal says about what is left.
     #[inline]
     pub(crate) fn quota<B>(&self, response: &Response<B>) -> Option<QuotaReport> {
-        let answer = Answer::arriving(response.status(), response.headers());
-        match self {
-            Self::Profile(_) if response.headers().is_empty() => None,
-            Self::Profile(profile) => profile.quota(&answer),
-            Self::Other(classify) => classify.quota(&answer),
+        if response.headers().is_empty() && matches!(self, Self::Profile(_)) {
+            return None;
         }
+        self.get()
+            .quota(&Answer::arriving(response.status(), response.headers()))
     }
 
     /// The delay that a refusal names in its head.
