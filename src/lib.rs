@@ -240,7 +240,9 @@ pub use admission::{
 };
 pub use body::Body;
 pub use bucket::{Learned, LearnedFrom, Learning};
-pub use costs::{AnswerHead, Cost, Settle, SettleBody, Terms, Unit, Usage, estimate_chat};
+pub use costs::{
+    AnswerHead, Cost, Priority, Settle, SettleBody, Terms, Unit, Usage, estimate_chat,
+};
 pub use endpoints::{EndpointName, Endpoints, InvalidEndpoint, UnknownEndpoint};
 pub use error::{Refused, RefusedReason};
 pub use event::{Event, EventKind, Observer, PauseCause};

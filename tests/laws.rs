@@ -788,7 +788,8 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// L3, the wider scope: of two heads the one that came to the contest first goes first.
+    /// L3, the wider scope: of two heads the one that came to the contest first goes first. One that is there instead
+    /// of a head that has left has that one's place.
     fn check_contest(&self) {
         // With the endpoint and overall alone it is clear when a head came to the contest.
         if self.config.group.is_some() || self.config.across.is_some() || self.config.partitions {
@@ -820,14 +821,17 @@ impl<'a> Record<'a> {
                 let head = (0..self.asks.len())
                     .filter(|id| self.asks[*id].endpoint == endpoint && self.waits(*id, at))
                     .min_by_key(|id| self.fates[*id].entered.unwrap().0);
+                let mut left_behind = None;
                 for (id, since) in since.iter_mut().enumerate() {
                     if self.asks[id].endpoint == endpoint && Some(id) != head {
-                        *since = None;
+                        let place = since.take();
+                        left_behind =
+                            left_behind.or(place.filter(|_| self.fates[id].dispatched.is_none()));
                     }
                 }
                 if let Some(head) = head {
                     if self.admits((endpoint, 0), at) {
-                        since[head].get_or_insert(at);
+                        since[head].get_or_insert(left_behind.unwrap_or(at));
                     } else {
                         since[head] = None;
                     }

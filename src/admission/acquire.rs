@@ -14,7 +14,11 @@ use super::{
     shared::Shared,
     timer::NoTimer,
 };
-use crate::{bucket::Tick, costs::Cost, endpoints::UnknownEndpoint};
+use crate::{
+    bucket::Tick,
+    costs::{Cost, Priority},
+    endpoints::UnknownEndpoint,
+};
 
 /// A request that waits for its turn: the future's half.
 ///
@@ -76,9 +80,11 @@ impl Acquire {
             aside,
         } = self;
         let engine = &shared.engine;
-        let mut stated = None;
+        let (mut stated, mut priority) = (None, Priority::NORMAL);
         if matches!(state, State::New(_)) {
             stated = aside.take_stated();
+            // Foreign code, too.
+            priority = shared.ranking.priority_of(request);
             *aside = engine.aside(request.extensions());
         }
         let has_timer = engine.join_timer();
@@ -88,7 +94,7 @@ impl Acquire {
         let step = |core: &mut Core, now: Tick, fx: &mut Effects| {
             let outcome = match state {
                 &mut State::New(leaf) => {
-                    let entry = shared.entry(leaf, stated.take(), request, now);
+                    let entry = shared.entry(leaf, (stated.take(), priority), request, now);
                     core.enter(entry, now, fx)
                 }
                 &mut State::Waiting(id) => core.poll(id, now, fx),
@@ -203,7 +209,7 @@ impl Shared {
     fn entry<B>(
         &self,
         leaf: NodeId,
-        stated: Option<Box<Cost>>,
+        (stated, priority): (Option<Box<Cost>>, Priority),
         request: &http::Request<B>,
         now: Tick,
     ) -> Entry {
@@ -217,6 +223,7 @@ impl Shared {
             // longer.
             max_waiting: self.limits.max_waiting.filter(|_| arrival.is_none()),
             arrival: arrival.unwrap_or_else(Arrival::next),
+            priority,
             limit: WaitLimit::new(max_wait, deadline),
             stated,
         }

@@ -217,6 +217,10 @@ impl Engine {
         self.lock().core.tree.max_pause = time;
     }
 
+    pub(crate) fn set_priority_floor(&self, one_in: Option<u32>) {
+        self.lock().core.tree.floor = one_in;
+    }
+
     /// Tells `observer` everything from now on; `false` if there is one already.
     pub(crate) fn observe(&self, observer: impl Observer) -> bool {
         let first = self.observer.set(SharedObserver::new(observer)).is_ok();

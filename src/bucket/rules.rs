@@ -180,6 +180,31 @@ impl Rules {
         }
     }
 
+    /// What a whole limit counts as, in shares.
+    pub(crate) const WHOLE: u64 = 1 << 32;
+
+    /// Whether anything is limited.
+    pub(crate) fn limits(&self) -> bool {
+        !self.windows.is_empty() || !self.units.is_empty() || self.concurrency.is_some()
+    }
+
+    /// How much of the tightest limit a request takes; nothing if there is none.
+    pub(crate) fn share(&self, demand: &Demand) -> Option<u64> {
+        let share = |taken: u64, n: u64| {
+            let whole = u128::from(Self::WHOLE);
+            let part = (u128::from(taken) * whole).div_ceil(u128::from(n.max(1)));
+            u64::try_from(part.min(whole)).unwrap_or(Self::WHOLE)
+        };
+        let windows = self.windows.iter();
+        let windows = windows.map(|rule| share(demand.requests.into(), rule.n.into()));
+        let permits = self
+            .concurrency
+            .map(|n| share(demand.permits.into(), n as u64));
+        let units = self.units.iter();
+        let units = units.map(|rules| share(demand.of(rules.unit), rules.least()));
+        windows.chain(permits).chain(units).max()
+    }
+
     pub(crate) fn windows(&self) -> &[Rule] {
         &self.windows
     }

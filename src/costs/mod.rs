@@ -5,17 +5,20 @@ mod estimate;
 mod find;
 mod json;
 mod pricing;
+mod priority;
+mod ranking;
 mod settle;
 mod terms;
 mod unit;
 mod usage;
 
-pub(crate) use self::pricing::Pricing;
 pub use self::{
     cost::Cost,
     estimate::estimate_chat,
+    priority::Priority,
     settle::{AnswerHead, Settle, SettleBody},
     terms::Terms,
     unit::Unit,
     usage::Usage,
 };
+pub(crate) use self::{pricing::Pricing, ranking::Ranking};

@@ -1,6 +1,6 @@
 use tokio::time::Instant;
 
-use super::cost::Cost;
+use super::{cost::Cost, priority::Priority};
 
 /// What one request asks for: a request extension.
 ///
@@ -28,6 +28,7 @@ use super::cost::Cost;
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
     cost: Option<Cost>,
+    priority: Option<Priority>,
     deadline: Option<Instant>,
     endpoint: Option<String>,
     idempotent: bool,
@@ -46,6 +47,13 @@ impl Terms {
     /// [`NeverFits`](crate::RefusedReason::NeverFits).
     pub fn cost(mut self, cost: Cost) -> Self {
         self.cost = Some(cost);
+        self
+    }
+
+    /// The class of the request among those that wait: a higher one goes first. Without it, the layer's `priority_by`
+    /// says, and otherwise it is [`Priority::NORMAL`]. Retries keep it.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = Some(priority);
         self
     }
 
@@ -72,6 +80,10 @@ impl Terms {
 
     pub(crate) fn stated_cost(&self) -> Option<&Cost> {
         self.cost.as_ref()
+    }
+
+    pub(crate) fn stated_priority(&self) -> Option<Priority> {
+        self.priority
     }
 
     pub(crate) fn stated_deadline(&self) -> Option<Instant> {

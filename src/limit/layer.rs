@@ -178,6 +178,56 @@ macro_rules! builder {
                 self
             }
 
+            /// Says of which class a request is that states none in its [`Terms`](crate::Terms::priority): those of a
+            /// higher class go first.
+            ///
+            /// By default, and where the closure says `None`, it is [`Priority::NORMAL`](crate::Priority::NORMAL). The
+            /// closure runs when a request begins to wait, again for each retry, and before the layer's lock is taken. A
+            /// panic goes up to the caller. The last call counts. Applies to the services that this value of the layer
+            /// makes.
+            ///
+            /// ```
+            /// use tower_throttle::{Endpoints, Priority, Quota, ThrottleLayer};
+            ///
+            /// let layer = ThrottleLayer::new(Endpoints::new().overall(Quota::per_second(5)))
+            ///     .priority_by(|head| head.headers().contains_key("x-batch").then_some(Priority::LOW))
+            ///     .priority_floor(Some(10));
+            /// # let _ = layer;
+            /// ```
+            pub fn priority_by(
+                mut self,
+                f: impl Fn(&crate::request_head::RequestHead<'_>) -> Option<crate::costs::Priority>
+                + Send
+                + Sync
+                + 'static,
+            ) -> Self {
+                self.shared.ranking.set_priority_by(f);
+                self
+            }
+
+            /// What lower classes get at least while higher ones have a backlog: of what is given out one part in
+            /// `one_in`, to within one request. Nothing with `None`.
+            ///
+            /// By default one in 8. What is given out is counted as requests take it of their tightest limit. It is kept at
+            /// the widest limited scope that a request passes: below it a higher class always goes first. Applies to the
+            /// layer's state, and so to all its clones.
+            ///
+            /// # Panics
+            ///
+            /// If `one_in` is less than 4: a higher class would be none. And if a service or a handle has been made.
+            #[track_caller]
+            pub fn priority_floor(self, one_in: Option<u32>) -> Self {
+                if let Some(one_in) = one_in {
+                    assert!(
+                        one_in >= 4,
+                        "the floor is one part in {one_in}: expected one in 4, or in more"
+                    );
+                }
+                self.shared.engine.assert_unused("priority_floor", "");
+                self.shared.engine.set_priority_floor(one_in);
+                self
+            }
+
             /// Gives `observer` an event for every decision.
             ///
             /// By default there is no observer, and no event is made. [`EventKind`](crate::EventKind) lists the

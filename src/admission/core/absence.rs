@@ -155,11 +155,11 @@ impl Core {
         }
     }
 
-    /// Whether it is the first in the queue of its leaf.
+    /// Whether it is the first of its class in the queue of its leaf.
     fn stands_first(&self, id: WaiterId) -> bool {
         let waiter = self.waiter(id);
         let queue = self.tree.node(waiter.leaf).wait_queue.as_ref();
-        let first = queue.and_then(|queue| queue.queue.first(&self.links));
+        let first = queue.and_then(|queue| queue.queue.first_of(&self.links, waiter.priority));
         waiter.is_queued() && first == Some(waiter.key(id))
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Charges {
     pub(super) stated: BTreeMap<WaiterId, Box<Cost>>,
     /// How many of those count as no request.
     pub(super) free: usize,
-    /// All units that were ever counted. Where one stands is its bit in a [`Class`].
+    /// All units that were ever counted. Where one stands is its bit in a [`Needs`].
     pub(super) units: Vec<Unit>,
     /// How many scopes count something besides requests.
     pub(super) counting: usize,
@@ -66,11 +66,11 @@ pub(in crate::admission) enum Settler {
 /// Of what a request takes something: one bit for requests, one for permits, and one for each unit.
 ///
 /// Where requests of several endpoints compete, one that waits for a unit is passed by those of which another
-/// class needs none of it.
+/// needs needs none of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Class(pub(super) u32);
+pub(super) struct Needs(pub(super) u32);
 
-impl Class {
+impl Needs {
     const REQUESTS: Self = Self(1);
     const PERMITS: Self = Self(2);
     /// A request and a permit: what most take.
@@ -155,26 +155,26 @@ impl Charges {
         }
     }
 
-    pub(super) fn class(&self, demand: &Demand) -> Class {
-        let mut class = Class::NONE;
+    pub(super) fn needs(&self, demand: &Demand) -> Needs {
+        let mut needs = Needs::NONE;
         if demand.requests > 0 {
-            class = class.and(Class::REQUESTS);
+            needs = needs.and(Needs::REQUESTS);
         }
         if demand.permits > 0 {
-            class = class.and(Class::PERMITS);
+            needs = needs.and(Needs::PERMITS);
         }
         for (unit, _) in demand.units.iter().filter(|(_, amount)| *amount > 0) {
             let place = self.units.iter().position(|known| known.is_called_as(unit));
-            class = class.and(Class::of_unit(place.unwrap_or(usize::MAX / 2)));
+            needs = needs.and(Needs::of_unit(place.unwrap_or(usize::MAX / 2)));
         }
-        class
+        needs
     }
 
-    /// A demand for each bit of its class: one of them alone.
+    /// A demand for each bit of its needs: one of them alone.
     pub(super) fn parts<'a>(
         &'a self,
         demand: &'a Demand,
-    ) -> impl Iterator<Item = (Class, Demand)> + 'a {
+    ) -> impl Iterator<Item = (Needs, Demand)> + 'a {
         let requests = Demand {
             requests: demand.requests,
             ..Demand::NOTHING
@@ -190,8 +190,8 @@ impl Charges {
         [requests, permits]
             .into_iter()
             .chain(units)
-            .map(|part| (self.class(&part), part))
-            .filter(|(class, _)| *class != Class::NONE)
+            .map(|part| (self.needs(&part), part))
+            .filter(|(needs, _)| *needs != Needs::NONE)
     }
 }
 

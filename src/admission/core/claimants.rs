@@ -1,35 +1,30 @@
 use std::{collections::BTreeSet, ops::Bound::Excluded};
 
-use super::ids::{NodeId, WaiterId};
-use crate::{admission::arrival::Arrival, steps};
+use super::ids::{NodeId, Order, WaiterId};
+use crate::{costs::Priority, steps};
 
-/// The waiters that have their places and have not gone out, by endpoint and by age.
+/// The waiters that have their places and have not gone out, by endpoint and in the order of their queue.
 #[derive(Debug, Default)]
 pub(super) struct Claimants {
-    claimants: BTreeSet<(NodeId, u64, WaiterId)>,
+    claimants: BTreeSet<(NodeId, Order, WaiterId)>,
 }
 
 impl Claimants {
-    pub(super) fn insert(&mut self, leaf: NodeId, arrival: Arrival, id: WaiterId) {
+    pub(super) fn insert(&mut self, leaf: NodeId, order: Order, id: WaiterId) {
         steps::count_way_down(self.claimants.len());
-        self.claimants.insert((leaf, arrival.get(), id));
+        self.claimants.insert((leaf, order, id));
     }
 
-    pub(super) fn remove(&mut self, leaf: NodeId, arrival: Arrival, id: WaiterId) {
+    pub(super) fn remove(&mut self, leaf: NodeId, order: Order, id: WaiterId) {
         steps::count_way_down(self.claimants.len());
-        self.claimants.remove(&(leaf, arrival.get(), id));
+        self.claimants.remove(&(leaf, order, id));
     }
 
-    /// The youngest at a leaf of those that are younger than this one.
-    pub(super) fn youngest_after(
-        &self,
-        leaf: NodeId,
-        arrival: Arrival,
-        id: WaiterId,
-    ) -> Option<WaiterId> {
+    /// The last at a leaf of those that come after this one.
+    pub(super) fn last_after(&self, leaf: NodeId, order: Order, id: WaiterId) -> Option<WaiterId> {
         steps::count_way_down(self.claimants.len());
-        let this = (leaf, arrival.get(), id);
-        let end = (leaf, u64::MAX, WaiterId::new(0));
+        let this = (leaf, order, id);
+        let end = (leaf, Order::after_all_of(Priority::LOW), WaiterId::new(0));
         let mut younger = self.claimants.range((Excluded(this), Excluded(end)));
         younger.next_back().map(|&(_, _, id)| id)
     }

@@ -1,11 +1,11 @@
 //! Who goes next: how a change at a node is carried to the root, and offers made to heads.
 
 use super::{
-    charge::Class,
+    charge::Needs,
     claim::Claim,
     effects::{Decision, Effects},
-    ids::{Contender, NodeId, QueueKey, WaiterId},
-    node::{Opens, Ticket},
+    ids::{Contender, NodeId, Order, QueueKey, WaiterId},
+    node::{Opens, Seat, Ticket},
     queue::AT_ONCE,
     state::Core,
     task::Task,
@@ -13,11 +13,11 @@ use super::{
 };
 use crate::{
     bucket::{Demand, Gate, Tick},
-    costs::Cost,
+    costs::{Cost, Priority},
     steps,
 };
 
-/// What a node says about the head of one of its queues.
+/// What a node says about the head of a seat.
 #[derive(Clone, Copy)]
 enum Head {
     /// The gate is open for it.
@@ -28,16 +28,15 @@ enum Head {
     Hopeless(WaiterId),
 }
 
-/// The heads of a node's queues, in the order of their tickets, each with the class of its queue. Almost always
-/// there is one queue.
+/// The heads of a node, each with its seat, in the order in which they go. Almost always there is one.
 #[derive(Default)]
 struct Heads {
-    first: Option<(Class, Head)>,
-    others: Vec<(Class, Head)>,
+    first: Option<(Seat, Head)>,
+    others: Vec<(Seat, Head)>,
 }
 
 impl Heads {
-    fn push(&mut self, head: (Class, Head)) {
+    fn push(&mut self, head: (Seat, Head)) {
         if self.first.is_none() {
             self.first = Some(head);
         } else {
@@ -45,29 +44,28 @@ impl Heads {
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (Class, Head)> {
+    fn iter(&self) -> impl Iterator<Item = (Seat, Head)> {
         self.first.into_iter().chain(self.others.iter().copied())
     }
 
-    /// Who goes of a queue.
-    fn of(&self, class: Class) -> Option<WaiterId> {
-        self.iter().find_map(|(of, head)| match head {
-            Head::Goes(waiter) if of == class => Some(waiter),
-            _ => None,
-        })
+    /// Whether anyone goes of a seat.
+    fn goes(&self, seat: Seat) -> bool {
+        self.iter()
+            .any(|(of, head)| of == seat && matches!(head, Head::Goes(_)))
     }
 }
 
-/// So many of each class are looked at, where there are several. Those behind them are taken to wait for all units of
-/// their class: they are not passed, where they might be.
+/// So many of each seat are looked at, where there are several. Those behind them are taken to wait for all units that
+/// they need: they are not passed, where they might be.
 const LOOK: usize = 8;
 
-/// Who stands in one of the queues of a node.
+/// Who stands in one of the lines of a node.
 #[derive(Clone, Copy)]
 struct Standing {
     key: QueueKey,
-    class: Class,
-    /// Whether it is the first of its class.
+    /// That of its line.
+    seat: Seat,
+    /// Whether it is the head.
     is_first: bool,
     /// Whether it stands for itself alone, and not for all behind it as well.
     is_one: bool,
@@ -139,6 +137,21 @@ impl Core {
     /// Tells a node's parent who would be next here.
     fn pass(&mut self, id: NodeId, now: Tick, fx: &mut Effects) -> Passed {
         let heads = self.heads(id, now);
+        let Some(parent) = self.tree.node(id).parent else {
+            for (_, head) in heads.iter() {
+                match head {
+                    Head::Hopeless(waiter) => return Passed::Hopeless(waiter),
+                    Head::Waits(waiter) => self.invite(id, waiter, now, fx),
+                    Head::Goes(_) => {}
+                }
+            }
+            let mut goes = heads.iter().filter_map(|(_, head)| match head {
+                Head::Goes(waiter) => Some(waiter),
+                _ => None,
+            });
+            return Passed::Out(goes.next());
+        };
+        self.leave_seats(id, parent, &heads);
         for (_, head) in heads.iter() {
             match head {
                 Head::Hopeless(waiter) => return Passed::Hopeless(waiter),
@@ -146,26 +159,10 @@ impl Core {
                 Head::Goes(_) => {}
             }
         }
-        let Some(parent) = self.tree.node(id).parent else {
-            let mut goes = heads.iter().filter_map(|(_, head)| match head {
-                Head::Goes(waiter) => Some(waiter),
-                _ => None,
-            });
-            return Passed::Out(goes.next());
-        };
-        let seats = self.tree.node(id).wait_queue.as_ref();
-        let seats: Vec<_> = seats.map_or_else(Vec::new, |queue| {
-            queue.seats().iter().map(|seat| seat.class).collect()
-        });
-        for class in [Class::DEFAULT].into_iter().chain(seats) {
-            if heads.of(class).is_none() {
-                self.set_ticket(id, class, parent, None);
-            }
-        }
         // They come to the parent in the order in which they came here.
-        for (class, head) in heads.iter() {
+        for (seat, head) in heads.iter() {
             let Head::Goes(head) = head else { continue };
-            let is_new = self.set_ticket(id, class, parent, Some(head));
+            let is_new = self.take_seat(id, seat, parent, head);
             // What it waits for has changed, and may come too late (law L10).
             if is_new && self.is_hopeless(head, now) {
                 return Passed::Hopeless(head);
@@ -183,16 +180,20 @@ impl Core {
         };
         let opened = queue.opens;
         let mut opens: Option<Opens> = None;
-        if queue.seats().is_empty() {
+        if queue.is_uniform() {
             if let Some(first) = queue.queue.first(&self.links) {
+                let seat = Seat {
+                    priority: first.order.priority(),
+                    ..Seat::USUAL
+                };
                 let head = self.head_of(first);
                 let demand = self.demand_of(head);
                 let gate = self.tree.gate(id, &demand, now);
                 let head = self.head_at(head, gate, &mut opens);
-                heads.push((Class::DEFAULT, head));
+                heads.push((seat, head));
             }
         } else {
-            self.heads_of_classes(id, now, &mut heads, &mut opens);
+            self.mixed_heads(id, now, &mut heads, &mut opens);
         }
         self.set_opens(id, opened, opens);
         heads
@@ -204,7 +205,7 @@ impl Core {
         match gate {
             Gate::Open => Head::Goes(head),
             Gate::Until(tick) => {
-                watch(opens, (tick, waiter.arrival));
+                watch(opens, (tick, waiter.order()));
                 if tick > waiter.limit.until {
                     Head::Hopeless(head)
                 } else {
@@ -215,67 +216,79 @@ impl Core {
         }
     }
 
-    /// The heads of queues of several classes. Each waits behind all that came before it and wait for what it needs.
+    /// The heads where there are several seats. Each waits behind all that go before it and wait for what it needs.
     #[cold]
-    fn heads_of_classes(
-        &self,
-        id: NodeId,
-        now: Tick,
-        heads: &mut Heads,
-        opens: &mut Option<Opens>,
-    ) {
-        let mut blocked = Class::NONE;
+    fn mixed_heads(&self, id: NodeId, now: Tick, heads: &mut Heads, opens: &mut Option<Opens>) {
+        let is_leaf =
+            (self.tree.node(id).wait_queue.as_ref()).is_some_and(|queue| queue.children.is_empty());
+        let mut standing = self.standing(id);
+        let picked = self.picked(id);
+        if let Some(picked) = picked {
+            standing.sort_unstable_by_key(|standing| (standing.key != picked, standing.key));
+        }
+        let mut blocked = Needs::NONE;
         for Standing {
             key,
-            class,
+            seat,
             is_first,
             is_one,
-        } in self.standing(id)
+        } in standing
         {
             let head = self.head_of(key);
-            if is_first && blocked.meets(class) {
-                heads.push((class, Head::Waits(head)));
+            if is_first && blocked.meets(seat.line) {
+                heads.push((seat, Head::Waits(head)));
             }
             if !is_one {
                 // And more that are not looked at: they may wait for any unit.
-                blocked = blocked.and(class.units());
+                blocked = blocked.and(seat.line.units());
                 continue;
             }
             let demand = self.demand_of(head);
             let gate = self.tree.gate(id, &demand, now);
-            if is_first && !blocked.meets(class) {
-                heads.push((class, self.head_at(head, gate, opens)));
+            if is_first && !blocked.meets(seat.line) {
+                heads.push((seat, self.head_at(head, gate, opens)));
             }
-            if gate != Gate::Open {
+            let holds_up = gate != Gate::Open || picked == Some(key);
+            if is_leaf && holds_up {
+                // Within an endpoint nobody passes it. Wider scopes would not know whom this one has picked.
+                blocked = Needs::ALL;
+            } else if gate != Gate::Open {
                 let (closed, changes) = self.closed_to(id, &demand, now);
                 blocked = blocked.and(closed);
                 // What it waits for no more, others wait for no more.
                 if let Some(changes) = changes {
-                    watch(opens, (changes, self.waiter(head).arrival));
+                    watch(opens, (changes, self.waiter(head).order()));
                 }
+            } else if holds_up {
+                blocked = blocked.and(self.tree.charges.needs(&demand));
             }
         }
     }
 
-    /// The first few of each class that stand at a node, in the order in which they got there.
+    /// The first few of each seat that stand at a node, in the order in which they go.
     fn standing(&self, id: NodeId) -> Vec<Standing> {
         let mut all = Vec::new();
         let Some(queue) = &self.tree.node(id).wait_queue else {
             return all;
         };
-        let default = (Class::DEFAULT, &queue.queue);
-        let seats = queue.seats().iter().map(|seat| (seat.class, &seat.queue));
-        for (class, queue) in [default].into_iter().chain(seats) {
-            let mut next = queue.first(&self.links);
-            for n in 0..=LOOK {
-                let Some(key) = next else { break };
-                all.push(Standing {
-                    key,
-                    class,
-                    is_first: n == 0,
-                    is_one: n < LOOK,
-                });
-                next = queue.after(&self.links, &key);
+        for (needs, line) in queue.lines() {
+            for priority in Priority::ALL {
+                let seat = Seat {
+                    line: needs,
+                    priority,
+                };
+                let mut next = line.first_of(&self.links, priority);
+                for n in 0..=LOOK {
+                    let Some(key) = next else { break };
+                    all.push(Standing {
+                        key,
+                        seat,
+                        is_first: n == 0,
+                        is_one: n < LOOK,
+                    });
+                    next = line.after(&self.links, &key);
+                    next = next.filter(|next| next.order.priority() == priority);
+                }
             }
         }
         all.sort_unstable_by_key(|standing| standing.key);
@@ -285,22 +298,22 @@ impl Core {
     /// Of what a node has no room for a request: others that need some of it wait behind that one.
     ///
     /// And when that changes next, as far as it is known.
-    fn closed_to(&self, id: NodeId, demand: &Demand, now: Tick) -> (Class, Option<Tick>) {
+    fn closed_to(&self, id: NodeId, demand: &Demand, now: Tick) -> (Needs, Option<Tick>) {
         let gate = |demand: &Demand| self.tree.gate(id, demand, now);
         match gate(&Demand::NOTHING) {
             Gate::Open => {}
-            Gate::Until(tick) => return (Class::ALL, Some(tick)),
-            Gate::Closed => return (Class::ALL, None),
+            Gate::Until(tick) => return (Needs::ALL, Some(tick)),
+            Gate::Closed => return (Needs::ALL, None),
         }
-        let mut closed = (Class::NONE, None::<Tick>);
-        for (class, part) in self.tree.charges.parts(demand) {
+        let mut closed = (Needs::NONE, None::<Tick>);
+        for (needs, part) in self.tree.charges.parts(demand) {
             let changes = match gate(&part) {
                 Gate::Open => continue,
                 Gate::Until(tick) => Some(tick),
                 Gate::Closed => None,
             };
             let first = closed.1.into_iter().chain(changes).min();
-            closed = (closed.0.and(class), first);
+            closed = (closed.0.and(needs), first);
         }
         closed
     }
@@ -311,13 +324,13 @@ impl Core {
         if id == leaf || !node.has_contenders() {
             return !node.has_contenders();
         }
-        let class = self.tree.charges.class(demand);
+        let needs = self.tree.charges.needs(demand);
         self.standing(id).iter().all(|standing| {
             if !standing.is_one {
-                return !standing.class.units().meets(class);
+                return !standing.seat.line.units().meets(needs);
             }
             let demand = self.demand_of(self.head_of(standing.key));
-            !self.closed_to(id, &demand, now).0.meets(class)
+            !self.closed_to(id, &demand, now).0.meets(needs)
         })
     }
 
@@ -365,56 +378,92 @@ impl Core {
         }
     }
 
-    /// Makes `head` the request for which this node stands in its parent's queue.
+    /// Takes a node out of its parent's queue where it has nobody who goes.
+    fn leave_seats(&mut self, id: NodeId, parent: NodeId, heads: &Heads) {
+        while let Some((seat, ticket)) = self.seat_without(id, heads) {
+            self.set_ticket(id, seat, parent, Some(ticket), None);
+        }
+    }
+
+    fn seat_without(&self, id: NodeId, heads: &Heads) -> Option<(Seat, Ticket)> {
+        let queue = self.tree.node(id).wait_queue.as_ref()?;
+        queue.seats().find(|(seat, _)| !heads.goes(*seat))
+    }
+
+    /// Makes `head` the request for which this node stands in a seat of its parent's queue.
     ///
-    /// A new head gets a new ticket, behind those that are there already. One that was absent comes back to
-    /// the place that it had in this queue.
+    /// One that follows on a request that has had its turn gets a new ticket, behind those that are there already. One
+    /// that is there instead of another keeps the other's. One that was absent comes back to the place that it had in
+    /// this queue.
     ///
-    /// Returns whether there is a new one.
+    /// Returns whether it is a new one.
+    fn take_seat(&mut self, id: NodeId, seat: Seat, parent: NodeId, head: WaiterId) -> bool {
+        let queue = self.tree.node(id).wait_queue.as_ref();
+        let before = queue.and_then(|queue| queue.ticket(seat));
+        if before.is_some_and(|before| before.head == head) {
+            return false;
+        }
+        let needs = self.needs_of(head, seat.line);
+        let kept = self.take_kept_order(id, head).or_else(|| {
+            let before = before.filter(|before| !self.had_its_turn(before.head))?;
+            (before.needs == needs).then_some(before.order)
+        });
+        let order = kept.unwrap_or_else(|| {
+            self.next_ticket += 1;
+            Order::new(seat.priority, self.next_ticket)
+        });
+        let ticket = Ticket { order, head, needs };
+        self.set_ticket(id, seat, parent, before, Some(ticket));
+        true
+    }
+
+    /// Whether a request that was a head is none any more because it was offered its turn.
+    fn had_its_turn(&self, id: WaiterId) -> bool {
+        let waiter = self.waiters.get(id.index());
+        !waiter.is_some_and(|waiter| matches!(waiter.stage, Stage::Queued | Stage::Refused(_)))
+    }
+
     fn set_ticket(
         &mut self,
         id: NodeId,
-        of: Class,
+        seat: Seat,
         parent: NodeId,
-        head: Option<WaiterId>,
-    ) -> bool {
-        let queue = self.tree.node_mut(id).wait_queue.as_mut();
-        let ticket = queue.and_then(|queue| *queue.ticket_mut(of));
-        if ticket.map(|ticket| ticket.head) == head {
-            return false;
-        }
+        before: Option<Ticket>,
+        ticket: Option<Ticket>,
+    ) {
         let contender = Contender::Child(id);
-        let ticket_of_head = head.map(|head| {
-            let order = self.take_kept_order(id, head).unwrap_or_else(|| {
-                self.next_ticket += 1;
-                self.next_ticket
-            });
-            let class = self.class_of(head, of);
-            Ticket { order, head, class }
-        });
-        let node = self.tree.node_mut(parent);
-        let queue = node.wait_queue.as_mut();
-        let queue = queue.expect("somebody waits here or below");
-        if let Some(Ticket { order, class, .. }) = ticket {
-            let key = QueueKey { order, contender };
-            queue.queue_of_mut(class).remove(&mut self.links, &key);
-        }
-        if let Some(Ticket { order, class, .. }) = ticket_of_head {
-            let key = QueueKey { order, contender };
-            queue.queue_of_mut(class).insert(&mut self.links, key);
+        let place = |ticket: Ticket| {
+            (
+                ticket.needs,
+                QueueKey {
+                    order: ticket.order,
+                    contender,
+                },
+            )
+        };
+        let (from, to) = (before.map(place), ticket.map(place));
+        if from != to {
+            let node = self.tree.node_mut(parent);
+            let queue = node.wait_queue.as_mut();
+            let queue = queue.expect("somebody waits here or below");
+            if let Some((needs, key)) = from {
+                queue.line_mut(needs).remove(&mut self.links, &key);
+            }
+            if let Some((needs, key)) = to {
+                queue.line_mut(needs).insert(&mut self.links, key);
+            }
         }
         if let Some(queue) = &mut self.tree.node_mut(id).wait_queue {
-            *queue.ticket_mut(of) = ticket_of_head;
+            queue.set_ticket(seat, ticket);
         }
-        head.is_some()
     }
 
-    /// The class of a head: that of the queue in which it stands, above its leaf.
-    fn class_of(&self, head: WaiterId, of: Class) -> Class {
-        if of != Class::DEFAULT || self.tree.charges.are_plain() {
-            return of;
+    /// The needs of a head: those of the line in which it stands, above its leaf.
+    fn needs_of(&self, head: WaiterId, line: Needs) -> Needs {
+        if line != Needs::DEFAULT || self.tree.charges.are_plain() {
+            return line;
         }
-        self.tree.charges.class(&self.demand_of(head))
+        self.tree.charges.needs(&self.demand_of(head))
     }
 
     /// Has a waiter come back to the places that it has as a head, should it be absent.
@@ -424,21 +473,20 @@ impl Core {
         for (kept, node) in kept.iter_mut().zip(self.tree.path(waiter.leaf)) {
             let mut tickets = self.tree.node(node).tickets();
             if let Some(Ticket { order, .. }) = tickets.find(|ticket| ticket.head == id) {
-                *kept = order;
+                *kept = Some(order);
             }
         }
         self.waiter_mut(id).kept_orders = kept;
     }
 
     /// The place to which a head comes back above this node, if there is one.
-    fn take_kept_order(&mut self, id: NodeId, head: WaiterId) -> Option<u64> {
+    fn take_kept_order(&mut self, id: NodeId, head: WaiterId) -> Option<Order> {
         let waiter = self.waiter(head);
-        if waiter.kept_orders == [0; LEVELS] {
+        if waiter.kept_orders == [None; LEVELS] {
             return None;
         }
         let level = self.tree.path(waiter.leaf).position(|node| node == id)?;
-        let kept = std::mem::take(&mut self.waiter_mut(head).kept_orders[level]);
-        (kept > 0).then_some(kept)
+        self.waiter_mut(head).kept_orders[level].take()
     }
 
     /// Whether the turn of a head is known to come later than it is prepared to wait.
@@ -454,7 +502,7 @@ impl Core {
             let Some(queue) = &mut self.tree.node_mut(id).wait_queue else {
                 return;
             };
-            queue.clear_seats();
+            queue.clear_lines();
             let here = queue.waiting > 0 || queue.has_queued();
             // Where somebody has yet to leave, newcomers have to stand behind. And a ticket is for
             // `settle` to give back first.
@@ -484,11 +532,12 @@ impl Core {
 
     /// Gives a head its places. Its future fetches them, and leaves when all older ones have.
     fn offer(&mut self, id: WaiterId, demand: Demand, now: Tick, fx: &mut Effects) {
+        self.count_turn(id, &demand);
         self.keep_orders(id);
         self.leave_queue(id);
         let leaf = self.waiter(id).leaf;
         let claim = self.tree.take_all(leaf, demand);
-        self.claimants.insert(leaf, self.waiter(id).arrival, id);
+        self.claimants.insert(leaf, self.waiter(id).order(), id);
         let waiter = self.waiter_mut(id);
         waiter.stage = Stage::Offered(claim);
         waiter.offered = now;

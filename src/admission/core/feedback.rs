@@ -6,6 +6,7 @@ use super::{
     claim::Claim,
     effects::{Decision, Effects},
     ids::NodeId,
+    slots::Rank,
     state::Core,
     task::{Progress, Task},
     tree::Tree,
@@ -15,7 +16,7 @@ use crate::{
         self, Bucket, Demand, Enforced, Learned, Past, Refusal, RefusalKind, Report, Rules, Span,
         Tick,
     },
-    costs::Unit,
+    costs::{Priority, Unit},
     endpoints::SpecKind,
     event::PauseCause,
     signal::{QuotaReport, Signal, SignalKind, SignalScope},
@@ -146,7 +147,14 @@ impl Core {
             return Some(Reopens::Alone(now.after(wait)));
         }
         let demand = self.tree.demand_of_claim(claim);
-        Some(Reopens::At(self.slot(leaf, &demand, 0, now).0))
+        // At the earliest: nobody knows here of which class it is.
+        let priority = if self.classed == 0 {
+            Priority::NORMAL
+        } else {
+            Priority::HIGH
+        };
+        let (slot, _) = self.slot(leaf, &demand, priority, Rank::default(), now);
+        Some(Reopens::At(slot))
     }
 
     /// How many answers a bucket has had.

@@ -1,14 +1,16 @@
 use std::collections::BTreeSet;
 
 use super::{
-    charge::Class,
-    ids::{NodeId, QueueKey, WaiterId},
+    charge::Needs,
+    floor::Floors,
+    ids::{NodeId, Order, QueueKey, WaiterId},
+    line::Line,
     ranked::{Links, Ranked},
     text::Text,
 };
 use crate::{
-    admission::arrival::Arrival,
     bucket::{Bucket, Tick},
+    costs::Priority,
     endpoints::SpecId,
 };
 
@@ -52,107 +54,152 @@ pub(super) struct WaitQueue {
     pub(super) waiting: usize,
     /// How many of them have a limit of their own.
     pub(super) limited: usize,
-    /// At a leaf: the queued requests by arrival. Above: the children whose gates are open, in the order
-    /// in which their heads got here; only heads compete. Of those, heads of another class than most have
-    /// [`seats`](Self::seats).
-    pub(super) queue: Ranked<QueueKey>,
-    /// Above the leaves: a queue for each other class.
-    seats: Option<Box<Seats>>,
+    /// At a leaf: the queued requests. Above: the children whose gates are open, in the order in which their heads got
+    /// here; only heads compete. Of those, heads with other needs than most have lines of their own.
+    pub(super) queue: Line,
+    /// Lines and tickets besides.
+    more: Option<Box<More>>,
     /// At a leaf: requests that have been offered their places, and have yet to be polled. They go out in
     /// the order of the queue, and before anyone who comes later.
     pub(super) leaving: Ranked<QueueKey>,
     /// Offered requests that did not come in time: the others no longer wait for them.
     pub(super) late: Ranked<QueueKey>,
+    /// At a leaf: those that wait and may be refused for one of a higher class, where there is room for so many only.
+    pub(super) sheddable: Ranked<QueueKey>,
     /// Above the leaves: the children at which somebody waits.
     pub(super) children: BTreeSet<NodeId>,
-    /// This node's own entry in its parent's queue, for the head of `queue`.
-    pub(super) ticket: Option<Ticket>,
+    /// This node's own entry in its parent's queue, for the head of `queue` that is of the normal class.
+    ticket: Option<Ticket>,
     /// When the gate opens for the head, if that is known: there is a timer for it.
     pub(super) opens: Option<Opens>,
+    /// What lower classes are owed here.
+    pub(super) floors: Floors,
 }
 
-/// When a gate opens, and the arrival of the head that waits for it.
-pub(super) type Opens = (Tick, Arrival);
+/// When a gate opens, and the place of the head that waits for it, as its leaf numbers it.
+pub(super) type Opens = (Tick, Order);
 
 /// A node whose gate is open takes part in its parent's queue, for the request at its head.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket {
-    pub(super) order: u64,
+    pub(super) order: Order,
     pub(super) head: WaiterId,
-    /// Which of the parent's queues it stands in.
-    pub(super) class: Class,
+    /// Which of the parent's lines it stands in.
+    pub(super) needs: Needs,
 }
 
-/// The queues of classes, boxed together since there are hardly ever any.
-#[derive(Debug, Default)]
-struct Seats(Vec<Seat>);
-
-/// The queue of one class above the leaves.
-#[derive(Debug)]
+/// A node has one seat in its parent's queue for each class and each kind of needs: this is which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seat {
-    pub(super) class: Class,
-    pub(super) queue: Ranked<QueueKey>,
-    /// This node's entry for its head.
-    pub(super) ticket: Option<Ticket>,
+    /// Which of the node's own lines its head stands in.
+    pub(super) line: Needs,
+    pub(super) priority: Priority,
+}
+
+impl Seat {
+    /// That of most heads.
+    pub(super) const USUAL: Self = Self {
+        line: Needs::DEFAULT,
+        priority: Priority::NORMAL,
+    };
+}
+
+/// What hardly any queue has.
+#[derive(Debug, Default)]
+struct More {
+    /// Above the leaves: a line for each kind of needs besides those of most.
+    lines: Vec<(Needs, Line)>,
+    /// This node's entries in its parent's queue besides that of most heads.
+    tickets: Vec<(Seat, Ticket)>,
 }
 
 impl WaitQueue {
-    /// Those of other classes than most.
-    pub(super) fn seats(&self) -> &[Seat] {
-        self.seats.as_deref().map_or(&[], |seats| &seats.0)
+    /// All lines, each with what its heads need.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (Needs, &Line)> {
+        let more = self.more.iter().flat_map(|more| &more.lines);
+        let more = more.map(|(needs, line)| (*needs, line));
+        [(Needs::DEFAULT, &self.queue)].into_iter().chain(more)
     }
 
-    /// Above the leaves: the queue of a class, if there is one.
-    pub(super) fn queue_of(&self, class: Class) -> Option<&Ranked<QueueKey>> {
-        if class == Class::DEFAULT {
-            return Some(&self.queue);
-        }
-        let seat = self.seats().iter().find(|seat| seat.class == class);
-        seat.map(|seat| &seat.queue)
+    /// Whether all that stand here need the same, and are of one class.
+    pub(super) fn is_uniform(&self) -> bool {
+        let others = self
+            .more
+            .as_ref()
+            .is_some_and(|more| !more.lines.is_empty());
+        !others && !self.queue.is_mixed()
+    }
+
+    /// Whether anybody of a class stands here.
+    pub(super) fn has(&self, priority: Priority) -> bool {
+        self.lines().any(|(_, line)| line.has(priority))
+    }
+
+    /// The line of those with these needs, if there is one.
+    pub(super) fn line(&self, needs: Needs) -> Option<&Line> {
+        self.lines()
+            .find_map(|(of, line)| (of == needs).then_some(line))
     }
 
     /// The same, made if there is none.
-    pub(super) fn queue_of_mut(&mut self, class: Class) -> &mut Ranked<QueueKey> {
-        if class == Class::DEFAULT {
+    pub(super) fn line_mut(&mut self, needs: Needs) -> &mut Line {
+        if needs == Needs::DEFAULT {
             return &mut self.queue;
         }
-        &mut self.seat_mut(class).queue
-    }
-
-    /// Where this node's entry for the head of a queue of its own is kept.
-    pub(super) fn ticket_mut(&mut self, of: Class) -> &mut Option<Ticket> {
-        if of == Class::DEFAULT {
-            return &mut self.ticket;
-        }
-        &mut self.seat_mut(of).ticket
-    }
-
-    fn seat_mut(&mut self, class: Class) -> &mut Seat {
-        let seats = &mut self.seats.get_or_insert_default().0;
-        let place = seats.iter().position(|seat| seat.class == class);
+        let lines = &mut self.more.get_or_insert_default().lines;
+        let place = lines.iter().position(|(of, _)| *of == needs);
         let place = place.unwrap_or_else(|| {
-            seats.push(Seat {
-                class,
-                queue: Ranked::default(),
-                ticket: None,
-            });
-            seats.len() - 1
+            lines.push((needs, Line::default()));
+            lines.len() - 1
         });
-        &mut seats[place]
+        &mut lines[place].1
     }
 
-    /// Drops the queues of classes of which nobody is there.
-    pub(super) fn clear_seats(&mut self) {
-        if let Some(seats) = &mut self.seats {
-            (seats.0).retain(|seat| !seat.queue.is_empty() || seat.ticket.is_some());
+    /// This node's entry in its parent's queue for the head of a seat.
+    pub(super) fn ticket(&self, of: Seat) -> Option<Ticket> {
+        if of == Seat::USUAL {
+            return self.ticket;
         }
-        self.seats.take_if(|seats| seats.0.is_empty());
+        let mut tickets = self.more.iter().flat_map(|more| &more.tickets);
+        tickets.find_map(|(seat, ticket)| (*seat == of).then_some(*ticket))
     }
 
-    /// This node's entries in its parent's queues: at a leaf one at most.
+    pub(super) fn set_ticket(&mut self, of: Seat, ticket: Option<Ticket>) {
+        if of == Seat::USUAL {
+            self.ticket = ticket;
+            return;
+        }
+        if let Some(more) = &mut self.more {
+            more.tickets.retain(|(seat, _)| *seat != of);
+        }
+        if let Some(ticket) = ticket {
+            let more = self.more.get_or_insert_default();
+            more.tickets.push((of, ticket));
+        }
+    }
+
+    /// Drops lines in which nobody is.
+    pub(super) fn clear_lines(&mut self) {
+        if let Some(more) = &mut self.more {
+            more.lines.retain(|(_, line)| !line.is_empty());
+        }
+        self.more
+            .take_if(|more| more.lines.is_empty() && more.tickets.is_empty());
+    }
+
+    /// This node's entries in its parent's queue, each with its seat.
+    pub(super) fn seats(&self) -> impl Iterator<Item = (Seat, Ticket)> {
+        let usual = self.ticket.map(|ticket| (Seat::USUAL, ticket));
+        let more = self
+            .more
+            .iter()
+            .flat_map(|more| more.tickets.iter().copied());
+        usual.into_iter().chain(more)
+    }
+
+    /// The same without their seats.
     pub(super) fn tickets(&self) -> impl Iterator<Item = Ticket> {
-        let seats = self.seats().iter().filter_map(|seat| seat.ticket);
-        self.ticket.into_iter().chain(seats)
+        self.seats().map(|(_, ticket)| ticket)
     }
 
     /// Whether somebody stands in front of a newcomer.
@@ -161,18 +208,14 @@ impl WaitQueue {
         self.has_queued() || self.has_leaving()
     }
 
-    /// Whether anybody stands in a queue here.
+    /// Whether anybody stands in a line here.
     pub(super) fn has_queued(&self) -> bool {
-        !self.queue.is_empty() || self.seats().iter().any(|seat| !seat.queue.is_empty())
+        self.lines().any(|(_, line)| !line.is_empty())
     }
 
-    /// The first of all queues.
+    /// The first of all lines.
     pub(super) fn first(&self, links: &Links<QueueKey>) -> Option<QueueKey> {
-        let seats = self
-            .seats()
-            .iter()
-            .filter_map(|seat| seat.queue.first(links));
-        self.queue.first(links).into_iter().chain(seats).min()
+        self.lines().filter_map(|(_, line)| line.first(links)).min()
     }
 
     /// Whether a request has been offered its places, and has yet to be polled.

@@ -3,15 +3,15 @@
 use super::{
     claim::Claim,
     effects::{Decision, Effects},
-    ids::{Contender, NodeId, QueueKey, WaiterId},
+    ids::{Contender, NodeId, Order, QueueKey, WaiterId},
     state::Core,
     task::{Progress, Task},
-    waiter::{LEVELS, Stage, WaitLimit, Waiter},
+    waiter::{Counted, LEVELS, Stage, WaitLimit, Waiter},
 };
 use crate::{
     admission::arrival::Arrival,
     bucket::Tick,
-    costs::Cost,
+    costs::{Cost, Priority},
     error::{Refused, RefusedReason},
     steps,
 };
@@ -22,6 +22,7 @@ pub(in crate::admission) struct Entry {
     /// Pinned for it.
     pub(in crate::admission) leaf: NodeId,
     pub(in crate::admission) arrival: Arrival,
+    pub(in crate::admission) priority: Priority,
     pub(in crate::admission) limit: WaitLimit,
     /// How many may wait before it, at each scope.
     pub(in crate::admission) max_waiting: Option<usize>,
@@ -113,9 +114,8 @@ impl Core {
             self.admit(leaf, stated, now)
         };
         if let Some(claim) = claim {
-            let arrival = entry.arrival;
             let id = self.insert(entry, Stage::Reserved(claim), now);
-            self.claimants.insert(leaf, arrival, id);
+            self.claimants.insert(leaf, self.waiter(id).order(), id);
             self.await_presence(id, now);
             let waited = std::time::Duration::ZERO;
             self.tree
@@ -274,13 +274,13 @@ impl Core {
     /// Calls a request that has its places back if a pause has begun since, or if a new quota has no room for
     /// it.
     ///
-    /// The youngest of its endpoint make room for the older ones, and are called back first.
+    /// The last of its endpoint make room for those before them, and are called back first.
     fn review_claim(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) -> Review {
-        let &Waiter { leaf, arrival, .. } = self.waiter(id);
+        let (leaf, order) = (self.waiter(id).leaf, self.waiter(id).order());
         let Some(claim) = self.waiter(id).claim() else {
             return Review::Keeps;
         };
-        if self.tree.calls_back(claim, now) {
+        if self.tree.calls_back(claim, now) || self.stands_in_the_way(claim, order, now) {
             self.put_back(id, now, fx);
             return Review::CalledBack;
         }
@@ -289,13 +289,13 @@ impl Core {
             if self.tree.still_fits(claim, now) {
                 break Review::Keeps;
             }
-            let Some(youngest) = self.claimants.youngest_after(leaf, arrival, id) else {
+            let Some(last) = self.claimants.last_after(leaf, order, id) else {
                 break Review::CalledBack;
             };
             if !fx.spend() {
                 break Review::Unfinished;
             }
-            self.call_back(youngest, now, fx);
+            self.call_back(last, now, fx);
             made_room = true;
         };
         if made_room {
@@ -311,13 +311,24 @@ impl Core {
         review
     }
 
+    /// Whether one that goes before this one waits for what this one has: it was called back, and there is less by now.
+    fn stands_in_the_way(&self, claim: Claim, order: Order, now: Tick) -> bool {
+        let queue = self.tree.node(claim.leaf).wait_queue.as_ref();
+        let first = queue.and_then(|queue| queue.queue.first(&self.links));
+        let Some(first) = first.filter(|first| first.order < order) else {
+            return false;
+        };
+        let demand = self.demand_of(self.head_of(first));
+        self.tree.has_changed_since(claim) && !self.tree.is_open_for(claim.leaf, &demand, now)
+    }
+
     /// Puts a request that has its places and has not gone out back into its place in the queue.
     fn call_back(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
         self.give_up_claim(id, now, fx);
         let waiter = self.waiter_mut(id);
         waiter.stage = Stage::Queued;
         // In wider scopes it is a head like any other again.
-        waiter.kept_orders = [0; LEVELS];
+        waiter.kept_orders = [None; LEVELS];
         self.join_queue(id);
     }
 
@@ -348,7 +359,11 @@ impl Core {
             self.stop_leaving(leaf, key, now, fx);
         }
         self.forget_offer(id);
-        self.claimants.remove(leaf, self.waiter(id).arrival, id);
+        self.claimants.remove(leaf, self.waiter(id).order(), id);
+        if self.waiter(id).has_counted() {
+            let demand = self.tree.demand_of_claim(claim);
+            self.uncount_turn(id, &demand);
+        }
         self.tree.give_back(claim);
         self.tree.tell(leaf, now, fx, || Decision::GivenBack);
     }
@@ -357,18 +372,23 @@ impl Core {
         let Entry {
             leaf,
             arrival,
+            priority,
             limit,
             stated,
-            ..
+            max_waiting,
         } = entry;
+        self.classed += usize::from(priority != Priority::NORMAL);
         let id = WaiterId::new(self.waiters.insert(Waiter {
             leaf,
             arrival,
+            priority,
+            counted: Counted::default(),
+            is_sheddable: max_waiting.is_some() && priority != Priority::HIGH,
             stage,
             limit,
             since: now,
             offered: now,
-            kept_orders: [0; LEVELS],
+            kept_orders: [None; LEVELS],
             absent_at: Tick::NEVER,
         }));
         self.tree.charges.state(id, stated);
@@ -381,7 +401,8 @@ impl Core {
         let waiter = self.waiters.remove(id.index());
         let waiter = waiter.expect("a future has one waiter at most");
         self.timers.set_limit(id, waiter.limit.until, Tick::NEVER);
-        self.claimants.remove(waiter.leaf, waiter.arrival, id);
+        self.claimants.remove(waiter.leaf, waiter.order(), id);
+        self.classed -= usize::from(waiter.priority != Priority::NORMAL);
         self.tree.charges.forget(id);
         self.unpin(waiter.leaf);
         fx.gone = Some(id);
@@ -421,9 +442,27 @@ impl Core {
             child = Some(id);
             next = node.parent;
         }
+        self.set_sheddable(id, true);
+    }
+
+    /// Has a waiter be among those that may be refused for one of a higher class, or not any more.
+    fn set_sheddable(&mut self, id: WaiterId, is_there: bool) {
+        let waiter = self.waiter(id);
+        if !waiter.is_sheddable {
+            return;
+        }
+        let (leaf, key) = (waiter.leaf, waiter.key(id));
+        let queue = self.tree.node_mut(leaf).wait_queue.as_mut();
+        let queue = queue.expect("it is counted here");
+        if is_there {
+            queue.sheddable.insert(&mut self.links, key);
+        } else {
+            queue.sheddable.remove(&mut self.links, &key);
+        }
     }
 
     pub(super) fn uncount(&mut self, id: WaiterId) {
+        self.set_sheddable(id, false);
         let waiter = &self.waiters[id.index()];
         let limited = usize::from(waiter.limit.is_some());
         self.tree.each(waiter.leaf, |node, _, _| {

@@ -60,6 +60,7 @@ impl<K: Copy + Ord + Debug> Ranked<K> {
         self.root.is_none()
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self, links: &Links<K>) -> usize {
         links.len_from(self.root) as usize
     }
@@ -70,7 +71,6 @@ impl<K: Copy + Ord + Debug> Ranked<K> {
     }
 
     /// The greatest key.
-    #[cfg(test)]
     pub(super) fn last(&self, links: &Links<K>) -> Option<K> {
         let (mut last, mut at) = (None, self.root);
         while let Some(id) = at {
@@ -288,6 +288,7 @@ impl<K: Copy + Ord + Debug> Links<K> {
         leftmost
     }
 
+    #[cfg(test)]
     fn len_from(&self, root: Option<SlotId>) -> u32 {
         let (mut len, mut at) = (0, root);
         while let Some(id) = at {

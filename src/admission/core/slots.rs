@@ -1,21 +1,23 @@
 //! When the turn of a request comes, as far as that can be computed, and who need not wait for it.
 
 use super::{
-    charge::Class,
+    charge::Needs,
     effects::{Decision, Effects},
-    ids::{Contender, NodeId, QueueKey, WaiterId},
+    ids::{Contender, NodeId, Order, QueueKey, WaiterId},
+    line::Line,
     node::WaitQueue,
     queue::Entry,
+    ranked::Links,
     scope::SCOPES,
     state::Core,
     task::{Progress, Task},
     waiter::Stage,
 };
-use std::time::Duration;
+use std::{ops::AddAssign, time::Duration};
 
 use crate::{
     bucket::{Demand, Learning, Tick},
-    costs::Cost,
+    costs::{Cost, Priority},
     endpoints::SpecId,
     error::{Refused, RefusedReason},
     event::PauseCause,
@@ -23,24 +25,55 @@ use crate::{
     steps,
 };
 
+/// How many others go before a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rank {
+    /// Of its class and of higher ones.
+    pub(super) all: usize,
+    /// Of its class.
+    pub(super) own: usize,
+}
+
+impl Rank {
+    /// The place of `key` in a line.
+    fn in_line(line: &Line, links: &Links<QueueKey>, key: &QueueKey) -> Self {
+        let all = line.rank(links, key);
+        let higher = line.len_from(key.order.priority()) - line.len_of(key.order.priority());
+        Self {
+            all,
+            own: all - higher,
+        }
+    }
+}
+
+impl AddAssign for Rank {
+    fn add_assign(&mut self, other: Self) {
+        self.all += other.all;
+        self.own += other.own;
+    }
+}
+
 /// What a slot at one scope depends on.
 #[derive(Clone, Copy, Debug)]
 struct Ahead {
     node: NodeId,
     /// How many heads go before the head of the leaf, in the queues up to this one.
-    head: usize,
+    head: Rank,
     /// How many other heads stand in the queues up to this one. Each of them goes once before a request that
     /// is not the head of the leaf.
-    others: usize,
+    others: Rank,
 }
 
 impl Ahead {
-    fn of(self, rank: usize) -> usize {
-        if rank == 0 {
+    /// For one with so many before it in the queue of its leaf.
+    fn of(self, rank: Rank) -> Rank {
+        let mut all = rank;
+        all += if rank.own == 0 {
             self.head
         } else {
-            rank + self.others
-        }
+            self.others
+        };
+        all
     }
 }
 
@@ -55,6 +88,7 @@ impl Core {
         let Entry {
             leaf,
             arrival,
+            priority,
             limit,
             max_waiting,
             ref stated,
@@ -66,31 +100,53 @@ impl Core {
         }
         let demand = self.tree.demand(leaf, stated.as_deref());
         if self.tree.is_closed(leaf, now) {
-            let slot = self.slot(leaf, &demand, 0, now);
+            let slot = self.slot(leaf, &demand, priority, Rank::default(), now);
             let reason = RefusedReason::ServerClosed;
             return Some(Box::new(self.refuse(leaf, slot, reason, now, fx)));
         }
+        let victim = self.victim(entry);
+        // It takes the victim's place, in wider scopes too.
+        let to_go = usize::from(victim.is_some());
         let full = max_waiting.and_then(|most| {
             let mut path = self.tree.path(leaf);
-            path.find(|&id| self.tree.node(id).waiting() >= most)
+            path.find(|&id| self.tree.node(id).waiting() - to_go >= most)
         });
         if full.is_none() && !limit.is_some() {
+            self.shed(victim, now, fx);
             return None;
         }
         let queue = self.tree.node(leaf).wait_queue.as_ref();
-        let rank = queue.map_or(0, |queue| {
-            queue
-                .queue
-                .rank(&self.links, &QueueKey::before(arrival.get()))
+        let place = QueueKey::before(Order::new(priority, arrival.get()));
+        let rank = queue.map_or_else(Rank::default, |queue| {
+            Rank::in_line(&queue.queue, &self.links, &place)
         });
-        let (slot, scope) = self.slot(leaf, &demand, rank, now);
+        let (slot, scope) = self.slot(leaf, &demand, priority, rank, now);
         let (reason, scope) = match full {
             Some(full) => (RefusedReason::QueueFull, full),
             // A limit of zero means "now or never": this is no longer now.
             None if slot > limit.until || limit.until <= now => (limit.reason, scope),
-            None => return None,
+            None => {
+                self.shed(victim, now, fx);
+                return None;
+            }
         };
         Some(Box::new(self.refuse(leaf, (slot, scope), reason, now, fx)))
+    }
+
+    /// Who has to go for a newcomer where too many wait: the youngest of the lowest class at its own endpoint, if that
+    /// is below the newcomer's.
+    fn victim(&self, entry: &Entry) -> Option<WaiterId> {
+        let most = entry.max_waiting?;
+        let queue = self.tree.node(entry.leaf).wait_queue.as_ref()?;
+        let last = queue.sheddable.last(&self.links)?;
+        let is_full = queue.waiting >= most;
+        (is_full && last.order.priority() < entry.priority).then(|| self.head_of(last))
+    }
+
+    fn shed(&mut self, victim: Option<WaiterId>, now: Tick, fx: &mut Effects) {
+        if let Some(victim) = victim {
+            self.turn_away(victim, RefusedReason::QueueFull, now, fx);
+        }
     }
 
     /// The scope at which a request can never fit.
@@ -195,28 +251,33 @@ impl Core {
     pub(super) fn slot_of(&self, id: WaiterId, now: Tick) -> (Tick, NodeId) {
         let waiter = self.waiter(id);
         let queue = self.tree.node(waiter.leaf).wait_queue.as_ref();
-        let rank = queue.map_or(0, |queue| queue.queue.rank(&self.links, &waiter.key(id)));
-        self.slot(waiter.leaf, &self.demand_of(id), rank, now)
+        let rank = queue.map_or_else(Rank::default, |queue| {
+            Rank::in_line(&queue.queue, &self.links, &waiter.key(id))
+        });
+        let demand = self.demand_of(id);
+        self.slot(waiter.leaf, &demand, waiter.priority, rank, now)
     }
 
-    /// When a request that `rank` others of its endpoint precede can go out at the earliest, and
+    /// When a request of a class that `rank` others of its endpoint precede can go out at the earliest, and
     /// which scope says so. Permits count as free.
     pub(super) fn slot(
         &self,
         leaf: NodeId,
         demand: &Demand,
-        rank: usize,
+        priority: Priority,
+        rank: Rank,
         now: Tick,
     ) -> (Tick, NodeId) {
-        let class = self.tree.charges.class(demand);
-        self.slot_among(&self.ahead(leaf, class), demand, rank, leaf, now)
+        let needs = self.tree.charges.needs(demand);
+        let ahead = self.ahead(leaf, needs, priority);
+        self.slot_among(&ahead, demand, rank, leaf, now)
     }
 
     fn slot_among(
         &self,
         ahead: &[Option<Ahead>; SCOPES],
         demand: &Demand,
-        rank: usize,
+        rank: Rank,
         leaf: NodeId,
         now: Tick,
     ) -> (Tick, NodeId) {
@@ -226,7 +287,8 @@ impl Core {
             let scope = self.tree.scope(node.spec);
             let start = now.max(scope.paused_until);
             // Who counts as no request may be among those before it.
-            let rank = ahead.of(rank).saturating_sub(self.tree.charges.free);
+            let rank = self.fewest(ahead.of(rank));
+            let rank = rank.saturating_sub(self.tree.charges.free);
             let slot = (node.bucket).slot(&scope.rules, demand, rank, now, start);
             if slot > latest.0 {
                 latest = (slot, ahead.node);
@@ -235,25 +297,57 @@ impl Core {
         latest
     }
 
-    /// How many precede the requests of a leaf, at each node up to the root.
-    fn ahead(&self, leaf: NodeId, class: Class) -> [Option<Ahead>; SCOPES] {
+    /// How many go first in any case: of higher classes not all do.
+    fn fewest(&self, rank: Rank) -> usize {
+        match self.tree.floor {
+            Some(one_in) if self.tree.charges.are_plain() => {
+                rank.all.min(rank.own.saturating_mul(one_in as usize))
+            }
+            // Of requests that take little many may go for one that takes much.
+            Some(_) => rank.own,
+            None => rank.all,
+        }
+    }
+
+    /// How many precede the requests of a class at a leaf, at each node up to the root.
+    fn ahead(&self, leaf: NodeId, needs: Needs, priority: Priority) -> [Option<Ahead>; SCOPES] {
         let mut all = [None; SCOPES];
-        let (mut head, mut others) = (0, 0);
+        let (mut head, mut others) = (Rank::default(), Rank::default());
         let mut child: Option<NodeId> = None;
         for (node, place) in self.tree.path(leaf).zip(&mut all) {
             if let (Some(child), Some(queue)) = (child, &self.tree.node(node).wait_queue) {
-                // Heads of other classes may go later.
-                let mut tickets = self.tree.node(child).tickets();
-                let ticket = tickets.find(|ticket| ticket.class == class);
-                let queue = queue.queue_of(class);
-                let heads = queue.map_or(0, |queue| queue.len(&self.links));
-                let before = ticket.zip(queue).map_or(heads, |(ticket, queue)| {
-                    let key = QueueKey::before(ticket.order);
-                    queue.rank(&self.links, &key)
+                // Heads with other needs may go later.
+                let line = queue.line(needs);
+                let heads = line.map_or_else(Rank::default, |line| Rank {
+                    all: line.len_from(priority),
+                    own: line.len_of(priority),
                 });
-                let besides = heads - usize::from(ticket.is_some());
+                // Those of the same child have been counted below it.
+                let mut same = Rank::default();
+                let mut ticket = None;
+                for of in self.tree.node(child).tickets() {
+                    if of.needs == needs && of.order.priority() >= priority {
+                        same.all += 1;
+                    }
+                    if of.needs == needs && of.order.priority() == priority {
+                        same.own += 1;
+                        ticket = Some(of);
+                    }
+                }
+                let besides = Rank {
+                    all: heads.all - same.all,
+                    own: heads.own - same.own,
+                };
+                let before = ticket.zip(line).map_or(besides, |(ticket, line)| {
+                    let key = QueueKey::before(ticket.order);
+                    let rank = Rank::in_line(line, &self.links, &key);
+                    Rank {
+                        all: rank.all - (same.all - same.own),
+                        own: rank.own,
+                    }
+                });
                 // A head that waits for others in a narrower queue comes to this one behind all who are here.
-                head += if head == 0 { before } else { besides };
+                head += if head.own == 0 { before } else { besides };
                 others += besides;
             }
             *place = Some(Ahead { node, head, others });
@@ -352,7 +446,7 @@ impl Core {
     }
 
     fn recheck_leaf(&mut self, leaf: NodeId, after: Progress, now: Tick, fx: &mut Effects) {
-        let of_most = self.ahead(leaf, Class::DEFAULT);
+        let mut of_most = None;
         let is_closed = self.tree.is_closed(leaf, now);
         let mut stayed = match after {
             Progress::Waiter(key) => Some(key),
@@ -368,7 +462,15 @@ impl Core {
                 Some(key) => queue.queue.after(&self.links, key),
             };
             let Some(next) = next else { break };
-            let rank = rank.get_or_insert_with(|| queue.queue.rank(&self.links, &next));
+            let rank: &mut Rank =
+                rank.get_or_insert_with(|| Rank::in_line(&queue.queue, &self.links, &next));
+            let priority = next.order.priority();
+            if of_most.is_some_and(|(of, _)| of != priority) {
+                of_most = None;
+                rank.own = 0;
+            }
+            let &mut (_, ref of_most) = of_most
+                .get_or_insert_with(|| (priority, self.ahead(leaf, Needs::DEFAULT, priority)));
             let Contender::Waiter(id) = next.contender else {
                 unreachable!("a leaf has no children")
             };
@@ -380,11 +482,11 @@ impl Core {
             let limit = self.waiter(id).limit;
             let is_late = || {
                 let demand = self.demand_of(id);
-                let class = self.tree.charges.class(&demand);
-                let slot = if class == Class::DEFAULT {
-                    self.slot_among(&of_most, &demand, *rank, leaf, now)
+                let needs = self.tree.charges.needs(&demand);
+                let slot = if needs == Needs::DEFAULT {
+                    self.slot_among(of_most, &demand, *rank, leaf, now)
                 } else {
-                    self.slot(leaf, &demand, *rank, now)
+                    self.slot(leaf, &demand, priority, *rank, now)
                 };
                 limit.is_some() && slot.0 > limit.until
             };
@@ -392,7 +494,7 @@ impl Core {
                 self.refuse_late(id, now, fx);
                 refused = true;
             } else {
-                *rank += 1;
+                *rank += Rank { all: 1, own: 1 };
                 stayed = Some(next);
             }
         }

@@ -28,6 +28,8 @@ pub(in crate::admission) struct Core {
     pub(super) graces: Graces,
     pub(super) work: Work,
     pub(super) next_ticket: u64,
+    /// How many of the waiters are not of the normal class.
+    pub(super) classed: usize,
 }
 
 impl Core {
@@ -42,6 +44,7 @@ impl Core {
             graces: Graces::default(),
             work: Work::default(),
             next_ticket: 0,
+            classed: 0,
         }
     }
 

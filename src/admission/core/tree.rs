@@ -6,6 +6,7 @@ use super::{
     charge::Charges,
     claim::Claim,
     effects::{Decision, Effects, Told},
+    floor::DEFAULT_FLOOR,
     ids::NodeId,
     keys::Keys,
     node::Node,
@@ -44,6 +45,8 @@ pub(in crate::admission) struct Tree {
     changed: u64,
     /// How many scopes discover: their buckets need reports of successes before they have learned anything.
     discovering: usize,
+    /// What part of what is given out goes to lower classes while they wait: one in so many.
+    pub(in crate::admission) floor: Option<u32>,
 }
 
 impl Tree {
@@ -90,6 +93,7 @@ impl Tree {
             serial: 0,
             changed: 0,
             discovering: 0,
+            floor: Some(DEFAULT_FLOOR),
             learning: Learning::all(),
             max_pause: DEFAULT_MAX_PAUSE,
         }
@@ -325,7 +329,7 @@ impl Tree {
 
     /// Whether the request would be admitted by the present quotas if it had not been yet.
     pub(super) fn still_fits(&mut self, claim: Claim, now: Tick) -> bool {
-        if claim.serial > self.changed {
+        if !self.has_changed_since(claim) {
             return true;
         }
         if !self.has_taken_all(claim) {
@@ -361,6 +365,11 @@ impl Tree {
             self.lend(claim, true);
         }
         fits
+    }
+
+    /// Whether a quota has changed since a request was admitted.
+    pub(super) fn has_changed_since(&self, claim: Claim) -> bool {
+        claim.serial <= self.changed
     }
 
     /// What was admitted up to now is to be looked at again before it goes out.

@@ -1,11 +1,13 @@
 use super::{
     claim::Claim,
-    ids::{Contender, NodeId, QueueKey, WaiterId},
+    floor::BORDERS,
+    ids::{Contender, NodeId, Order, QueueKey, WaiterId},
     scope::SCOPES,
 };
 use crate::{
     admission::arrival::Arrival,
     bucket::Tick,
+    costs::Priority,
     error::{Refused, RefusedReason},
 };
 
@@ -19,6 +21,10 @@ pub(super) const LEVELS: usize = SCOPES - 1;
 pub(super) struct Waiter {
     pub(super) leaf: NodeId,
     pub(super) arrival: Arrival,
+    pub(super) priority: Priority,
+    pub(super) counted: Counted,
+    /// Whether it may be refused for one of a higher class.
+    pub(super) is_sheddable: bool,
     pub(super) stage: Stage,
     pub(super) limit: WaitLimit,
     /// When it entered the queue.
@@ -26,11 +32,14 @@ pub(super) struct Waiter {
     /// When its turn was offered.
     pub(super) offered: Tick,
     /// By level, from its leaf up: the order that it had in the parent's queue when it was offered its turn
-    /// or became absent. It comes back to that once. 0 for none.
-    pub(super) kept_orders: [u64; LEVELS],
+    /// or became absent. It comes back to that once.
+    pub(super) kept_orders: [Option<Order>; LEVELS],
     /// When it counts as absent unless it does something before; [`Tick::NEVER`] without an offer.
     pub(super) absent_at: Tick,
 }
+
+/// At which borders between classes its turn counted for what lower ones are owed.
+pub(super) type Counted = [bool; BORDERS];
 
 #[derive(Debug)]
 pub(super) enum Stage {
@@ -46,11 +55,21 @@ pub(super) enum Stage {
 }
 
 impl Waiter {
+    /// Its place in the queue of its leaf.
+    pub(super) fn order(&self) -> Order {
+        Order::new(self.priority, self.arrival.get())
+    }
+
     pub(super) fn key(&self, id: WaiterId) -> QueueKey {
         QueueKey {
-            order: self.arrival.get(),
+            order: self.order(),
             contender: Contender::Waiter(id),
         }
+    }
+
+    /// Whether its turn counted for what lower classes are owed.
+    pub(super) fn has_counted(&self) -> bool {
+        self.counted.contains(&true)
     }
 
     pub(super) fn is_queued(&self) -> bool {

@@ -92,9 +92,9 @@ impl Model<'_> {
                 continue;
             }
             changed = true;
-            self.seats.remove(&bucket);
+            let before = self.seats.remove(&bucket);
             if let Some(head) = candidate {
-                let ticket = self.ticket(bucket, head);
+                let ticket = self.ticket(bucket, head, before);
                 self.seats.insert(bucket, (head, ticket));
                 if self.is_hopeless(head) {
                     hopeless = Some(head);
@@ -108,12 +108,25 @@ impl Model<'_> {
         hopeless
     }
 
-    /// The place of a head among those that compete with it: behind all others, unless it was absent and
-    /// comes back to the place it had there.
-    fn ticket(&mut self, bucket: Bucket, head: usize) -> usize {
+    /// The place of a head among those that compete with it: behind all others, unless it was absent and comes back
+    /// to the place it had there, or is the head instead of another that has not had its turn.
+    fn ticket(&mut self, bucket: Bucket, head: usize, before: Option<(usize, usize)>) -> usize {
         let last = self.tickets().last().copied();
+        let last = last.max(before.map(|(_, place)| place));
+        let had_its_turn = |id: &usize| {
+            let request = self.requests.get(id);
+            !request.is_some_and(|request| {
+                matches!(
+                    request.stage,
+                    Stage::Made | Stage::Queued | Stage::Refused(_)
+                )
+            })
+        };
+        let inherited = before
+            .filter(|(id, _)| !had_its_turn(id))
+            .map(|(_, place)| place);
         let request = self.requests.get_mut(&head).unwrap();
-        let kept = request.kept.remove(&bucket);
+        let kept = request.kept.remove(&bucket).or(inherited);
         kept.unwrap_or_else(|| last.map_or(0, |last| last + 1))
     }
 
