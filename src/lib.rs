@@ -241,7 +241,7 @@ pub use admission::{
 pub use body::Body;
 pub use bucket::{Learned, LearnedFrom, Learning};
 pub use costs::{
-    AnswerHead, Cost, Priority, Settle, SettleBody, Terms, Unit, Usage, estimate_chat,
+    AnswerHead, Cost, Flow, Priority, Settle, SettleBody, Terms, Unit, Usage, estimate_chat,
 };
 pub use endpoints::{EndpointName, Endpoints, InvalidEndpoint, UnknownEndpoint};
 pub use error::{Refused, RefusedReason};

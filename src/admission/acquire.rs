@@ -14,11 +14,7 @@ use super::{
     shared::Shared,
     timer::NoTimer,
 };
-use crate::{
-    bucket::Tick,
-    costs::{Cost, Priority},
-    endpoints::UnknownEndpoint,
-};
+use crate::{bucket::Tick, costs::Asks, endpoints::UnknownEndpoint};
 
 /// A request that waits for its turn: the future's half.
 ///
@@ -55,12 +51,12 @@ pub(crate) enum Turn {
 }
 
 impl Acquire {
-    pub(super) fn new(shared: Arc<Shared>, leaf: NodeId, stated: Option<Box<Cost>>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, leaf: NodeId, asks: Option<Box<Asks>>) -> Self {
         let state = State::New(leaf);
         Self {
             shared,
             state,
-            aside: Aside::stating(stated),
+            aside: Aside::asking(asks),
         }
     }
 
@@ -80,11 +76,9 @@ impl Acquire {
             aside,
         } = self;
         let engine = &shared.engine;
-        let (mut stated, mut priority) = (None, Priority::NORMAL);
+        let mut asks = None;
         if matches!(state, State::New(_)) {
-            stated = aside.take_stated();
-            // Foreign code, too.
-            priority = shared.ranking.priority_of(request);
+            asks = aside.take_asks();
             *aside = engine.aside(request.extensions());
         }
         let has_timer = engine.join_timer();
@@ -94,7 +88,7 @@ impl Acquire {
         let step = |core: &mut Core, now: Tick, fx: &mut Effects| {
             let outcome = match state {
                 &mut State::New(leaf) => {
-                    let entry = shared.entry(leaf, (stated.take(), priority), request, now);
+                    let entry = shared.entry(leaf, asks.take(), request, now);
                     core.enter(entry, now, fx)
                 }
                 &mut State::Waiting(id) => core.poll(id, now, fx),
@@ -201,7 +195,7 @@ impl Shared {
         unadmitted: Unadmitted,
     ) -> Result<Acquire, UnknownEndpoint> {
         match unadmitted {
-            Unadmitted::Waits(leaf, stated) => Ok(Acquire::new(Arc::clone(self), leaf, stated)),
+            Unadmitted::Waits(leaf, asks) => Ok(Acquire::new(Arc::clone(self), leaf, asks)),
             Unadmitted::Unknown(error) => Err(*error),
         }
     }
@@ -209,7 +203,7 @@ impl Shared {
     fn entry<B>(
         &self,
         leaf: NodeId,
-        (stated, priority): (Option<Box<Cost>>, Priority),
+        asks: Option<Box<Asks>>,
         request: &http::Request<B>,
         now: Tick,
     ) -> Entry {
@@ -223,9 +217,8 @@ impl Shared {
             // longer.
             max_waiting: self.limits.max_waiting.filter(|_| arrival.is_none()),
             arrival: arrival.unwrap_or_else(Arrival::next),
-            priority,
             limit: WaitLimit::new(max_wait, deadline),
-            stated,
+            asks: asks.map(|asks| *asks).unwrap_or_default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use super::core::Setback;
-use crate::costs::{Cost, SettleBody};
+use crate::costs::{Asks, SettleBody};
 
 /// What few dispatched requests have: a boxed value, so that the others carry one word.
 #[derive(Default)]
@@ -9,8 +9,8 @@ pub(super) struct Aside(Option<Box<Rare>>);
 
 #[derive(Default)]
 struct Rare {
-    /// What it takes, as far as that is stated, until it waits for its turn.
-    stated: Option<Box<Cost>>,
+    /// What it asks for, until it waits for its turn.
+    asks: Option<Box<Asks>>,
     /// What came of the attempt before.
     setback: Option<Setback>,
     reading: Option<Reading>,
@@ -35,17 +35,17 @@ impl Aside {
         }))
     }
 
-    pub(super) fn stating(cost: Option<Box<Cost>>) -> Self {
-        Self(cost.map(|cost| {
+    pub(super) fn asking(asks: Option<Box<Asks>>) -> Self {
+        Self(asks.map(|asks| {
             Box::new(Rare {
-                stated: Some(cost),
+                asks: Some(asks),
                 ..Rare::default()
             })
         }))
     }
 
-    pub(super) fn take_stated(&mut self) -> Option<Box<Cost>> {
-        self.0.as_mut()?.stated.take()
+    pub(super) fn take_asks(&mut self) -> Option<Box<Asks>> {
+        self.0.as_mut()?.asks.take()
     }
 
     #[inline]

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     bucket::{Enforced, Learning, Tick},
-    costs::Cost,
+    costs::Asks,
     endpoints::{Endpoints, Routes, UnknownEndpoint},
     event::{Event, EventKind, Observer, SharedObserver},
     steps,
@@ -50,8 +50,8 @@ pub(crate) struct Engine {
 /// A request that is not admitted at once.
 #[derive(Debug)]
 pub(crate) enum Unadmitted {
-    /// It can wait at this leaf, which is pinned for it. What it takes, as far as that is stated.
-    Waits(NodeId, Option<Box<Cost>>),
+    /// It can wait at this leaf, which is pinned for it. What it asks for, if that is not what most do.
+    Waits(NodeId, Option<Box<Asks>>),
     /// It names an endpoint that does not exist.
     Unknown(Box<UnknownEndpoint>),
 }
@@ -237,7 +237,7 @@ impl Engine {
     pub(super) fn admit<B>(
         &self,
         request: &http::Request<B>,
-        stated: Option<Box<Cost>>,
+        asks: Option<Box<Asks>>,
     ) -> Result<Claim, Unadmitted> {
         let target = self.routes.resolve(request).map_err(Unadmitted::unknown)?;
         let deadline = Deadline::of(request.extensions());
@@ -248,12 +248,12 @@ impl Engine {
         let leaf = tree.locate(&target);
         // The clock is read only where it matters. What has room at an earlier time has room now.
         let now = tree.latest();
-        if !(too_late || stated.is_some() || tree.observed || tree.wants_to_know_the_time()) {
+        if !(too_late || asks.is_some() || tree.observed || tree.wants_to_know_the_time()) {
             if let Some(claim) = tree.admit_plain(leaf, now) {
                 return Ok(claim);
             }
         }
-        self.admit_by_the_clock(locked, leaf, stated, too_late)
+        self.admit_by_the_clock(locked, leaf, asks, too_late)
     }
 
     /// Of a request that had no room at the latest time that was known, or about which there is more to do.
@@ -262,7 +262,7 @@ impl Engine {
         &self,
         locked: Hold<'_>,
         leaf: NodeId,
-        stated: Option<Box<Cost>>,
+        asks: Option<Box<Asks>>,
         too_late: bool,
     ) -> Result<Claim, Unadmitted> {
         let mut admitted = Err(leaf);
@@ -274,7 +274,7 @@ impl Engine {
             let claim = if too_late {
                 None
             } else {
-                core.admit(leaf, stated.as_deref(), now)
+                core.admit(leaf, asks.as_deref(), now)
             };
             if let Some(claim) = claim {
                 core.unpin(leaf);
@@ -294,7 +294,7 @@ impl Engine {
             drop(catch_unwind(AssertUnwindSafe(|| self.with(undo))));
             resume_unwind(panic);
         }
-        admitted.map_err(|leaf| Unadmitted::Waits(leaf, stated))
+        admitted.map_err(|leaf| Unadmitted::Waits(leaf, asks))
     }
 
     /// Runs `f` under the lock, with the present time, and then sees to what follows.
@@ -373,7 +373,7 @@ impl Engine {
                 .wake
                 .extend(fx.wake.drain(..).filter_map(|id| wakers.take(id)));
             aftermath.told.append(&mut fx.told);
-            core.tree.keys.clear(&mut fx.garbage);
+            core.clear(&mut fx.garbage);
             if !fx.garbage.is_empty() {
                 aftermath.garbage.push(fx.garbage);
             }

@@ -61,8 +61,8 @@ impl Shared {
     where
         B: 'static,
     {
-        let stated = self.pricing.cost_of(request);
-        let claim = self.engine.admit(request, stated)?;
+        let asks = self.pricing.asks_of(request);
+        let claim = self.engine.admit(request, asks)?;
         let aside = self.engine.aside(request.extensions());
         Ok(Dispatch::new(Arc::clone(self), claim, aside))
     }

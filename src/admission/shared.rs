@@ -1,12 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::engine::Engine;
-use crate::{
-    bucket::Enforced,
-    costs::{Pricing, Ranking},
-    endpoints::Endpoints,
-    signal::Classifier,
-};
+use crate::{bucket::Enforced, costs::Pricing, endpoints::Endpoints, signal::Classifier};
 
 /// What a layer shares with its services: the engine with a choice of what it enforces, and the layer's
 /// settings. One pointer for all that a request needs until its body has ended.
@@ -16,7 +11,6 @@ pub(crate) struct Shared {
     pub(crate) limits: WaitLimits,
     pub(crate) classifier: Classifier,
     pub(crate) pricing: Pricing,
-    pub(crate) ranking: Ranking,
 }
 
 /// For how long, and behind how many others, a request is prepared to wait.
@@ -39,7 +33,6 @@ impl Shared {
             limits: WaitLimits::default(),
             classifier: Classifier::default(),
             pricing: Pricing::default(),
-            ranking: Ranking::default(),
         }
     }
 }

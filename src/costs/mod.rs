@@ -3,22 +3,23 @@
 mod cost;
 mod estimate;
 mod find;
+mod flow;
 mod json;
 mod pricing;
 mod priority;
-mod ranking;
 mod settle;
 mod terms;
 mod unit;
 mod usage;
 
+pub(crate) use self::pricing::{Asks, Pricing};
 pub use self::{
     cost::Cost,
     estimate::estimate_chat,
+    flow::Flow,
     priority::Priority,
     settle::{AnswerHead, Settle, SettleBody},
     terms::Terms,
     unit::Unit,
     usage::Usage,
 };
-pub(crate) use self::{pricing::Pricing, ranking::Ranking};

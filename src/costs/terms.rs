@@ -1,6 +1,6 @@
 use tokio::time::Instant;
 
-use super::{cost::Cost, priority::Priority};
+use super::{cost::Cost, flow::Flow, priority::Priority};
 
 /// What one request asks for: a request extension.
 ///
@@ -29,6 +29,7 @@ use super::{cost::Cost, priority::Priority};
 pub struct Terms {
     cost: Option<Cost>,
     priority: Option<Priority>,
+    flow: Option<Flow>,
     deadline: Option<Instant>,
     endpoint: Option<String>,
     idempotent: bool,
@@ -54,6 +55,13 @@ impl Terms {
     /// says, and otherwise it is [`Priority::NORMAL`]. Retries keep it.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = Some(priority);
+        self
+    }
+
+    /// The flow of the request: see [`Flow`]. Without it, the layer's `flow_by` says, and otherwise it is of the flow of
+    /// all requests that have none. Retries keep it.
+    pub fn flow(mut self, flow: Flow) -> Self {
+        self.flow = Some(flow);
         self
     }
 
@@ -84,6 +92,10 @@ impl Terms {
 
     pub(crate) fn stated_priority(&self) -> Option<Priority> {
         self.priority
+    }
+
+    pub(crate) fn stated_flow(&self) -> Option<Flow> {
+        self.flow
     }
 
     pub(crate) fn stated_deadline(&self) -> Option<Instant> {

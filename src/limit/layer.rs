@@ -182,8 +182,8 @@ macro_rules! builder {
             /// higher class go first.
             ///
             /// By default, and where the closure says `None`, it is [`Priority::NORMAL`](crate::Priority::NORMAL). The
-            /// closure runs when a request begins to wait, again for each retry, and before the layer's lock is taken. A
-            /// panic goes up to the caller. The last call counts. Applies to the services that this value of the layer
+            /// closure runs once for each attempt, within `call` and before the layer's lock is taken. A panic goes up to the
+            /// caller. The last call counts. Applies to the services that this value of the layer
             /// makes.
             ///
             /// ```
@@ -201,7 +201,32 @@ macro_rules! builder {
                 + Sync
                 + 'static,
             ) -> Self {
-                self.shared.ranking.set_priority_by(f);
+                self.shared.pricing.set_priority_by(f);
+                self
+            }
+
+            /// Says of which flow a request is that states none in its [`Terms`](crate::Terms::flow): flows share fairly what
+            /// an endpoint gives out.
+            ///
+            /// By default, and where the closure says `None`, it is of the flow of all requests that have none. The closure
+            /// runs once for each attempt, within `call` and before the layer's lock is taken. A panic goes up to the
+            /// caller. The last call counts. Applies to the services that this value of the layer makes.
+            ///
+            /// ```
+            /// use tower_throttle::{Endpoints, Flow, Quota, ThrottleLayer};
+            ///
+            /// let layer = ThrottleLayer::new(Endpoints::new().overall(Quota::per_second(5)))
+            ///     .flow_by(|head| head.headers().get("x-tenant").map(Flow::new));
+            /// # let _ = layer;
+            /// ```
+            pub fn flow_by(
+                mut self,
+                f: impl Fn(&crate::request_head::RequestHead<'_>) -> Option<crate::costs::Flow>
+                + Send
+                + Sync
+                + 'static,
+            ) -> Self {
+                self.shared.pricing.set_flow_by(f);
                 self
             }
 

@@ -14,6 +14,7 @@
 //! is polled before the waiters that were woken to take it over.
 
 use super::{
+    charge::Needs,
     effects::{Decision, Effects},
     ids::{NodeId, WaiterId},
     state::Core,
@@ -115,7 +116,9 @@ impl Core {
     /// It did not take its turn, and stands in no queue.
     fn mark_absent(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
         self.keep_orders(id);
-        self.waiter_mut(id).stage = Stage::Absent;
+        let waiter = self.waiter_mut(id);
+        waiter.stage = Stage::Absent;
+        waiter.was_called_back = false;
         let leaf = self.waiter(id).leaf;
         self.tree.tell(leaf, now, fx, || Decision::Absent);
     }
@@ -159,7 +162,8 @@ impl Core {
     fn stands_first(&self, id: WaiterId) -> bool {
         let waiter = self.waiter(id);
         let queue = self.tree.node(waiter.leaf).wait_queue.as_ref();
-        let first = queue.and_then(|queue| queue.queue.first_of(&self.links, waiter.priority));
+        let first =
+            queue.and_then(|queue| queue.first_of(&self.links, Needs::DEFAULT, waiter.priority));
         waiter.is_queued() && first == Some(waiter.key(id))
     }
 

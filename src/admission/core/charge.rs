@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{claim::Claim, ids::WaiterId, scope::SCOPES};
 use crate::{
     bucket::{Demand, Held},
-    costs::{Cost, Unit},
+    costs::{Cost, Flow, Priority, Unit},
     steps,
 };
 
@@ -39,6 +39,16 @@ pub(super) struct Charge {
     pub(super) is_accepted: bool,
     /// What was settled by hand stays.
     pub(super) by_hand: bool,
+    pub(super) payer: Option<Payer>,
+}
+
+/// The flow that is charged with what a request costs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Payer {
+    pub(super) priority: Priority,
+    pub(super) flow: Option<Flow>,
+    /// With so much of the tightest limit.
+    pub(super) share: u64,
 }
 
 /// What it takes of one unit.
@@ -201,6 +211,18 @@ fn is_free(cost: &Cost) -> bool {
 }
 
 impl Charge {
+    /// What it has cost, as far as that is known.
+    pub(super) fn actual(&self) -> Demand {
+        Demand {
+            units: self
+                .units
+                .iter()
+                .map(|item| (item.unit, item.settled.unwrap_or(item.counted[0])))
+                .collect(),
+            ..self.demand()
+        }
+    }
+
     pub(super) fn demand(&self) -> Demand {
         Demand {
             requests: self.requests,

@@ -174,6 +174,7 @@ impl Tree {
             holders: 1,
             is_accepted: false,
             by_hand: false,
+            payer: None,
         };
         steps::count_way_down(self.charges.admitted.len());
         self.charges.admitted.insert(claim.serial, charge);
@@ -402,6 +403,7 @@ impl Tree {
         if by == Settler::Hand {
             self.note_costs(claim, now);
         }
+        self.charge_flow(claim);
         if more {
             // Who has its places and has not gone out is looked at again.
             self.note_change();

@@ -7,13 +7,14 @@ use super::{
     ids::{Contender, NodeId, Order, QueueKey, WaiterId},
     node::{Opens, Seat, Ticket},
     queue::AT_ONCE,
+    scope::SCOPES,
     state::Core,
     task::Task,
-    waiter::{LEVELS, Stage},
+    waiter::{LEVELS, Stage, Waiter},
 };
 use crate::{
     bucket::{Demand, Gate, Tick},
-    costs::{Cost, Priority},
+    costs::{Asks, Priority},
     steps,
 };
 
@@ -108,6 +109,7 @@ impl Core {
                 }
                 Passed::Hopeless(waiter) => {
                     if !fx.spend() {
+                        self.leave_seats_of_gone(id);
                         return self.work.push(Task::Settle(id));
                     }
                     let leaf = self.waiter(waiter).leaf;
@@ -137,21 +139,6 @@ impl Core {
     /// Tells a node's parent who would be next here.
     fn pass(&mut self, id: NodeId, now: Tick, fx: &mut Effects) -> Passed {
         let heads = self.heads(id, now);
-        let Some(parent) = self.tree.node(id).parent else {
-            for (_, head) in heads.iter() {
-                match head {
-                    Head::Hopeless(waiter) => return Passed::Hopeless(waiter),
-                    Head::Waits(waiter) => self.invite(id, waiter, now, fx),
-                    Head::Goes(_) => {}
-                }
-            }
-            let mut goes = heads.iter().filter_map(|(_, head)| match head {
-                Head::Goes(waiter) => Some(waiter),
-                _ => None,
-            });
-            return Passed::Out(goes.next());
-        };
-        self.leave_seats(id, parent, &heads);
         for (_, head) in heads.iter() {
             match head {
                 Head::Hopeless(waiter) => return Passed::Hopeless(waiter),
@@ -159,6 +146,14 @@ impl Core {
                 Head::Goes(_) => {}
             }
         }
+        let Some(parent) = self.tree.node(id).parent else {
+            let mut goes = heads.iter().filter_map(|(_, head)| match head {
+                Head::Goes(waiter) => Some(waiter),
+                _ => None,
+            });
+            return Passed::Out(goes.next());
+        };
+        self.leave_seats(id, parent, &heads);
         // They come to the parent in the order in which they came here.
         for (seat, head) in heads.iter() {
             let Head::Goes(head) = head else { continue };
@@ -271,14 +266,16 @@ impl Core {
         let Some(queue) = &self.tree.node(id).wait_queue else {
             return all;
         };
+        // Nobody passes the head of a leaf.
+        let look = if queue.children.is_empty() { 0 } else { LOOK };
         for (needs, line) in queue.lines() {
             for priority in Priority::ALL {
                 let seat = Seat {
                     line: needs,
                     priority,
                 };
-                let mut next = line.first_of(&self.links, priority);
-                for n in 0..=LOOK {
+                let mut next = queue.first_of(&self.links, needs, priority);
+                for n in 0..=look {
                     let Some(key) = next else { break };
                     all.push(Standing {
                         key,
@@ -338,9 +335,10 @@ impl Core {
     pub(in crate::admission) fn admit(
         &mut self,
         leaf: NodeId,
-        stated: Option<&Cost>,
+        asks: Option<&Asks>,
         now: Tick,
     ) -> Option<Claim> {
+        let stated = asks.and_then(|asks| asks.cost.as_ref());
         if stated.is_none() && self.tree.charges.are_plain() {
             return self.tree.admit_plain(leaf, now);
         }
@@ -354,7 +352,11 @@ impl Core {
         if !self.tree.path(leaf).all(goes) {
             return None;
         }
-        Some(self.tree.take_all(leaf, demand))
+        let claim = self.tree.take_all(leaf, demand);
+        if let Some(asks) = asks {
+            self.tree.note_flow(claim, asks.priority, asks.flow);
+        }
+        Some(claim)
     }
 
     pub(super) fn head_of(&self, first: QueueKey) -> WaiterId {
@@ -383,6 +385,28 @@ impl Core {
         while let Some((seat, ticket)) = self.seat_without(id, heads) {
             self.set_ticket(id, seat, parent, Some(ticket), None);
         }
+    }
+
+    /// Another hold goes on with this node. Until then it and wider ones stand for nobody who does not wait any more.
+    fn leave_seats_of_gone(&mut self, id: NodeId) {
+        let path: [Option<NodeId>; SCOPES] = {
+            let mut path = self.tree.path(id);
+            std::array::from_fn(|_| path.next())
+        };
+        for id in path.into_iter().flatten() {
+            let Some(parent) = self.tree.node(id).parent else {
+                return;
+            };
+            while let Some((seat, ticket)) = self.seat_of_gone(id) {
+                self.set_ticket(id, seat, parent, Some(ticket), None);
+            }
+        }
+    }
+
+    fn seat_of_gone(&self, id: NodeId) -> Option<(Seat, Ticket)> {
+        let queue = self.tree.node(id).wait_queue.as_ref()?;
+        let waits = |id: WaiterId| self.waiters.get(id.index()).is_some_and(Waiter::is_queued);
+        queue.seats().find(|(_, ticket)| !waits(ticket.head))
     }
 
     fn seat_without(&self, id: NodeId, heads: &Heads) -> Option<(Seat, Ticket)> {
@@ -513,6 +537,8 @@ impl Core {
                 return;
             }
             let opens = queue.opens;
+            self.discarded
+                .extend(queue.flows.take().map(|flows| *flows));
             self.timers.set_gate(id, opens, None);
             let node = self.tree.node_mut(id);
             node.wait_queue = None;
@@ -533,10 +559,12 @@ impl Core {
     /// Gives a head its places. Its future fetches them, and leaves when all older ones have.
     fn offer(&mut self, id: WaiterId, demand: Demand, now: Tick, fx: &mut Effects) {
         self.count_turn(id, &demand);
+        self.serve(id, &demand);
         self.keep_orders(id);
         self.leave_queue(id);
-        let leaf = self.waiter(id).leaf;
+        let (leaf, priority) = (self.waiter(id).leaf, self.waiter(id).priority);
         let claim = self.tree.take_all(leaf, demand);
+        self.tree.note_flow(claim, priority, self.flow_of(id));
         self.claimants.insert(leaf, self.waiter(id).order(), id);
         let waiter = self.waiter_mut(id);
         waiter.stage = Stage::Offered(claim);

@@ -41,15 +41,6 @@ impl Floors {
 }
 
 impl Tree {
-    /// How much of the tightest limit a request takes that needs this leaf.
-    pub(super) fn share(&self, leaf: NodeId, demand: &Demand) -> u64 {
-        let shares = self.path(leaf).filter_map(|id| {
-            let rules = &self.scope(self.node(id).spec).rules;
-            rules.share(demand)
-        });
-        shares.max().unwrap_or(Rules::WHOLE)
-    }
-
     fn limits(&self, id: NodeId) -> bool {
         let node = self.node(id);
         node.bucket.has_learned() || self.scope(node.spec).rules.limits()
@@ -82,7 +73,7 @@ impl Core {
         let first_of = |priority| {
             let lines = queue.lines();
             lines
-                .filter_map(|(_, line)| line.first_of(&self.links, priority))
+                .filter_map(|(needs, _)| queue.first_of(&self.links, needs, priority))
                 .min()
         };
         let is_owed = |border: usize, key: QueueKey| {

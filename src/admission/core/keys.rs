@@ -6,6 +6,7 @@ use foldhash::fast::RandomState;
 
 use super::{
     arena::{self, Arena, Step},
+    flows::Flows,
     ids::NodeId,
     index::Index,
     node::Node,
@@ -38,6 +39,7 @@ pub(in crate::admission) struct Garbage {
     nodes: Vec<arena::Garbage<Node>>,
     forgotten: Vec<Node>,
     entries: Vec<Box<[u64]>>,
+    pub(super) flows: Vec<Flows>,
 }
 
 impl Garbage {
@@ -49,7 +51,8 @@ impl Garbage {
     }
 
     pub(in crate::admission) fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.forgotten.is_empty() && self.entries.is_empty()
+        let of_keys = self.nodes.is_empty() && self.forgotten.is_empty();
+        of_keys && self.entries.is_empty() && self.flows.is_empty()
     }
 }
 
@@ -273,7 +276,7 @@ impl Keys {
     }
 
     /// Hands out memory that is not needed any more.
-    pub(in crate::admission) fn clear(&mut self, garbage: &mut Garbage) {
+    pub(super) fn clear(&mut self, garbage: &mut Garbage) {
         garbage.entries.extend(self.entries.take_garbage());
     }
 

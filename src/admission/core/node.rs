@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use super::{
     charge::Needs,
     floor::Floors,
+    flows::{FlowId, Flows},
     ids::{NodeId, Order, QueueKey, WaiterId},
     line::Line,
     ranked::{Links, Ranked},
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     bucket::{Bucket, Tick},
-    costs::Priority,
+    costs::{Flow, Priority},
     endpoints::SpecId,
 };
 
@@ -59,6 +60,8 @@ pub(super) struct WaitQueue {
     pub(super) queue: Line,
     /// Lines and tickets besides.
     more: Option<Box<More>>,
+    /// At a leaf at which requests with flows wait: whose turn it is.
+    pub(super) flows: Option<Box<Flows>>,
     /// At a leaf: requests that have been offered their places, and have yet to be polled. They go out in
     /// the order of the queue, and before anyone who comes later.
     pub(super) leaving: Ranked<QueueKey>,
@@ -127,12 +130,58 @@ impl WaitQueue {
             .more
             .as_ref()
             .is_some_and(|more| !more.lines.is_empty());
-        !others && !self.queue.is_mixed()
+        !others && self.flows.is_none() && !self.queue.is_mixed()
     }
 
     /// Whether anybody of a class stands here.
     pub(super) fn has(&self, priority: Priority) -> bool {
-        self.lines().any(|(_, line)| line.has(priority))
+        let of_flows = || self.flows.as_ref().is_some_and(|flows| flows.has(priority));
+        self.lines().any(|(_, line)| line.has(priority)) || of_flows()
+    }
+
+    /// The head of a class in one of the lines.
+    pub(super) fn first_of(
+        &self,
+        links: &Links<QueueKey>,
+        line: Needs,
+        priority: Priority,
+    ) -> Option<QueueKey> {
+        if let Some(flows) = &self.flows {
+            let flow = flows.first_of(priority)?;
+            if flow.is_named() {
+                return flows.line(flow)?.first(links);
+            }
+        }
+        self.line(line)?.first_of(links, priority)
+    }
+
+    /// A request stands at its leaf.
+    pub(super) fn stand(&mut self, links: &mut Links<QueueKey>, key: QueueKey, flow: Option<Flow>) {
+        if flow.is_some() && self.flows.is_none() {
+            let flows = Flows::beside(|priority| self.queue.len_of(priority));
+            self.flows = Some(Box::new(flows));
+        }
+        if let Some(flows) = &mut self.flows {
+            let id = FlowId::new(key.order.priority(), flow);
+            flows.enter(links, id, flow.map_or(1, Flow::weighs), key);
+        }
+        if flow.is_none() {
+            self.queue.insert(links, key);
+        }
+    }
+
+    /// A request stands at its leaf no more. Returns whether it did.
+    pub(super) fn stand_aside(
+        &mut self,
+        links: &mut Links<QueueKey>,
+        key: &QueueKey,
+        flow: Option<Flow>,
+    ) -> bool {
+        let mut known = flow.is_none() && self.queue.remove(links, key);
+        if let Some(flows) = self.flows.as_mut().filter(|_| known || flow.is_some()) {
+            known = flows.leave(links, FlowId::new(key.order.priority(), flow), key);
+        }
+        known
     }
 
     /// The line of those with these needs, if there is one.
@@ -210,11 +259,16 @@ impl WaitQueue {
 
     /// Whether anybody stands in a line here.
     pub(super) fn has_queued(&self) -> bool {
-        self.lines().any(|(_, line)| !line.is_empty())
+        let of_flows = || self.flows.as_ref().is_some_and(|flows| !flows.is_empty());
+        self.lines().any(|(_, line)| !line.is_empty()) || of_flows()
     }
 
     /// The first of all lines.
     pub(super) fn first(&self, links: &Links<QueueKey>) -> Option<QueueKey> {
+        if self.flows.is_some() {
+            let mut classes = Priority::ALL.into_iter();
+            return classes.find_map(|class| self.first_of(links, Needs::DEFAULT, class));
+        }
         self.lines().filter_map(|(_, line)| line.first(links)).min()
     }
 

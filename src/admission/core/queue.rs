@@ -3,6 +3,7 @@
 use super::{
     claim::Claim,
     effects::{Decision, Effects},
+    flows::FlowId,
     ids::{Contender, NodeId, Order, QueueKey, WaiterId},
     state::Core,
     task::{Progress, Task},
@@ -10,8 +11,8 @@ use super::{
 };
 use crate::{
     admission::arrival::Arrival,
-    bucket::Tick,
-    costs::{Cost, Priority},
+    bucket::{Demand, Tick},
+    costs::{Asks, Flow, Priority},
     error::{Refused, RefusedReason},
     steps,
 };
@@ -22,12 +23,10 @@ pub(in crate::admission) struct Entry {
     /// Pinned for it.
     pub(in crate::admission) leaf: NodeId,
     pub(in crate::admission) arrival: Arrival,
-    pub(in crate::admission) priority: Priority,
     pub(in crate::admission) limit: WaitLimit,
     /// How many may wait before it, at each scope.
     pub(in crate::admission) max_waiting: Option<usize>,
-    /// What it takes, as far as that is stated.
-    pub(in crate::admission) stated: Option<Box<Cost>>,
+    pub(in crate::admission) asks: Asks,
 }
 
 /// How many of the requests that were offered their places at a leaf are woken at a time.
@@ -104,14 +103,14 @@ impl Core {
         self.run(now, fx);
         let leaf = entry.leaf;
         let in_time = entry.limit.until >= now;
-        let stated = entry.stated.as_deref();
+        let stated = entry.asks.cost.as_ref();
         let never_fits = stated.is_some_and(|stated| self.tree.never_fits(leaf, stated).is_some());
         let claim = if !in_time || never_fits {
             None
         } else if self.tree.is_closed(leaf, now) {
             self.tree.admit_probe(leaf, stated, now)
         } else {
-            self.admit(leaf, stated, now)
+            self.admit(leaf, Some(&entry.asks), now)
         };
         if let Some(claim) = claim {
             let id = self.insert(entry, Stage::Reserved(claim), now);
@@ -314,11 +313,15 @@ impl Core {
     /// Whether one that goes before this one waits for what this one has: it was called back, and there is less by now.
     fn stands_in_the_way(&self, claim: Claim, order: Order, now: Tick) -> bool {
         let queue = self.tree.node(claim.leaf).wait_queue.as_ref();
-        let first = queue.and_then(|queue| queue.queue.first(&self.links));
+        let first = queue.and_then(|queue| queue.first(&self.links));
         let Some(first) = first.filter(|first| first.order < order) else {
             return false;
         };
-        let demand = self.demand_of(self.head_of(first));
+        let first = self.head_of(first);
+        if !self.waiter(first).was_called_back {
+            return false;
+        }
+        let demand = self.demand_of(first);
         self.tree.has_changed_since(claim) && !self.tree.is_open_for(claim.leaf, &demand, now)
     }
 
@@ -327,6 +330,7 @@ impl Core {
         self.give_up_claim(id, now, fx);
         let waiter = self.waiter_mut(id);
         waiter.stage = Stage::Queued;
+        waiter.was_called_back = true;
         // In wider scopes it is a head like any other again.
         waiter.kept_orders = [None; LEVELS];
         self.join_queue(id);
@@ -360,9 +364,10 @@ impl Core {
         }
         self.forget_offer(id);
         self.claimants.remove(leaf, self.waiter(id).order(), id);
-        if self.waiter(id).has_counted() {
+        if self.waiter(id).was_served || self.waiter(id).has_counted() {
             let demand = self.tree.demand_of_claim(claim);
             self.uncount_turn(id, &demand);
+            self.take_back(id, &demand);
         }
         self.tree.give_back(claim);
         self.tree.tell(leaf, now, fx, || Decision::GivenBack);
@@ -372,10 +377,14 @@ impl Core {
         let Entry {
             leaf,
             arrival,
-            priority,
             limit,
-            stated,
             max_waiting,
+            asks:
+                Asks {
+                    cost,
+                    priority,
+                    flow,
+                },
         } = entry;
         self.classed += usize::from(priority != Priority::NORMAL);
         let id = WaiterId::new(self.waiters.insert(Waiter {
@@ -383,6 +392,9 @@ impl Core {
             arrival,
             priority,
             counted: Counted::default(),
+            has_flow: flow.is_some(),
+            was_served: false,
+            was_called_back: false,
             is_sheddable: max_waiting.is_some() && priority != Priority::HIGH,
             stage,
             limit,
@@ -391,7 +403,11 @@ impl Core {
             kept_orders: [None; LEVELS],
             absent_at: Tick::NEVER,
         }));
-        self.tree.charges.state(id, stated);
+        self.tree.charges.state(id, cost.map(Box::new));
+        if let Some(flow) = flow {
+            steps::count_way_down(self.flow_of.len());
+            self.flow_of.insert(id, flow);
+        }
         id
     }
 
@@ -404,6 +420,10 @@ impl Core {
         self.claimants.remove(waiter.leaf, waiter.order(), id);
         self.classed -= usize::from(waiter.priority != Priority::NORMAL);
         self.tree.charges.forget(id);
+        if waiter.has_flow {
+            steps::count_way_down(self.flow_of.len());
+            self.flow_of.remove(&id);
+        }
         self.unpin(waiter.leaf);
         fx.gone = Some(id);
         waiter
@@ -417,12 +437,51 @@ impl Core {
         self.timers.set_limit(id, Tick::NEVER, until);
     }
 
+    pub(super) fn flow_of(&self, id: WaiterId) -> Option<Flow> {
+        if !self.waiter(id).has_flow {
+            return None;
+        }
+        steps::count_way_down(self.flow_of.len());
+        self.flow_of.get(&id).copied()
+    }
+
+    /// The flow of a waiter, which stands in its queue yet, is given what that one takes.
+    pub(super) fn serve(&mut self, id: WaiterId, demand: &Demand) {
+        let leaf = self.waiter(id).leaf;
+        let queue = self.tree.node(leaf).wait_queue.as_ref();
+        if queue.is_none_or(|queue| queue.flows.is_none()) {
+            return;
+        }
+        let flow = FlowId::new(self.waiter(id).priority, self.flow_of(id));
+        let share = self.tree.share(leaf, demand);
+        let queue = self.tree.node_mut(leaf).wait_queue.as_mut();
+        if let Some(flows) = queue.and_then(|queue| queue.flows.as_mut()) {
+            flows.serve(flow, share);
+            self.waiter_mut(id).was_served = true;
+        }
+    }
+
+    /// It gives that back.
+    fn take_back(&mut self, id: WaiterId, demand: &Demand) {
+        if !std::mem::take(&mut self.waiter_mut(id).was_served) {
+            return;
+        }
+        let (leaf, flow) = (self.waiter(id).leaf, self.flow_of(id));
+        let priority = self.waiter(id).priority;
+        let share = i128::from(self.tree.share(leaf, demand));
+        let queue = self.tree.node_mut(leaf).wait_queue.as_mut();
+        if let Some(flows) = queue.and_then(|queue| queue.flows.as_mut()) {
+            flows.charge(priority, flow, -share);
+        }
+    }
+
     pub(super) fn stand_in_queue(&mut self, id: WaiterId) {
         let waiter = self.waiter(id);
         let (leaf, key) = (waiter.leaf, waiter.key(id));
+        let flow = self.flow_of(id);
         let queue = self.tree.node_mut(leaf).wait_queue.as_mut();
         let queue = queue.expect("it is counted here");
-        queue.queue.insert(&mut self.links, key);
+        queue.stand(&mut self.links, key, flow);
     }
 
     pub(super) fn count(&mut self, id: WaiterId) {
@@ -481,9 +540,10 @@ impl Core {
     pub(super) fn stand_aside(&mut self, id: WaiterId) {
         let waiter = self.waiter(id);
         let (leaf, key) = (waiter.leaf, waiter.key(id));
+        let flow = self.flow_of(id);
         let queue = self.tree.node_mut(leaf).wait_queue.as_mut();
         let queue = queue.expect("it waits here");
-        let known = queue.queue.remove(&mut self.links, &key);
+        let known = queue.stand_aside(&mut self.links, &key, flow);
         debug_assert!(known, "it stands in the queue");
     }
 

@@ -3,21 +3,22 @@
 use super::{
     charge::Needs,
     effects::{Decision, Effects},
-    ids::{Contender, NodeId, Order, QueueKey, WaiterId},
+    flows::FlowId,
+    ids::{NodeId, Order, QueueKey, WaiterId},
     line::Line,
     node::WaitQueue,
     queue::Entry,
     ranked::Links,
     scope::SCOPES,
     state::Core,
-    task::{Progress, Task},
+    task::{Place, Progress, Task},
     waiter::Stage,
 };
 use std::{ops::AddAssign, time::Duration};
 
 use crate::{
     bucket::{Demand, Learning, Tick},
-    costs::{Cost, Priority},
+    costs::{Cost, Flow, Priority},
     endpoints::SpecId,
     error::{Refused, RefusedReason},
     event::PauseCause,
@@ -88,17 +89,17 @@ impl Core {
         let Entry {
             leaf,
             arrival,
-            priority,
             limit,
             max_waiting,
-            ref stated,
+            ref asks,
         } = *entry;
-        if let Some(scope) = self.never_fits(leaf, stated.as_deref()) {
+        let (stated, priority) = (asks.cost.as_ref(), asks.priority);
+        if let Some(scope) = self.never_fits(leaf, stated) {
             let slot = (Tick::NEVER, scope);
             let reason = RefusedReason::NeverFits;
             return Some(Box::new(self.refuse(leaf, slot, reason, now, fx)));
         }
-        let demand = self.tree.demand(leaf, stated.as_deref());
+        let demand = self.tree.demand(leaf, stated);
         if self.tree.is_closed(leaf, now) {
             let slot = self.slot(leaf, &demand, priority, Rank::default(), now);
             let reason = RefusedReason::ServerClosed;
@@ -115,11 +116,8 @@ impl Core {
             self.shed(victim, now, fx);
             return None;
         }
-        let queue = self.tree.node(leaf).wait_queue.as_ref();
         let place = QueueKey::before(Order::new(priority, arrival.get()));
-        let rank = queue.map_or_else(Rank::default, |queue| {
-            Rank::in_line(&queue.queue, &self.links, &place)
-        });
+        let rank = self.rank(leaf, asks.flow, &place);
         let (slot, scope) = self.slot(leaf, &demand, priority, rank, now);
         let (reason, scope) = match full {
             Some(full) => (RefusedReason::QueueFull, full),
@@ -140,7 +138,7 @@ impl Core {
         let queue = self.tree.node(entry.leaf).wait_queue.as_ref()?;
         let last = queue.sheddable.last(&self.links)?;
         let is_full = queue.waiting >= most;
-        (is_full && last.order.priority() < entry.priority).then(|| self.head_of(last))
+        (is_full && last.order.priority() < entry.asks.priority).then(|| self.head_of(last))
     }
 
     fn shed(&mut self, victim: Option<WaiterId>, now: Tick, fx: &mut Effects) {
@@ -247,13 +245,27 @@ impl Core {
         }
     }
 
+    /// How many go before the place of `key` at a leaf in any case: those before it in its own flow.
+    fn rank(&self, leaf: NodeId, flow: Option<Flow>, key: &QueueKey) -> Rank {
+        let Some(queue) = self.tree.node(leaf).wait_queue.as_ref() else {
+            return Rank::default();
+        };
+        let Some(flows) = &queue.flows else {
+            return Rank::in_line(&queue.queue, &self.links, key);
+        };
+        let own = if flow.is_none() {
+            Rank::in_line(&queue.queue, &self.links, key).own
+        } else {
+            let line = flows.line(FlowId::new(key.order.priority(), flow));
+            line.map_or(0, |line| line.rank(&self.links, key))
+        };
+        Rank { all: own, own }
+    }
+
     /// When a request that waits can go out at the earliest, and which scope says so.
     pub(super) fn slot_of(&self, id: WaiterId, now: Tick) -> (Tick, NodeId) {
         let waiter = self.waiter(id);
-        let queue = self.tree.node(waiter.leaf).wait_queue.as_ref();
-        let rank = queue.map_or_else(Rank::default, |queue| {
-            Rank::in_line(&queue.queue, &self.links, &waiter.key(id))
-        });
+        let rank = self.rank(waiter.leaf, self.flow_of(id), &waiter.key(id));
         let demand = self.demand_of(id);
         self.slot(waiter.leaf, &demand, waiter.priority, rank, now)
     }
@@ -430,7 +442,7 @@ impl Core {
                     use std::ops::Bound::{Excluded, Unbounded};
                     queue.children.range((Excluded(child), Unbounded)).next()
                 }
-                Progress::Begun | Progress::Waiter(_) => queue.children.first(),
+                Progress::Begun | Progress::Leaf(_) => queue.children.first(),
             };
             let Some(&child) = next else { return };
             if !fx.spend() {
@@ -448,22 +460,41 @@ impl Core {
     fn recheck_leaf(&mut self, leaf: NodeId, after: Progress, now: Tick, fx: &mut Effects) {
         let mut of_most = None;
         let is_closed = self.tree.is_closed(leaf, now);
-        let mut stayed = match after {
-            Progress::Waiter(key) => Some(key),
-            Progress::Begun | Progress::Child(_) => None,
+        let mut place = match after {
+            Progress::Leaf(place) => place,
+            Progress::Begun | Progress::Child(_) => Place::default(),
         };
         let mut rank = None;
         let mut refused = false;
         loop {
             let queue = self.tree.node(leaf).wait_queue.as_ref();
             let Some(queue) = queue else { break };
-            let next = match &stayed {
-                None => queue.queue.first(&self.links),
-                Some(key) => queue.queue.after(&self.links, key),
+            let next = self.next_in(queue, place);
+            let next_flow = queue
+                .flows
+                .as_ref()
+                .and_then(|flows| flows.after(place.flow));
+            if next.is_none() && next_flow.is_none() {
+                break;
+            }
+            if !fx.spend() {
+                let after = Progress::Leaf(place);
+                self.work.push(Task::Recheck { node: leaf, after });
+                break;
+            }
+            let Some(next) = next else {
+                (place, rank) = (
+                    Place {
+                        flow: next_flow,
+                        last: None,
+                    },
+                    None,
+                );
+                continue;
             };
-            let Some(next) = next else { break };
+            let id = self.head_of(next);
             let rank: &mut Rank =
-                rank.get_or_insert_with(|| Rank::in_line(&queue.queue, &self.links, &next));
+                rank.get_or_insert_with(|| self.rank(leaf, self.flow_of(id), &next));
             let priority = next.order.priority();
             if of_most.is_some_and(|(of, _)| of != priority) {
                 of_most = None;
@@ -471,14 +502,6 @@ impl Core {
             }
             let &mut (_, ref of_most) = of_most
                 .get_or_insert_with(|| (priority, self.ahead(leaf, Needs::DEFAULT, priority)));
-            let Contender::Waiter(id) = next.contender else {
-                unreachable!("a leaf has no children")
-            };
-            if !fx.spend() {
-                let after = stayed.map_or(Progress::Begun, Progress::Waiter);
-                self.work.push(Task::Recheck { node: leaf, after });
-                break;
-            }
             let limit = self.waiter(id).limit;
             let is_late = || {
                 let demand = self.demand_of(id);
@@ -495,11 +518,22 @@ impl Core {
                 refused = true;
             } else {
                 *rank += Rank { all: 1, own: 1 };
-                stayed = Some(next);
+                place.last = Some(next);
             }
         }
         if refused {
             self.settle(leaf, now, fx);
+        }
+    }
+
+    /// The request of a leaf that comes next in the line of its flow.
+    fn next_in(&self, queue: &WaitQueue, place: Place) -> Option<QueueKey> {
+        let links = &self.links;
+        match (place.flow, place.last) {
+            (None, None) => queue.queue.first(links),
+            (None, Some(last)) => queue.queue.after(links, &last),
+            (Some(flow), None) => queue.flows.as_ref()?.line(flow)?.first(links),
+            (Some(flow), Some(last)) => queue.flows.as_ref()?.line(flow)?.after(links, &last),
         }
     }
 }

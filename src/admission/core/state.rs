@@ -1,8 +1,12 @@
+use std::collections::BTreeMap;
+
 use super::{
     arena::Arena,
     claimants::Claimants,
+    flows::Flows,
     graces::Graces,
     ids::{QueueKey, WaiterId},
+    keys::Garbage,
     overdue::Overdue,
     ranked::Links,
     task::Work,
@@ -12,6 +16,7 @@ use super::{
 };
 use crate::{
     bucket::{Enforced, Tick},
+    costs::Flow,
     endpoints::Routes,
 };
 
@@ -30,6 +35,10 @@ pub(in crate::admission) struct Core {
     pub(super) next_ticket: u64,
     /// How many of the waiters are not of the normal class.
     pub(super) classed: usize,
+    /// The flows of waiters that have one.
+    pub(super) flow_of: BTreeMap<WaiterId, Flow>,
+    /// To be freed when the lock has been released.
+    pub(super) discarded: Vec<Flows>,
 }
 
 impl Core {
@@ -45,6 +54,8 @@ impl Core {
             work: Work::default(),
             next_ticket: 0,
             classed: 0,
+            flow_of: BTreeMap::new(),
+            discarded: Vec::new(),
         }
     }
 
@@ -67,6 +78,12 @@ impl Core {
     /// Zero if no bucket wants to hear of successes.
     pub(in crate::admission) fn listening(&self) -> usize {
         self.tree.listening()
+    }
+
+    /// Hands out memory that is not needed any more.
+    pub(in crate::admission) fn clear(&mut self, garbage: &mut Garbage) {
+        self.tree.keys.clear(garbage);
+        garbage.flows.append(&mut self.discarded);
     }
 
     pub(super) fn waiter(&self, id: WaiterId) -> &Waiter {

@@ -1,6 +1,9 @@
 use std::collections::VecDeque;
 
-use super::ids::{NodeId, QueueKey};
+use super::{
+    flows::FlowId,
+    ids::{NodeId, QueueKey},
+};
 use crate::{endpoints::SpecId, steps};
 
 /// What one hold of the lock did not finish, in the order in which it came.
@@ -80,6 +83,14 @@ pub(super) enum Progress {
     Begun,
     /// Above the leaves: this child was the last.
     Child(NodeId),
-    /// At a leaf: this waiter was the last that stayed.
-    Waiter(QueueKey),
+    /// At a leaf: so far.
+    Leaf(Place),
+}
+
+/// How far the requests of a leaf have been looked at: flow by flow, those without one first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    pub(super) flow: Option<FlowId>,
+    /// The last of it that stayed.
+    pub(super) last: Option<QueueKey>,
 }

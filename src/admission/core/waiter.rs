@@ -18,11 +18,20 @@ pub(super) const LEVELS: usize = SCOPES - 1;
 ///
 /// Its future has the other half ([`Acquire`](crate::admission::Acquire)).
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says of one thing whether it is so; an enum would have all combinations"
+)]
 pub(super) struct Waiter {
     pub(super) leaf: NodeId,
     pub(super) arrival: Arrival,
     pub(super) priority: Priority,
     pub(super) counted: Counted,
+    pub(super) has_flow: bool,
+    /// Whether what it has was given to its flow.
+    pub(super) was_served: bool,
+    /// Whether it had its places, and lost them to a pause or a quota.
+    pub(super) was_called_back: bool,
     /// Whether it may be refused for one of a higher class.
     pub(super) is_sheddable: bool,
     pub(super) stage: Stage,
