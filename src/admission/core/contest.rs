@@ -266,8 +266,12 @@ impl Core {
         let Some(queue) = &self.tree.node(id).wait_queue else {
             return all;
         };
-        // Nobody passes the head of a leaf.
-        let look = if queue.children.is_empty() { 0 } else { LOOK };
+        // Where all need the same, as at a leaf, nobody passes a head.
+        let look = if queue.lines().nth(1).is_none() {
+            0
+        } else {
+            LOOK
+        };
         for (needs, line) in queue.lines() {
             for priority in Priority::ALL {
                 let seat = Seat {

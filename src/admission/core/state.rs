@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::{
     arena::Arena,
     claimants::Claimants,
+    effects::BATCH,
     flows::Flows,
     graces::Graces,
     ids::{QueueKey, WaiterId},
@@ -72,7 +73,13 @@ impl Core {
 
     /// How many times the work of a plain request one of these requests may take.
     pub(in crate::admission) fn weight(&self) -> usize {
-        self.tree.charges.weight()
+        // Where there are classes each scope has several heads to look at; flows have an order of their own besides.
+        let of_order = match (self.classed > 0, !self.flow_of.is_empty()) {
+            (false, false) => 1,
+            (true, false) => 3,
+            (_, true) => 4,
+        };
+        (self.tree.charges.weight() * of_order).min(BATCH)
     }
 
     /// Zero if no bucket wants to hear of successes.

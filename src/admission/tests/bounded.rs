@@ -601,3 +601,68 @@ mod costs {
         }
     }
 }
+
+mod order {
+    use super::*;
+    use crate::{Flow, Priority, Terms};
+
+    const N: usize = 16_000;
+
+    /// Of class and flow as the number says.
+    fn of(i: usize, mut request: Request, flows: usize) -> Request {
+        let priority = [Priority::HIGH, Priority::NORMAL, Priority::LOW][i % 3];
+        let mut terms = Terms::new().priority(priority);
+        if flows > 0 {
+            terms = terms.flow(Flow::new(i % flows).weight(1 + (i % 3) as u32));
+        }
+        request.extensions_mut().insert(terms);
+        request
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn classes_and_flows_that_come_wait_go_and_are_refused() {
+        for (leaves, flows) in [(1, 0), (1000, 0), (1, 1), (1, 1000), (1000, 7), (1, N)] {
+            let mut endpoints = Endpoints::new().overall(Quota::per_minute(4_000));
+            for n in 0..leaves {
+                endpoints = endpoints.named(&n.to_string(), Quota::unlimited());
+            }
+            let name = format!("{leaves} endpoints, {flows} flows");
+            let mut crowd = Crowd::new(&endpoints);
+            for i in 0..4_000 {
+                crowd.call(to_name(i % leaves));
+            }
+            for i in 0..N {
+                let request = within(to_name(i % leaves), secs(130) + ms(i % 5_000 * 14));
+                crowd.call(of(i, request, flows));
+            }
+            bounded(&format!("{name}: enter"), N);
+            crowd.pass(secs(61)).await;
+            bounded(&format!("{name}: a window opens"), N);
+            // The turn of those at the end becomes too late.
+            crowd.handle.pause("overall", secs(75)).unwrap();
+            bounded(&format!("{name}: pause"), N);
+            crowd.pass(secs(80)).await;
+            bounded(&format!("{name}: time-outs"), N);
+            let quota = Quota::per_minute(100_000);
+            crowd.handle.set_quota("overall", quota).unwrap();
+            crowd.pass(secs(61)).await;
+            bounded(&format!("{name}: all go"), N);
+            assert_eq!(crowd.waiting(), 0, "{name}");
+            assert!(crowd.gone > 8_000 && crowd.refused > 0, "{name}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_thousand_flows_come_and_go() {
+        const FLOWS: usize = 100_000;
+        let endpoints = Endpoints::new().named("0", Quota::per_second(10_000));
+        let mut crowd = Crowd::new(&endpoints);
+        for i in 0..10_000 + FLOWS {
+            crowd.call(of(i, to_name(0), FLOWS));
+        }
+        bounded("flows come", FLOWS);
+        crowd.pass(secs(20)).await;
+        bounded("flows go", FLOWS);
+        assert_eq!((crowd.waiting(), crowd.refused), (0, 0));
+    }
+}
