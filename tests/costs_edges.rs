@@ -323,3 +323,24 @@ async fn a_figure_in_a_body_that_goes_on_settles_nothing_that_counts_at_the_end(
     came(vec![second]).await;
     assert_eq!(probe.times(), [0, 500]);
 }
+
+/// L2: what a request is estimated to take is never more than the smallest window, of its endpoint or of a wider scope.
+/// Where a wider scope gets a smaller quota, a request that waits at its endpoint may fit there at once. It waits until
+/// 1000.
+#[tokio::test(start_paused = true)]
+async fn a_smaller_quota_of_a_wider_scope_lowers_estimates_at_its_endpoints() {
+    let probe = Probe::new();
+    let endpoints = Endpoints::new()
+        .route("/a", tokens(16, 1000))
+        .overall(tokens(32, 100));
+    let layer = AnyLayer::new(Face::Throttle, endpoints);
+    let client = layer.client(&probe);
+    let mut tasks = vec![enter(&client, &probe, costs("/a", of(15), 0)).await];
+    // An eighth of 16.
+    tasks.push(enter(&client, &probe, get("/a")).await);
+    // And of 8: there is room for that at /a, and overall from 100 on.
+    let quota = tokens(8, 100);
+    layer.handle().set_quota(Endpoints::OVERALL, quota).unwrap();
+    came(tasks).await;
+    assert_eq!(probe.times(), [0, 100]);
+}

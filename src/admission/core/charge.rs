@@ -147,11 +147,6 @@ impl Charges {
         self.stated.get(&id).map(|cost| &**cost)
     }
 
-    /// Whether any request that waits has stated a cost.
-    pub(super) fn has_stated(&self) -> bool {
-        !self.stated.is_empty()
-    }
-
     pub(super) fn get(&self, claim: Claim) -> &Charge {
         steps::count_way_down(self.admitted.len());
         let charge = self.admitted.get(&claim.serial);

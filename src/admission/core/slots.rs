@@ -424,8 +424,9 @@ impl Core {
         };
         let is_closed = self.tree.is_closed(id, now);
         let queue = node.wait_queue.as_ref();
-        let states = self.tree.charges.has_stated();
-        let concerns = |queue: &&WaitQueue| queue.limited > 0 || is_closed || states;
+        // What requests are estimated to take may have changed with the quota of a wider scope.
+        let estimates = !self.tree.charges.are_plain();
+        let concerns = |queue: &&WaitQueue| queue.limited > 0 || is_closed || estimates;
         let Some(queue) = queue.map(|queue| &**queue).filter(concerns) else {
             return;
         };
@@ -465,7 +466,7 @@ impl Core {
             Progress::Begun | Progress::Child(_) => Place::default(),
         };
         let mut rank = None;
-        let mut refused = false;
+        let mut changed = self.tree.counts_units(leaf);
         loop {
             let queue = self.tree.node(leaf).wait_queue.as_ref();
             let Some(queue) = queue else { break };
@@ -515,13 +516,13 @@ impl Core {
             };
             if is_closed || is_late() || self.can_never_go(id) {
                 self.refuse_late(id, now, fx);
-                refused = true;
+                changed = true;
             } else {
                 *rank += Rank { all: 1, own: 1 };
                 place.last = Some(next);
             }
         }
-        if refused {
+        if changed {
             self.settle(leaf, now, fx);
         }
     }
