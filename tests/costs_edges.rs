@@ -344,3 +344,40 @@ async fn a_smaller_quota_of_a_wider_scope_lowers_estimates_at_its_endpoints() {
     came(tasks).await;
     assert_eq!(probe.times(), [0, 100]);
 }
+
+/// L18: who has its places and is called back takes the places of the younger ones back first. Where those cost nothing
+/// of what it lacks, they are admitted again before all of them were called back, and so it goes on for ever.
+#[tokio::test(start_paused = true)]
+async fn a_call_back_comes_to_an_end_however_many_younger_ones_cost_nothing() {
+    let probe = Probe::new();
+    let endpoints = Endpoints::new()
+        .route("/a", Quota::unlimited())
+        .route("/b", tokens(10, 1000))
+        .overall(per(3, 400));
+    let layer = AnyLayer::new(Face::Throttle, endpoints);
+    let (client, handle) = (layer.client(&probe), layer.handle());
+    handle.pause("/a", ms(100)).unwrap();
+    let mut waiting: Vec<_> = (0..20)
+        .map(|n| {
+            let cost = Cost::new().requests(u32::from(n == 0));
+            call(&mut client.clone(), costs("/a", cost, 0))
+        })
+        .collect();
+    for future in &mut waiting {
+        assert!(future.poll().is_pending());
+    }
+    tokio::time::advance(ms(90)).await;
+    let answered = call(&mut client.clone(), get("/b"));
+    tokio::time::advance(ms(10)).await;
+    // All have their places, and nobody has been polled.
+    assert_eq!(gauge(&handle, "/a"), (0, 20));
+    handle.set_quota(Endpoints::OVERALL, per(1, 400)).unwrap();
+    for _ in 0..100 {
+        for future in waiting.iter_mut().filter(|future| future.is_woken()) {
+            let _ = future.poll();
+        }
+    }
+    assert!(waiting.iter_mut().all(|future| !future.is_woken()));
+    assert_eq!((gauge(&handle, "/a"), probe.times()), ((20, 0), vec![90]));
+    drop(answered);
+}

@@ -292,7 +292,10 @@ impl Core {
                 break Review::CalledBack;
             };
             if !fx.spend() {
-                break Review::Unfinished;
+                // Those that were called back stay where they are until the rest is done: who costs nothing of what is
+                // lacking would be admitted again at once, and called back again, for ever. The queue is brought up to
+                // date when this one goes back, or goes out.
+                return Review::Unfinished;
             }
             self.call_back(last, now, fx);
             made_room = true;
