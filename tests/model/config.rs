@@ -1,11 +1,14 @@
 //! What a case is about: a layer with its limits, and the tree of its scopes.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*};
 use tower_throttle::{EndpointName, Endpoints, Quota};
 
-use crate::support::{Face, ms};
+use crate::{
+    costs::{Unit, unit},
+    support::{Face, ms},
+};
 
 /// Milliseconds since the case began. Everything happens at whole ones.
 pub type Millis = u64;
@@ -15,6 +18,8 @@ pub type Millis = u64;
 pub struct Limit {
     /// n, period
     pub windows: Vec<(u32, Millis)>,
+    /// unit, n, period
+    pub units: Vec<(Unit, u64, Millis)>,
     pub concurrency: Option<usize>,
     pub margin: Millis,
     pub release_at_head: bool,
@@ -25,6 +30,9 @@ impl Limit {
         let mut quota = Quota::unlimited();
         for &(n, period) in &self.windows {
             quota = quota.and_per(n, ms(period));
+        }
+        for &(of, n, period) in &self.units {
+            quota = quota.units(unit(of), n, ms(period));
         }
         if let Some(n) = self.concurrency {
             quota = quota.concurrency(n);
@@ -44,13 +52,30 @@ impl Limit {
         for window in &mut limit.windows {
             window.1 += self.margin;
         }
+        for window in &mut limit.units {
+            window.2 += self.margin;
+        }
         if face == Face::Concurrency {
             limit.windows.clear();
+            limit.units.clear();
         }
         if face == Face::Rps {
             limit.concurrency = None;
         }
         limit
+    }
+
+    /// The windows of one unit: n and period.
+    pub fn of_unit(&self, unit: Unit) -> impl Iterator<Item = (u64, Millis)> {
+        let windows = self.units.iter().copied();
+        windows.filter_map(move |(of, n, period)| (of == unit).then_some((n, period)))
+    }
+
+    /// For how long something counts at most.
+    pub fn longest(&self) -> Millis {
+        let requests = self.windows.iter().map(|window| window.1);
+        let units = self.units.iter().map(|window| window.2);
+        requests.chain(units).max().unwrap_or(0)
     }
 }
 
@@ -69,6 +94,7 @@ pub fn limit() -> impl Strategy<Value = Limit> {
     )
         .prop_map(|(windows, concurrency, margin, release_at_head)| Limit {
             windows,
+            units: Vec::new(),
             concurrency,
             margin,
             release_at_head,
@@ -111,6 +137,8 @@ pub enum Others {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub face: Face,
+    /// Whether requests may cost something else than one request and one permit.
+    pub costs: bool,
     pub leaves: Vec<Limit>,
     pub others: Others,
     pub group: Option<Limit>,
@@ -161,6 +189,45 @@ impl Config {
             .chain(wider.map(|limit| limit.clone().unwrap_or_default()))
             .map(|limit| limit.under(self.face))
             .collect()
+    }
+
+    /// How many requests the layer certainly serves at once before it turns to something else; `None` if more than
+    /// there are in any case.
+    pub fn at_once(&self) -> Option<usize> {
+        let others = match &self.others {
+            Others::Unmatched => None,
+            Others::Each(limit) | Others::All(limit) => Some(limit),
+        };
+        let wider = [&others.cloned(), &self.group, &self.overall, &self.across];
+        let wider = wider.into_iter().flatten();
+        let limits = self.leaves.iter().chain(wider);
+        let units: BTreeSet<_> = limits
+            .flat_map(|limit| limit.units.iter().map(|window| window.0))
+            .collect();
+        self.costs.then(|| 64_usize.div_ceil(4 + 4 * units.len()))
+    }
+
+    /// The first limit of a scope with other numbers: each window keeps its unit and its period.
+    pub fn resized(&self, scope: usize, by: &[u64], concurrency: Option<usize>) -> Limit {
+        let limit = match (scope, &self.others) {
+            (OTHER, Others::Each(limit) | Others::All(limit)) => Some(limit),
+            (OTHER, Others::Unmatched) => None,
+            (GROUP, _) => self.group.as_ref(),
+            (OVERALL, _) => self.overall.as_ref(),
+            (ACROSS, _) => self.across.as_ref(),
+            (leaf, _) => self.leaves.get(leaf),
+        };
+        let mut limit = limit.cloned().unwrap_or_default();
+        let mut by = by.iter().cycle();
+        let mut other = |n: u64| 1 + by.next().map_or(0, |by| by % (2 * n));
+        for window in &mut limit.windows {
+            window.0 = u32::try_from(other(window.0.into())).unwrap();
+        }
+        for window in &mut limit.units {
+            window.1 = other(window.1);
+        }
+        limit.concurrency = concurrency;
+        limit
     }
 
     /// Where a request belongs.
@@ -258,17 +325,28 @@ pub fn request(endpoint: usize, partition: usize, connect: bool) -> http::Reques
 }
 
 pub fn config() -> impl Strategy<Value = Config> {
+    let face = prop_oneof![
+        1 => Just(Face::Rps),
+        1 => Just(Face::Concurrency),
+        3 => Just(Face::Throttle),
+    ];
+    layer(false, face, limit, option::weighted(0.3, 0u64..20))
+}
+
+/// A layer whose limits are like these.
+pub fn layer<L: Strategy<Value = Limit>>(
+    costs: bool,
+    face: impl Strategy<Value = Face>,
+    limit: impl Fn() -> L,
+    max_wait: impl Strategy<Value = Option<Millis>>,
+) -> impl Strategy<Value = Config> {
     let others = prop_oneof![
         1 => Just(Others::Unmatched),
         2 => limit().prop_map(Others::Each),
         1 => limit().prop_map(Others::All),
     ];
     (
-        prop_oneof![
-            1 => Just(Face::Rps),
-            1 => Just(Face::Concurrency),
-            3 => Just(Face::Throttle),
-        ],
+        face,
         vec(limit(), NAMED + 1),
         others,
         option::of(limit()),
@@ -276,12 +354,23 @@ pub fn config() -> impl Strategy<Value = Config> {
         proptest::bool::weighted(0.3),
         option::weighted(0.3, limit()),
         option::weighted(0.3, 0usize..5),
-        option::weighted(0.3, 0u64..20),
+        max_wait,
     )
         .prop_map(
-            |(face, leaves, others, group, overall, partitions, across, max_waiting, max_wait)| {
+            move |(
+                face,
+                leaves,
+                others,
+                group,
+                overall,
+                partitions,
+                across,
+                max_waiting,
+                max_wait,
+            )| {
                 Config {
                     face,
+                    costs,
                     leaves,
                     others,
                     group,

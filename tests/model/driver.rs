@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
     task::Poll,
+    time::Duration,
 };
 
 use http::{Request, Response};
@@ -14,16 +15,20 @@ use tokio_test::task::{Spawn, spawn};
 use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
 use tower_throttle::{
     Body, BoxError, BucketSnapshot, ConcurrencyLayer, Deadline, Endpoints, Handle, Learning,
-    Refused, RpsLayer, ThrottleLayer,
+    Refused, RpsLayer, Settlement, Terms, ThrottleLayer, WindowUse,
 };
 
 use crate::{
-    config::{Bucket, Config, LONGEST, Millis, PARTITIONS, SCOPES, WIDEST, millis, request},
+    config::{Bucket, Config, LONGEST, Limit, Millis, PARTITIONS, SCOPES, WIDEST, millis, request},
+    costs::{UNITS, cost_of, unit},
     inner::{Id, Inner, Reading, World},
     ops::{Answer, Call, Op, Piece, Readiness},
-    reference::{Figures, Model, Outcome, Refusal, Step},
+    reference::{Estimates, Figures, Model, Outcome, Refusal, Step},
     support::{Face, ms},
 };
+
+/// For how long an average is remembered.
+const AVERAGED: Duration = Duration::from_secs(600);
 
 type Client = BoxCloneSyncService<Request<()>, Response<Body<Reading>>, BoxError>;
 type Answering = Spawn<<Client as Service<Request<()>>>::Future>;
@@ -65,6 +70,8 @@ pub struct Driver<'a> {
     clients: Vec<Client>,
     ready: Vec<bool>,
     live: BTreeMap<usize, Live>,
+    /// Those that callers keep.
+    settlements: BTreeMap<usize, Settlement>,
     /// Futures that nobody has polled yet.
     unpolled: BTreeSet<usize>,
     /// Futures that are not polled when they are woken, and until when.
@@ -76,6 +83,8 @@ pub struct Driver<'a> {
     /// What the layer may be like, as far as the laws tell.
     states: Vec<Model<'a>>,
     random: fastrand::Rng,
+    /// The rest of the case is not looked at.
+    is_abandoned: bool,
     /// What happened, for the message of a failure.
     story: Vec<String>,
 }
@@ -84,6 +93,9 @@ pub struct Driver<'a> {
 pub async fn run(config: &Config, ops: &[Op], seed: u64) {
     let mut driver = Driver::new(config, seed).await;
     for op in ops {
+        if driver.is_abandoned {
+            return;
+        }
         driver.perform(op).await;
     }
     driver.finish().await;
@@ -110,6 +122,7 @@ impl<'a> Driver<'a> {
             clients,
             world,
             live: BTreeMap::new(),
+            settlements: BTreeMap::new(),
             unpolled: BTreeSet::new(),
             sleeping: BTreeMap::new(),
             called: 0,
@@ -117,6 +130,7 @@ impl<'a> Driver<'a> {
             partitions,
             states: vec![Model::new(config)],
             random: fastrand::Rng::with_seed(seed),
+            is_abandoned: false,
             story: Vec::new(),
         };
         driver.compare();
@@ -186,16 +200,20 @@ impl<'a> Driver<'a> {
                     self.read(id);
                 }
             }
-            Op::SetQuota(scope, ref limit) => {
-                let limit = limit.clone();
-                self.control(
-                    scope,
-                    &format!("has {:?}", limit.quota()),
-                    |handle, name| {
-                        handle.set_quota(name, limit.quota()).unwrap();
-                    },
-                );
-                self.change(scope, |state| state.set_quota(scope, &limit));
+            Op::SetQuota(scope, ref limit) => self.set_quota(scope, limit),
+            Op::Resize(scope, ref by, concurrency) => {
+                let limit = self.config.resized(scope, by, concurrency);
+                self.set_quota(scope, &limit);
+            }
+            Op::Settle(which, amounts) => {
+                if let Some(id) = self.pick_settlement(which) {
+                    self.settle(id, amounts);
+                }
+            }
+            Op::Forget(which) => {
+                if let Some(id) = self.pick_settlement(which) {
+                    self.forget(id);
+                }
             }
             Op::Pause(scope, time) => {
                 self.control(scope, &format!("pauses for {time}"), |handle, name| {
@@ -242,6 +260,39 @@ impl<'a> Driver<'a> {
         }
     }
 
+    fn set_quota(&mut self, scope: usize, limit: &Limit) {
+        self.control(
+            scope,
+            &format!("has {:?}", limit.quota()),
+            |handle, name| {
+                handle.set_quota(name, limit.quota()).unwrap();
+            },
+        );
+        self.change(scope, |state| state.set_quota(scope, limit));
+    }
+
+    fn pick_settlement(&self, which: usize) -> Option<usize> {
+        let ids: Vec<_> = self.settlements.keys().copied().collect();
+        (!ids.is_empty()).then(|| ids[which % ids.len()])
+    }
+
+    fn settle(&mut self, id: usize, amounts: Estimates) {
+        let mut amounts = amounts;
+        if self.states.iter().any(|state| state.is_averaged(id)) {
+            // With an average of nothing, a request that waits would need a unit no more that it needed before.
+            amounts = amounts.map(|amount| amount.map(|amount| amount.max(1)));
+        }
+        self.tell(format!("{id} is settled: {amounts:?}"));
+        self.settlements[&id].settle(cost_of(&amounts));
+        self.step(|state| vec![state.settle_by_hand(id, &amounts)]);
+    }
+
+    fn forget(&mut self, id: usize) {
+        self.tell(format!("the settlement of {id} is dropped"));
+        drop(self.settlements.remove(&id));
+        self.step(|state| vec![state.let_go(id)]);
+    }
+
     fn control(&mut self, scope: usize, what: &str, act: impl FnOnce(&Handle, &str)) {
         if let Some(name) = self.config.scope_name(scope) {
             self.tell(format!("{name} {what}"));
@@ -257,6 +308,9 @@ impl<'a> Driver<'a> {
 
     /// A millisecond passes, before which everybody has had their turn who does not sleep.
     async fn advance(&mut self) {
+        if self.is_abandoned {
+            return;
+        }
         self.run_woken();
         let readiness = self.world.readiness();
         let (now, sleeping) = (self.now(), &self.sleeping);
@@ -285,11 +339,15 @@ impl<'a> Driver<'a> {
         for state in &mut self.states {
             state.tick();
         }
+        self.is_abandoned |= self.states.iter().any(|state| state.is_vague);
         self.compare();
     }
 
     /// Polls whoever is woken, in any order, until nobody is.
     fn run_woken(&mut self) {
+        if self.is_abandoned {
+            return;
+        }
         for round in 0.. {
             assert!(round < 10_000, "they wake each other for ever");
             self.make_ready();
@@ -313,7 +371,7 @@ impl<'a> Driver<'a> {
         }
         let ready = self.ready.iter().filter(|ready| **ready).count();
         let kept = self.world.reserved() - ready;
-        if self.states.iter().all(|state| state.kept_ready() != kept) {
+        if !self.is_abandoned && self.states.iter().all(|state| state.kept_ready() != kept) {
             self.fail("L12: an instance was readied and is kept");
         }
     }
@@ -343,6 +401,10 @@ impl<'a> Driver<'a> {
             id,
             panics: call.panics,
         });
+        if !call.cost.is_empty() {
+            let terms = Terms::new().cost(call.cost.cost());
+            request.extensions_mut().insert(terms);
+        }
         if let Some(after) = call.deadline {
             let after_start = self.now().saturating_add_signed(after);
             let deadline = self.start + ms(after_start);
@@ -389,16 +451,20 @@ impl<'a> Driver<'a> {
         let polled = catch_unwind(AssertUnwindSafe(|| future.poll()));
         let outcome = match &polled {
             Ok(Poll::Pending) => Outcome::Pending,
-            Ok(Poll::Ready(Ok(_))) => Outcome::Head,
+            Ok(Poll::Ready(Ok(response))) => {
+                Outcome::Head(response.extensions().get().map(estimates))
+            }
             Ok(Poll::Ready(Err(error))) => match Refused::in_error(error) {
                 Some(refused) => Outcome::Refused(refusal(self.config, refused)),
                 None => Outcome::Failed,
             },
             Err(_) => Outcome::Panicked,
         };
+        let mut settlement = None;
         match polled {
             Ok(Poll::Pending) => {}
-            Ok(Poll::Ready(Ok(response))) => {
+            Ok(Poll::Ready(Ok(mut response))) => {
+                settlement = response.extensions_mut().remove::<Settlement>();
                 self.live.insert(id, Live::Body(response.into_body()));
             }
             _ => {
@@ -408,6 +474,12 @@ impl<'a> Driver<'a> {
         let step = (self.was_called(id), outcome);
         self.tell(format!("{id} is polled: {step:?}"));
         self.step(|state| keep(state.poll(id, readiness, answer), &step));
+        if let Some(settlement) = settlement {
+            self.settlements.insert(id, settlement);
+            if !matches!(answer, Some(Answer::Head { keep: true, .. })) {
+                self.forget(id);
+            }
+        }
     }
 
     fn read(&mut self, id: usize) {
@@ -415,14 +487,15 @@ impl<'a> Driver<'a> {
             unreachable!("only bodies are read")
         };
         let read = spawn(()).enter(|cx, _| std::pin::Pin::new(&mut *body).poll_frame(cx));
-        let over = match read {
-            Poll::Pending => false,
-            Poll::Ready(Some(Ok(_))) => body.get_ref().is_end_stream(),
-            Poll::Ready(_) => true,
+        let (over, failed) = match read {
+            Poll::Pending => (false, false),
+            Poll::Ready(Some(Ok(_))) => (body.get_ref().is_end_stream(), false),
+            Poll::Ready(None) => (true, false),
+            Poll::Ready(Some(Err(_))) => (true, true),
         };
         assert_eq!(body.is_end_stream(), body.get_ref().is_end_stream());
         self.tell(format!("the body of {id} is read, and over: {over}"));
-        self.step(|state| vec![state.read(id, over)]);
+        self.step(|state| vec![state.read(id, over, failed)]);
     }
 
     fn drop(&mut self, id: usize) {
@@ -434,8 +507,16 @@ impl<'a> Driver<'a> {
 
     /// Something has happened: what can come of it, as far as it agrees with what is to be seen.
     fn step(&mut self, event: impl Fn(Model<'a>) -> Vec<Model<'a>>) {
+        if self.is_abandoned {
+            return;
+        }
         let states = std::mem::take(&mut self.states);
-        let states: Vec<_> = states.into_iter().flat_map(event).collect();
+        let states = states.into_iter().map(Model::rested);
+        let states: Vec<_> = states.flat_map(event).collect();
+        if states.iter().any(|state| state.is_vague) {
+            self.is_abandoned = true;
+            return;
+        }
         if states.is_empty() {
             self.fail("the model does not allow what happened last");
         }
@@ -448,6 +529,9 @@ impl<'a> Driver<'a> {
 
     /// Keeps the states that agree with the snapshot.
     fn compare(&mut self) {
+        if self.is_abandoned {
+            return;
+        }
         let seen = self.seen();
         let mut wrong = Vec::new();
         for state in std::mem::take(&mut self.states) {
@@ -476,6 +560,7 @@ impl<'a> Driver<'a> {
                 throttled: bucket.throttled(),
                 concurrency: bucket.concurrency(),
                 paused_for: bucket.paused_for().map(millis),
+                used: used(bucket),
             };
             let key = self.bucket(bucket.name(), bucket.partition());
             if seen.insert(key, figures).is_some() {
@@ -514,7 +599,10 @@ impl<'a> Driver<'a> {
         self.world.set_readiness(Readiness::Ready);
         self.sleeping.clear();
         let mut rounds = 0;
-        while !self.live.is_empty() {
+        while !(self.is_abandoned || self.live.is_empty() && self.settlements.is_empty()) {
+            if let Some((&id, _)) = self.settlements.first_key_value() {
+                self.forget(id);
+            }
             rounds += 1;
             if rounds > 3000 {
                 self.fail("somebody waits for ever");
@@ -529,6 +617,7 @@ impl<'a> Driver<'a> {
                             status: 200,
                             ended,
                             coy: true,
+                            keep: false,
                         };
                         self.world.answer(id, head);
                         // Whoever has been polled is woken when there is reason to poll it again.
@@ -546,6 +635,9 @@ impl<'a> Driver<'a> {
             }
             self.advance().await;
         }
+        if self.is_abandoned {
+            return;
+        }
         // L5: nothing is left of anybody.
         for (bucket, figures) in self.seen() {
             if (figures.waiting, figures.in_flight) != (0, 0) {
@@ -554,11 +646,26 @@ impl<'a> Driver<'a> {
         }
         assert!(self.states.iter().all(|state| state.live() == 0));
         // L11: when the longest window is over, all keys can be forgotten.
-        tokio::time::advance(ms(LONGEST + WIDEST)).await;
+        tokio::time::advance(ms(LONGEST + WIDEST) + AVERAGED).await;
         self.handle.sweep();
         let kept: Vec<_> = self.seen().into_keys().collect();
         assert_eq!(kept, self.config.fixed());
     }
+}
+
+/// How much of the windows of each unit is used.
+fn used(bucket: &BucketSnapshot) -> Vec<(usize, Vec<u64>)> {
+    let of = |of: usize| {
+        let windows = bucket.windows().iter();
+        let windows = windows.filter(|used| used.window().unit() == unit(of));
+        (of, windows.map(WindowUse::used).collect::<Vec<_>>())
+    };
+    let used = (0..UNITS.len()).map(of);
+    used.filter(|(_, windows)| !windows.is_empty()).collect()
+}
+
+fn estimates(settlement: &Settlement) -> Estimates {
+    std::array::from_fn(|of| settlement.estimate().get(unit(of)))
 }
 
 /// The prediction, if it came true.
@@ -580,7 +687,9 @@ fn refusal(config: &Config, refused: &Refused) -> Refusal {
         endpoint: known(refused.endpoint()),
         scope: known(refused.scope()),
         reason: refused.reason(),
-        retry_after: refused.retry_after().map(millis),
+        retry_after: (!config.costs)
+            .then(|| refused.retry_after().map(millis))
+            .flatten(),
     }
 }
 

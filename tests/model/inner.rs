@@ -226,7 +226,9 @@ impl Future for Working {
                 drop(state);
                 std::panic::resume_unwind(Box::new("a panic in the future"))
             }
-            Answer::Head { status, ended, coy } => {
+            Answer::Head {
+                status, ended, coy, ..
+            } => {
                 let script = Script {
                     end: ended.then_some(Piece::End),
                     coy: coy && !ended,

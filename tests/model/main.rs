@@ -17,6 +17,7 @@
 mod support;
 
 mod config;
+mod costs;
 mod driver;
 mod inner;
 mod ops;
@@ -31,6 +32,15 @@ proptest! {
     fn the_layers_do_what_the_model_says(
         config in config::config(),
         ops in vec(ops::op(), 1..120),
+        seed in any::<u64>(),
+    ) {
+        support::paused(driver::run(&config, &ops, seed));
+    }
+
+    #[test]
+    fn requests_cost_what_the_model_says(
+        config in costs::config(),
+        ops in vec(costs::op(), 1..120),
         seed in any::<u64>(),
     ) {
         support::paused(driver::run(&config, &ops, seed));

@@ -2,7 +2,11 @@
 
 use proptest::prelude::*;
 
-use crate::config::{ENDPOINTS, GROUP, Limit, Millis, OVERALL, PARTITIONS, SCOPES, limit};
+use crate::{
+    config::{ENDPOINTS, GROUP, Limit, Millis, OVERALL, PARTITIONS, SCOPES, limit},
+    costs::Stated,
+    reference::Estimates,
+};
 
 /// One thing that happens. Requests are chosen among those that are left, counted round.
 #[derive(Clone, Debug)]
@@ -21,6 +25,12 @@ pub enum Op {
     /// The caller reads the next frame.
     Read(usize),
     SetQuota(usize, Limit),
+    /// A quota like the first one of its scope, with other numbers.
+    Resize(usize, Vec<u64>, Option<usize>),
+    /// The caller says what a request has cost.
+    Settle(usize, Estimates),
+    /// The caller forgets what it could have said that with.
+    Forget(usize),
     Pause(usize, Millis),
     Resume(usize),
     Sweep,
@@ -40,6 +50,7 @@ pub enum Op {
 pub struct Call {
     pub endpoint: usize,
     pub partition: usize,
+    pub cost: Stated,
     /// So long before (negative) or after the call.
     pub deadline: Option<i64>,
     pub panics: bool,
@@ -60,6 +71,8 @@ pub enum Answer {
         ended: bool,
         /// The body does not say that it has ended before it is asked for more.
         coy: bool,
+        /// The caller keeps the answer's `Settlement`.
+        keep: bool,
     },
 }
 
@@ -83,20 +96,26 @@ fn sleep() -> impl Strategy<Value = Millis> {
     prop_oneof![1 => 1u64..10, 2 => 9u64..23, 1 => 20u64..60]
 }
 
-fn call() -> impl Strategy<Value = Call> {
+pub fn call(
+    cost: impl Strategy<Value = Stated>,
+    deadline: impl Strategy<Value = Option<i64>>,
+    sleep: impl Strategy<Value = Millis>,
+) -> impl Strategy<Value = Call> {
     (
         prop_oneof![2 => 0usize..2, 3 => 0..ENDPOINTS],
         prop_oneof![1 => Just(0usize), 1 => 0..PARTITIONS],
-        proptest::option::weighted(0.15, -2i64..25),
+        cost,
+        deadline,
         proptest::bool::weighted(0.05),
         proptest::bool::weighted(0.03),
         proptest::bool::weighted(0.85),
-        prop_oneof![5 => Just(0u64), 1 => sleep()],
+        sleep,
     )
         .prop_map(
-            |(endpoint, partition, deadline, panics, connect, poll, sleep)| Call {
+            |(endpoint, partition, cost, deadline, panics, connect, poll, sleep)| Call {
                 endpoint,
                 partition,
+                cost,
                 deadline,
                 panics,
                 connect,
@@ -106,7 +125,7 @@ fn call() -> impl Strategy<Value = Call> {
         )
 }
 
-fn answer() -> impl Strategy<Value = Answer> {
+pub fn answer() -> impl Strategy<Value = Answer> {
     prop_oneof![
         1 => Just(Answer::Error),
         1 => Just(Answer::Panic),
@@ -114,13 +133,30 @@ fn answer() -> impl Strategy<Value = Answer> {
             prop_oneof![6 => Just(200u16), 1 => Just(404u16), 1 => Just(500u16), 1 => Just(101u16)],
             any::<bool>(),
             any::<bool>(),
+            proptest::bool::weighted(0.7),
         )
-            .prop_map(|(status, ended, coy)| Answer::Head { status, ended, coy }),
+            .prop_map(|(status, ended, coy, keep)| Answer::Head {
+                status,
+                ended,
+                coy,
+                keep,
+            }),
     ]
+}
+
+pub fn piece() -> impl Strategy<Value = Piece> {
+    prop_oneof![Just(Piece::Frame), Just(Piece::End), Just(Piece::Error)]
 }
 
 pub fn op() -> impl Strategy<Value = Op> {
     let which = || any::<usize>();
+    let call = || {
+        call(
+            Just(Stated::default()),
+            proptest::option::weighted(0.15, -2i64..25),
+            prop_oneof![5 => Just(0u64), 1 => sleep()],
+        )
+    };
     // Mostly those through which most requests go.
     let scope = || prop_oneof![2 => 0usize..2, 1 => GROUP..=OVERALL, 2 => 0..SCOPES];
     prop_oneof![
@@ -129,8 +165,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         2 => which().prop_map(Op::Poll),
         3 => which().prop_map(Op::Drop),
         8 => (which(), answer()).prop_map(|(which, answer)| Op::Answer(which, answer)),
-        3 => (which(), prop_oneof![Just(Piece::Frame), Just(Piece::End), Just(Piece::Error)])
-            .prop_map(|(which, piece)| Op::Send(which, piece)),
+        3 => (which(), piece()).prop_map(|(which, piece)| Op::Send(which, piece)),
         4 => which().prop_map(Op::Read),
         3 => (scope(), limit()).prop_map(|(scope, limit)| Op::SetQuota(scope, limit)),
         2 => (scope(), 1u64..15).prop_map(|(scope, time)| Op::Pause(scope, time)),

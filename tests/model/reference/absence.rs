@@ -94,7 +94,8 @@ impl Model<'_> {
                 let other = &self.requests[&other].path;
                 let shared = |&&bucket: &&Bucket| other.contains(&bucket);
                 let mut shared = self.requests[&id].path.iter().filter(shared);
-                shared.any(|&bucket| !self.is_open(bucket))
+                let demand = self.demand_of(id);
+                shared.any(|&bucket| !self.is_open(bucket, &demand))
             });
             let Some((_, _, other)) = blocking else {
                 return;

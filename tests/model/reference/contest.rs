@@ -2,11 +2,30 @@
 
 use std::collections::BTreeSet;
 
-use super::{Gate, Model, Places, Stage};
+use super::{
+    Model, Places, Stage,
+    costs::{Class, Demand, PLAIN},
+    room::Gate,
+};
 use crate::config::{Bucket, GROUP};
 
 /// How many of those who were offered their places are asked to fetch them at once.
 const AT_ONCE: usize = 8;
+
+/// The first of its class that stands at a bucket.
+struct Head {
+    id: usize,
+    class: Class,
+    gate: Gate,
+    /// Whether it waits for others who came before it and need the same.
+    is_behind: bool,
+}
+
+impl Head {
+    fn goes(&self) -> bool {
+        self.gate == Gate::Open && !self.is_behind
+    }
+}
 
 impl Model<'_> {
     /// The requests that stand in the queue of a leaf, by age.
@@ -37,25 +56,92 @@ impl Model<'_> {
     }
 
     /// Those that compete in a bucket, in the order in which they got there.
-    pub(super) fn contest(&self, bucket: Bucket) -> Vec<Bucket> {
+    pub(super) fn contest(&self, bucket: Bucket) -> Vec<(Bucket, Class)> {
         let mut contest: Vec<_> = self
             .seats
             .iter()
-            .filter(|&(&child, _)| self.config.parent(child) == Some(bucket))
-            .map(|(&child, &(_, place))| (place, child))
+            .filter(|&(&(child, _), _)| self.config.parent(child) == Some(bucket))
+            .map(|(&seat, &(_, place))| (place, seat))
             .collect();
         contest.sort_unstable();
-        contest.into_iter().map(|(_, child)| child).collect()
+        contest.into_iter().map(|(_, seat)| seat).collect()
     }
 
-    /// Who would pass a bucket next.
-    pub(super) fn head(&self, bucket: Bucket) -> Option<usize> {
+    /// Those that stand at a bucket, in the order in which they got there: of a leaf the oldest alone. Each has a
+    /// class: the units of which it takes something.
+    pub(super) fn standing(&self, bucket: Bucket) -> Vec<(Class, usize)> {
         if bucket.scope < GROUP {
-            self.queue(bucket).first().copied()
-        } else {
-            let child = self.contest(bucket).first().copied()?;
-            Some(self.seats[&child].0)
+            let first = self.queue(bucket).first().copied();
+            let first = first.map(|id| (self.demand_of(id).class(), id));
+            return first.into_iter().collect();
         }
+        let contest = self.contest(bucket).into_iter();
+        contest.map(|seat| (seat.1, self.seats[&seat].0)).collect()
+    }
+
+    /// The first of each class at a bucket. One waits behind those that came before it and wait for something that
+    /// it needs as well, and passes all others.
+    fn heads(&self, bucket: Bucket) -> Vec<Head> {
+        let mut heads: Vec<Head> = Vec::new();
+        let mut awaited = 0;
+        for (class, id) in self.standing(bucket) {
+            let demand = self.demand_of(id);
+            let gate = self.gate(bucket, &demand);
+            if heads.iter().all(|head| head.class != class) {
+                let is_behind = awaited & class != 0;
+                heads.push(Head {
+                    id,
+                    class,
+                    gate,
+                    is_behind,
+                });
+            }
+            awaited |= self.awaited(bucket, &demand);
+        }
+        heads
+    }
+
+    /// Of what a bucket has no room for a request.
+    pub(super) fn awaited(&self, bucket: Bucket, demand: &Demand) -> Class {
+        if self.is_open(bucket, demand) {
+            return 0;
+        }
+        if !self.is_open(bucket, &Demand::NOTHING) {
+            return Class::MAX;
+        }
+        let parts = demand.parts().into_iter();
+        let closed = parts.filter(|(_, part)| !self.is_open(bucket, part));
+        closed.fold(0, |all, (class, _)| all | class)
+    }
+
+    /// Whether a newcomer may pass those that stand at a bucket.
+    pub(super) fn lets_pass(&self, bucket: Bucket, demand: &Demand) -> bool {
+        let standing = self.standing(bucket).into_iter();
+        let mut awaited = standing.map(|(_, id)| self.awaited(bucket, &self.demand_of(id)));
+        if bucket.scope < GROUP {
+            awaited.next().is_none()
+        } else {
+            awaited.all(|awaited| awaited & demand.class() == 0)
+        }
+    }
+
+    /// What may change at a bucket by itself: who stands there, how old it is, and what it waits for.
+    pub(super) fn outlook(&self, bucket: Bucket) -> Vec<(usize, Option<u64>, Class)> {
+        let standing = self.standing(bucket);
+        // Where all need the same, the first is what counts.
+        let all_are_plain = standing.iter().all(|(class, _)| *class == PLAIN);
+        let plain = bucket.scope < GROUP || all_are_plain;
+        let look = |&(_, id): &(Class, usize)| {
+            let demand = self.demand_of(id);
+            let awaited = if plain {
+                Class::from(!self.is_open(bucket, &demand))
+            } else {
+                self.awaited(bucket, &demand)
+            };
+            (id, self.requests[&id].age, awaited)
+        };
+        let looked_at = if plain { 1 } else { usize::MAX };
+        standing.iter().take(looked_at).map(look).collect()
     }
 
     /// Gives whoever may pass a bucket a place in the next one. Those who stand there for the same
@@ -73,33 +159,57 @@ impl Model<'_> {
             if self.unnoticed.contains(&bucket) {
                 continue;
             }
-            let head = self.head(bucket);
-            let gate = self.gate(bucket);
-            if let (Some(head), Gate::Until(opens)) = (head, gate) {
-                if self.limit(head).is_some_and(|(until, _)| opens > until) {
-                    hopeless = Some(head);
-                    break;
+            let heads = self.heads(bucket);
+            for head in &heads {
+                match head.gate {
+                    Gate::Until(opens) if !head.is_behind => {
+                        if self.limit(head.id).is_some_and(|(until, _)| opens > until) {
+                            hopeless = Some(head.id);
+                            break;
+                        }
+                    }
+                    _ => {}
+                }
+                if !head.goes() && way.contains(&bucket) {
+                    self.invite(bucket, head.id);
                 }
             }
-            if let Some(head) = head.filter(|_| gate != Gate::Open && way.contains(&bucket)) {
-                self.invite(bucket, head);
+            if hopeless.is_some() {
+                break;
             }
-            let candidate = head.filter(|_| gate == Gate::Open);
             if self.config.parent(bucket).is_none() {
                 continue;
             }
-            if self.seats.get(&bucket).map(|seat| seat.0) == candidate {
-                continue;
+            let going = heads.iter().filter(|head| head.goes());
+            let going: Vec<_> = going.map(|head| (head.class, head.id)).collect();
+            let stays = |seat: &(Bucket, Class), id: &usize| going.contains(&(seat.1, *id));
+            let left = self
+                .seats
+                .iter()
+                .filter(|(seat, (id, _))| seat.0 == bucket && !stays(seat, id));
+            let left: Vec<_> = left.map(|(&seat, &held)| (seat, held)).collect();
+            for (seat, _) in &left {
+                changed = true;
+                self.seats.remove(seat);
             }
-            changed = true;
-            let before = self.seats.remove(&bucket);
-            if let Some(head) = candidate {
+            for (class, head) in going {
+                if self.seats.contains_key(&(bucket, class)) {
+                    continue;
+                }
+                changed = true;
+                // A leaf has one seat.
+                let is_leaf = bucket.scope < GROUP;
+                let mut before = left.iter().filter(|((_, of), _)| is_leaf || *of == class);
+                let before = before.next().map(|&(_, held)| held);
                 let ticket = self.ticket(bucket, head, before);
-                self.seats.insert(bucket, (head, ticket));
+                self.seats.insert((bucket, class), (head, ticket));
                 if self.is_hopeless(head) {
                     hopeless = Some(head);
                     break;
                 }
+            }
+            if hopeless.is_some() {
+                break;
             }
         }
         if changed {
@@ -133,7 +243,7 @@ impl Model<'_> {
     /// It comes back to the places that it has as a head.
     pub(super) fn keep_places(&mut self, id: usize) {
         let seats = self.seats.iter().filter(|(_, seat)| seat.0 == id);
-        let seats = seats.map(|(&bucket, seat)| (bucket, seat.1));
+        let seats = seats.map(|(&(bucket, _), seat)| (bucket, seat.1));
         self.requests.get_mut(&id).unwrap().kept.extend(seats);
     }
 
@@ -162,12 +272,14 @@ impl Model<'_> {
         let mut start = start;
         while let Some(winner) = self.next_to_go(&mut start) {
             let path = self.requests[&winner].path.clone();
-            let closed = path.iter().find(|&&bucket| !self.is_open(bucket));
+            let demand = self.demand_of(winner);
+            let closed = path.iter().find(|&&bucket| !self.is_open(bucket, &demand));
             // It has changed, and nobody has looked at it yet.
             start = if let Some(&closed) = closed {
                 closed
             } else {
                 self.offer(winner);
+                self.serve(!self.unnoticed.is_empty());
                 path[0]
             };
             for bucket in self.path(start) {
@@ -178,6 +290,7 @@ impl Model<'_> {
 
     pub(super) fn next_to_go(&mut self, start: &mut Bucket) -> Option<usize> {
         while let Some(hopeless) = self.seat(*start) {
+            self.serve(!self.unnoticed.is_empty());
             self.turn_head_away(hopeless);
             *start = self.requests[&hopeless].leaf;
         }
@@ -185,8 +298,20 @@ impl Model<'_> {
         let mut roots = self.buckets.keys().filter(noticed).copied();
         roots.find_map(|root| {
             let is_root = self.config.parent(root).is_none();
-            self.head(root).filter(|_| is_root && self.is_open(root))
+            let heads = self.heads(root).into_iter().filter(|_| is_root);
+            heads.filter(Head::goes).map(|head| head.id).next()
         })
+    }
+
+    /// One more is served. Law L18 has the layer do no more than a certain amount of work at once, and what else is to
+    /// be done at this instant may come before the rest.
+    pub(super) fn serve(&mut self, is_more_to_do: bool) {
+        self.served += 1;
+        let beyond = self
+            .config
+            .at_once()
+            .is_some_and(|most| self.served >= most);
+        self.is_vague |= beyond && is_more_to_do;
     }
 
     fn offer(&mut self, id: usize) {
@@ -249,7 +374,9 @@ impl Model<'_> {
     /// Counts one more as admitted; which of its permits will end with the head is clear from then on.
     pub(super) fn take(&mut self, id: usize) -> Places {
         self.admissions += 1;
+        let taken = self.demand_of(id);
         let request = self.requests.get_mut(&id).unwrap();
+        request.taken = taken;
         request.serial = self.admissions;
         let path = request.path.clone();
         for bucket in &path {
@@ -273,18 +400,15 @@ impl Model<'_> {
         self.settle(start);
     }
 
-    /// These have opened at this very instant. Those whose heads are older are served first.
-    pub(super) fn open(&mut self, opened: BTreeSet<Bucket>) {
-        self.unnoticed = opened;
-        loop {
-            let first = self.unnoticed.iter().filter_map(|&bucket| {
-                let head = self.head(bucket)?;
-                Some((self.requests[&head].age, bucket))
-            });
-            let Some((_, bucket)) = first.min() else {
-                break;
-            };
-            self.notice_path(bucket);
+    /// These have opened at this very instant, each for a head of this age. Those whose heads are older are served
+    /// first.
+    pub(super) fn open(&mut self, opened: BTreeSet<(Option<u64>, Bucket)>) {
+        self.unnoticed = opened.iter().map(|&(_, bucket)| bucket).collect();
+        for (_, bucket) in opened {
+            if self.unnoticed.contains(&bucket) {
+                self.serve(false);
+                self.notice_path(bucket);
+            }
         }
         self.unnoticed.clear();
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tower_throttle::RefusedReason;
 
-use super::{Model, Outcome, Places, Request, Stage, Step};
+use super::{Model, Outcome, Places, Request, Stage, Step, costs::Demand};
 use crate::{
     config::{Bucket, Limit, Millis},
     ops::{Answer, Call, Readiness},
@@ -20,10 +20,17 @@ impl Model<'_> {
     }
 
     /// Whether a newcomer can go at once: there is room, and nobody stands before it.
-    fn admits(&self, leaf: Bucket) -> bool {
-        let mut path = self.path(leaf).into_iter();
-        self.leaving(leaf).is_empty()
-            && path.all(|bucket| self.head(bucket).is_none() && self.is_open(bucket))
+    fn admits(&self, id: usize) -> bool {
+        let Request {
+            leaf, path, stated, ..
+        } = &self.requests[&id];
+        if self.never_fits(*leaf, stated).is_some() {
+            return false;
+        }
+        let demand = self.demand(*leaf, stated);
+        let goes =
+            |&bucket: &Bucket| self.is_open(bucket, &demand) && self.lets_pass(bucket, &demand);
+        self.leaving(*leaf).is_empty() && path.iter().all(goes)
     }
 
     /// A call, and what comes of it.
@@ -35,6 +42,8 @@ impl Model<'_> {
         let request = Request {
             leaf,
             path: self.path(leaf),
+            stated: call.cost.clone(),
+            taken: Demand::NOTHING,
             stage: Stage::Made,
             readying: false,
             is_ready: false,
@@ -52,7 +61,7 @@ impl Model<'_> {
         };
         self.requests.insert(id, request);
         self.locate(leaf);
-        if deadline.is_some_and(|deadline| deadline < self.now) || !self.admits(leaf) {
+        if deadline.is_some_and(|deadline| deadline < self.now) || !self.admits(id) {
             return (self, (false, Outcome::Pending));
         }
         let at_head = self.take(id);
@@ -157,11 +166,16 @@ impl Model<'_> {
         request.age = age;
         request.since = Some(now);
         let limit = self.limit(id);
-        if limit.is_none_or(|(until, _)| until >= now) && self.admits(leaf) {
+        if limit.is_none_or(|(until, _)| until >= now) && self.admits(id) {
             let at_head = self.take(id);
             self.set_stage(id, Stage::Reserved(at_head));
             self.give_number(id);
             self.await_presence(id);
+            return;
+        }
+        if let Some(scope) = self.never_fits(leaf, &self.requests[&id].stated) {
+            let refusal = self.refuse(leaf, RefusedReason::NeverFits, 0, scope);
+            self.set_stage(id, Stage::Refused(refusal));
             return;
         }
         let (slot, by) = self.slot(leaf, self.rank(leaf, age));
@@ -227,6 +241,7 @@ impl Model<'_> {
                 return true;
             };
             self.back_in_line(younger);
+            self.serve(true);
             // The turns of those may come too late by now.
             self.to_recheck.push(leaf);
             made_room = true;
@@ -238,10 +253,11 @@ impl Model<'_> {
     }
 
     fn fits_still(&self, id: usize) -> bool {
+        let demand = self.demand_of(id);
         let mut without = self.clone();
         without.set_stage(id, Stage::Absent);
         let mut path = self.requests[&id].path.iter();
-        path.all(|&bucket| without.is_open(bucket))
+        path.all(|&bucket| without.is_open(bucket, &demand))
     }
 
     /// What the laws say of one that goes out now.
@@ -277,7 +293,7 @@ impl Model<'_> {
         let leaf = self.requests[&id].leaf;
         self.back_in_line(id);
         self.settle(leaf);
-        if self.requests[&id].stage == Stage::Queued && self.is_hopeless(id) {
+        if self.requests[&id].stage == Stage::Queued && self.has_to_leave(id) {
             self.turn_away_early(id);
             self.settle(leaf);
         }
@@ -291,6 +307,9 @@ impl Model<'_> {
             self.forget_offer(id);
             self.move_to(id, Stage::Made);
         }
+        // It may still be on its way.
+        self.lose(id);
+        self.end_work(id);
         self.remove(id);
     }
 
@@ -312,17 +331,23 @@ impl Model<'_> {
     /// The inner service is called. Returns whether it panics.
     fn dispatch(&mut self, id: usize, at_head: Places) -> bool {
         let Request { leaf, panics, .. } = self.requests[&id];
+        let requests = self.requests[&id].taken.requests as usize;
         for bucket in self.path(leaf) {
             let windows = &self.scopes[bucket.scope].limit.windows;
             // As many stamps are kept as the largest window counts. Without a window, none is made.
             if let Some(depth) = windows.iter().map(|window| window.0 as usize).max() {
                 let counts = self.buckets.get_mut(&bucket).unwrap();
-                counts.stamps.push(self.now);
+                counts
+                    .stamps
+                    .extend(std::iter::repeat_n(self.now, requests));
                 let beyond = counts.stamps.len().saturating_sub(depth);
                 counts.forgotten = counts.forgotten.max(beyond);
             }
         }
+        self.charge(id);
         if panics {
+            self.lose(id);
+            self.end_work(id);
             self.remove(id);
             return true;
         }
@@ -347,15 +372,23 @@ impl Model<'_> {
         match answer {
             None => Outcome::Pending,
             Some(Answer::Error) => {
+                self.lose(id);
+                self.end_work(id);
                 self.remove(id);
                 Outcome::Failed
             }
             Some(Answer::Panic) => {
+                self.lose(id);
+                self.end_work(id);
                 self.remove(id);
                 Outcome::Panicked
             }
             Some(Answer::Head { status, ended, .. }) => {
                 let tunnel = status == 101 || self.requests[&id].connect && status == 200;
+                let estimates = self.charge_answered(id, status);
+                if !ended {
+                    self.settle(leaf);
+                }
                 let Stage::Sent {
                     permits,
                     at_head,
@@ -369,15 +402,22 @@ impl Model<'_> {
                     permits.clear();
                 }
                 *pin = !permits.is_empty();
+                if tunnel || ended {
+                    self.end_work(id);
+                }
                 self.settle(leaf);
-                Outcome::Head
+                Outcome::Head(estimates)
             }
         }
     }
 
-    /// The caller has read a frame; `over` if the body is known to have ended or failed.
-    pub fn read(mut self, id: usize, over: bool) -> Self {
+    /// The caller has read a frame; `over` if the body is known to have ended, or to have failed.
+    pub fn read(mut self, id: usize, over: bool, failed: bool) -> Self {
         if over {
+            if failed {
+                self.lose(id);
+            }
+            self.end_work(id);
             let request = self.requests.get_mut(&id).unwrap();
             let leaf = request.leaf;
             if let Stage::Sent { permits, pin, .. } = &mut request.stage {
@@ -424,7 +464,9 @@ impl Model<'_> {
 
     /// The buckets of a scope may have changed: all hear of it, in some order. Then those are told whose
     /// turn comes too late by now.
-    fn reconsider(self, scope: usize) -> Vec<Self> {
+    fn reconsider(mut self, scope: usize) -> Vec<Self> {
+        // The scope itself, and its first bucket.
+        self.served = 2;
         let buckets = self.buckets.keys().copied();
         let affected: BTreeSet<_> = buckets
             .filter(|&bucket| bucket.scope == scope && self.waiting(bucket) > 0)
@@ -434,10 +476,17 @@ impl Model<'_> {
             state.run();
             let limited = |(&id, request): (&usize, &Request)| {
                 let concerned = request.path.iter().any(|bucket| affected.contains(bucket));
-                let queued = request.stage == Stage::Queued && state.limit(id).is_some();
+                let leaves = || state.limit(id).is_some() || state.can_never_go(id);
+                let queued = request.stage == Stage::Queued && leaves();
                 (concerned && queued).then_some(request.leaf)
             };
-            let leaves = state.requests.iter().filter_map(limited).collect();
+            let leaves: BTreeSet<_> = state.requests.iter().filter_map(limited).collect();
+            let one_bucket = affected.len() <= 1 && leaves.is_empty();
+            let beyond = state
+                .config
+                .at_once()
+                .is_some_and(|most| state.served >= most);
+            state.is_vague |= beyond && !one_bucket;
             for mut state in state.refuse_the_hopeless(&leaves) {
                 state.run();
                 if !after.contains(&state) {
@@ -450,14 +499,19 @@ impl Model<'_> {
 
     /// A millisecond passes.
     pub fn tick(&mut self) {
-        let closed: Vec<_> = self
+        self.served = 0;
+        let looks = self
             .buckets
             .keys()
-            .copied()
-            .filter(|&bucket| self.head(bucket).is_some() && !self.is_open(bucket))
-            .collect();
+            .map(|&bucket| (bucket, self.outlook(bucket)));
+        let looks: Vec<_> = looks.collect();
         self.now += 1;
-        let opened = closed.into_iter().filter(|&bucket| self.is_open(bucket));
+        let opened = looks.into_iter().filter_map(|(bucket, before)| {
+            let changes = before.into_iter().zip(self.outlook(bucket));
+            let changed = changes.filter(|(before, after)| before.2 != after.2);
+            let oldest = changed.map(|(before, _)| before.1).min();
+            oldest.map(|age| (age, bucket))
+        });
         let opened = opened.collect();
         self.open(opened);
         self.run();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Figures, Model, Stage};
+use super::{Figures, Model, Stage, costs::Account};
 use crate::config::Bucket;
 
 impl Model<'_> {
@@ -16,18 +16,23 @@ impl Model<'_> {
                     _ => true,
                 }
         });
+        let pinned = pinned || self.charges.values().any(|charge| charge.leaf == bucket);
         let parent = self
             .buckets
             .keys()
             .any(|&child| self.config.parent(child) == Some(bucket));
-        let windows = &self.scopes[bucket.scope].limit.windows;
-        let longest = windows.iter().map(|window| window.1).max().unwrap_or(0);
-        let last = self.buckets[&bucket].stamps.last();
+        let longest = self.scopes[bucket.scope].limit.longest();
+        let counts = &self.buckets[&bucket];
+        let counted = counts.accounts.values().flat_map(|account| &account.log);
+        let counted = counted.map(|entry| &entry.0);
+        let last = counted.chain(counts.stamps.last()).max();
+        let mut accounts = counts.accounts.values();
         comes_and_goes
             && !pinned
             && !parent
-            && self.in_flight(bucket) == 0
-            && self.places(bucket) == 0
+            && self.is_idle(bucket)
+            // An average is remembered for longer than any case takes.
+            && !accounts.any(Account::remembers)
             && last.is_none_or(|last| last + longest <= self.now)
     }
 

@@ -6,17 +6,22 @@
 
 mod absence;
 mod contest;
+mod costs;
 mod events;
 mod keys;
+mod room;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tower_throttle::RefusedReason;
 
+pub use costs::Estimates;
+use costs::{Account, Charge, Class, Demand};
+
 use crate::{
     config::{Bucket, Config, Limit, Millis},
-    support::Face,
+    costs::{Stated, Unit},
 };
 
 /// What a snapshot says of a bucket.
@@ -29,6 +34,8 @@ pub struct Figures {
     pub throttled: u64,
     pub concurrency: Option<usize>,
     pub paused_for: Option<Millis>,
+    /// How much is used of the windows of each unit, in the order of the units.
+    pub used: Vec<(Unit, Vec<u64>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +54,8 @@ pub enum Outcome {
     /// An error of the inner service.
     Failed,
     Panicked,
-    Head,
+    /// And what its `Settlement` says, if it has one.
+    Head(Option<Estimates>),
 }
 
 /// What a poll, or a call, does: whether the inner service is called meanwhile, and what comes of it.
@@ -66,6 +74,7 @@ struct Counts {
     forgotten: usize,
     admitted: u64,
     refused: u64,
+    accounts: BTreeMap<Unit, Account>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +86,9 @@ struct Request {
     leaf: Bucket,
     /// The buckets that it needs, from its leaf to the widest.
     path: Vec<Bucket>,
+    stated: Stated,
+    /// What it took when it was admitted last.
+    taken: Demand,
     stage: Stage,
     /// Its future has had its turn, and sees to the inner service until that is ready.
     readying: bool,
@@ -135,9 +147,11 @@ pub struct Model<'a> {
     scopes: Vec<Scope>,
     buckets: BTreeMap<Bucket, Counts>,
     requests: BTreeMap<usize, Request>,
-    /// For each bucket that competes in its parent: the request it stands for, and its place in the
-    /// order of arrival there.
-    seats: BTreeMap<Bucket, (usize, usize)>,
+    /// What was dispatched and may be settled.
+    charges: BTreeMap<usize, Charge>,
+    /// For each bucket that competes in its parent, and for each class of its heads: the request it stands for,
+    /// and its place in the order of arrival there.
+    seats: BTreeMap<(Bucket, Class), (usize, usize)>,
     /// Buckets that have changed at this very instant, and whose turn to be looked at has yet to come.
     unnoticed: BTreeSet<Bucket>,
     /// Who was offered places and did not take them in time: since when, and in which order.
@@ -151,17 +165,12 @@ pub struct Model<'a> {
     changed: u64,
     /// Leaves whose first was refused early: those behind it may have no better prospects.
     to_recheck: Vec<Bucket>,
+    /// How many were served at one instant.
+    served: usize,
+    /// The laws do not say in which order what was done at one instant was done.
+    pub is_vague: bool,
     /// What has happened against the laws.
     pub broken: Vec<String>,
-}
-
-/// Whether one more fits into a bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
-    Open,
-    /// If nothing else happens before.
-    Until(Millis),
-    Closed,
 }
 
 impl<'a> Model<'a> {
@@ -177,6 +186,7 @@ impl<'a> Model<'a> {
             scopes: config.limits().into_iter().map(scope).collect(),
             buckets: buckets.map(|bucket| (bucket, Counts::default())).collect(),
             requests: BTreeMap::new(),
+            charges: BTreeMap::new(),
             seats: BTreeMap::new(),
             unnoticed: BTreeSet::new(),
             overdue: BTreeSet::new(),
@@ -186,8 +196,16 @@ impl<'a> Model<'a> {
             admissions: 0,
             changed: 0,
             to_recheck: Vec::new(),
+            served: 0,
+            is_vague: false,
             broken: Vec::new(),
         }
+    }
+
+    /// Nothing has been done yet at once.
+    pub fn rested(mut self) -> Self {
+        self.served = 0;
+        self
     }
 
     pub fn figures(&self) -> BTreeMap<Bucket, Figures> {
@@ -204,6 +222,7 @@ impl<'a> Model<'a> {
                     throttled: 0,
                     concurrency: scope.limit.concurrency,
                     paused_for: (paused > 0).then_some(paused),
+                    used: self.used_units(bucket),
                 };
                 (bucket, figures)
             })
@@ -230,77 +249,15 @@ impl<'a> Model<'a> {
         .len()
     }
 
-    fn places(&self, bucket: Bucket) -> usize {
-        let has_places = |stage: &Stage| matches!(stage, Stage::Offered(_) | Stage::Reserved(_));
-        self.at(bucket, has_places).len()
-    }
-
-    fn in_flight(&self, bucket: Bucket) -> usize {
-        if self.config.face == Face::Rps {
-            return 0;
-        }
-        let holds = |stage: &Stage| match stage {
-            Stage::Offered(_) | Stage::Reserved(_) => true,
-            Stage::Sent { permits, .. } => permits.contains(&bucket),
-            _ => false,
-        };
-        self.at(bucket, holds).len()
-    }
-
-    /// The times of the dispatches that a window counts, as far as they are known.
-    fn known(&self, bucket: Bucket) -> Vec<Millis> {
-        let counts = &self.buckets[&bucket];
-        let mut stamps = counts.stamps.clone();
-        if let Some(last) = counts.forgotten.checked_sub(1) {
-            let last = stamps[last];
-            stamps[..counts.forgotten].fill(last);
-        }
-        stamps
-    }
-
     fn is_paused(&self, leaf: Bucket) -> bool {
         self.path(leaf)
             .iter()
             .any(|bucket| self.scopes[bucket.scope].paused_until > self.now)
     }
 
-    fn gate(&self, bucket: Bucket) -> Gate {
-        let Scope {
-            limit,
-            paused_until,
-        } = &self.scopes[bucket.scope];
-        let places = self.places(bucket);
-        let known = self.known(bucket);
-        if limit
-            .concurrency
-            .is_some_and(|n| self.in_flight(bucket) >= n)
-        {
-            return Gate::Closed;
-        }
-        let mut opens = *paused_until;
-        for &(n, period) in &limit.windows {
-            // Nobody knows when those with places go out.
-            let Some(free) = (n as usize).checked_sub(places).filter(|&free| free > 0) else {
-                return Gate::Closed;
-            };
-            if let Some(index) = known.len().checked_sub(free) {
-                opens = opens.max(known[index] + period);
-            }
-        }
-        if opens <= self.now {
-            Gate::Open
-        } else {
-            Gate::Until(opens)
-        }
-    }
-
-    fn is_open(&self, bucket: Bucket) -> bool {
-        self.gate(bucket) == Gate::Open
-    }
-
     /// The requests that are not done, in any stage.
     pub fn live(&self) -> usize {
-        self.requests.len()
+        self.requests.len() + self.charges.len()
     }
 
     /// How many instances of the inner service are kept ready by those who wait.

@@ -43,7 +43,7 @@ impl Model<'_> {
         for bucket in self.path(leaf) {
             if let Some(child) = child {
                 let contest = self.contest(bucket);
-                let place = contest.iter().position(|&other| other == child);
+                let place = contest.iter().position(|&(other, _)| other == child);
                 let others = contest.len() - usize::from(place.is_some());
                 before_head += match place {
                     Some(place) if before_head == 0 => place,
@@ -100,12 +100,14 @@ impl Model<'_> {
         for bucket in self.path(leaf) {
             self.buckets.get_mut(&bucket).unwrap().refused += 1;
         }
+        // Where not all cost the same, the wait is a lower bound.
+        let known = !self.config.costs;
         let wait = slot.saturating_sub(self.now);
         Refusal {
             endpoint: self.config.name(leaf),
             scope: self.config.name(by),
             reason,
-            retry_after: (wait > 0).then_some(wait),
+            retry_after: (known && wait > 0).then_some(wait),
         }
     }
 
@@ -115,17 +117,32 @@ impl Model<'_> {
         limit.is_some_and(|(until, _)| self.slot_of(id).0 > until)
     }
 
+    /// Whether one that waits does so in vain.
+    pub(super) fn has_to_leave(&self, id: usize) -> bool {
+        self.is_hopeless(id) || self.can_never_go(id)
+    }
+
     /// Refuses a request that waits. It hears of it when it is polled.
     pub(super) fn turn_away(&mut self, id: usize, reason: RefusedReason) {
-        let (slot, by) = self.slot_of(id);
-        let refusal = self.refuse(self.requests[&id].leaf, reason, slot, by);
+        let Request { leaf, stated, .. } = &self.requests[&id];
+        let leaf = *leaf;
+        let refusal = match self.never_fits(leaf, stated) {
+            Some(scope) => self.refuse(leaf, RefusedReason::NeverFits, 0, scope),
+            None => {
+                let (slot, by) = self.slot_of(id);
+                self.refuse(leaf, reason, slot, by)
+            }
+        };
         self.forget_offer(id);
         self.set_stage(id, Stage::Refused(refusal));
     }
 
     /// The same, of one whose turn is known to come too late.
     pub(super) fn turn_away_early(&mut self, id: usize) {
-        let (_, reason) = self.limit(id).expect("it does not wait for ever");
+        let reason = match self.limit(id) {
+            Some((_, reason)) => reason,
+            None => RefusedReason::NeverFits,
+        };
         self.turn_away(id, reason);
     }
 
@@ -154,7 +171,7 @@ impl Model<'_> {
         // Who is refused makes room for those behind it.
         let queue = self.queue(leaf);
         for id in queue {
-            if self.is_hopeless(id) {
+            if self.has_to_leave(id) {
                 self.turn_away_early(id);
             }
         }
