@@ -207,8 +207,8 @@ impl Config {
         self.costs.then(|| 64_usize.div_ceil(4 + 4 * units.len()))
     }
 
-    /// The first limit of a scope with other numbers: each window keeps its unit and its period.
-    pub fn resized(&self, scope: usize, by: &[u64], concurrency: Option<usize>) -> Limit {
+    /// The first limit of a scope.
+    pub fn limit_of(&self, scope: usize) -> Limit {
         let limit = match (scope, &self.others) {
             (OTHER, Others::Each(limit) | Others::All(limit)) => Some(limit),
             (OTHER, Others::Unmatched) => None,
@@ -217,17 +217,7 @@ impl Config {
             (ACROSS, _) => self.across.as_ref(),
             (leaf, _) => self.leaves.get(leaf),
         };
-        let mut limit = limit.cloned().unwrap_or_default();
-        let mut by = by.iter().cycle();
-        let mut other = |n: u64| 1 + by.next().map_or(0, |by| by % (2 * n));
-        for window in &mut limit.windows {
-            window.0 = u32::try_from(other(window.0.into())).unwrap();
-        }
-        for window in &mut limit.units {
-            window.1 = other(window.1);
-        }
-        limit.concurrency = concurrency;
-        limit
+        limit.cloned().unwrap_or_default()
     }
 
     /// Where a request belongs.

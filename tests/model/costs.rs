@@ -96,6 +96,45 @@ pub fn config() -> impl Strategy<Value = Config> {
     layer(true, face, limit, Just(None::<Millis>))
 }
 
+/// Other numbers for a quota. It counts the same units as before: the laws do not say in which order those compete at
+/// wider scopes that wait already, and begin to need another unit. Windows of requests keep their periods: of requests
+/// that count as several, the laws do not say which are remembered for longer than a window asks.
+#[derive(Clone, Debug)]
+pub struct Resize {
+    /// For each window an n, counted round at twice what it was, and a period.
+    windows: Vec<(u64, Option<Millis>)>,
+    concurrency: Option<usize>,
+}
+
+impl Resize {
+    pub fn of(&self, mut limit: Limit) -> Limit {
+        let mut others = self.windows.iter().cycle();
+        for (n, _) in &mut limit.windows {
+            let (other, _) = others.next().expect("there is one");
+            *n = 1 + u32::try_from(*other).unwrap() % (2 * *n);
+        }
+        for (_, n, period) in &mut limit.units {
+            let (other, longer) = others.next().expect("there is one");
+            *n = 1 + other % (2 * *n);
+            *period = longer.unwrap_or(*period);
+        }
+        limit.concurrency = self.concurrency;
+        limit
+    }
+}
+
+fn resize() -> impl Strategy<Value = Resize> {
+    let period = prop_oneof![5 => 3u64..16, 1 => 16..=LONGEST];
+    (
+        vec((0u64..1000, option::weighted(0.3, period)), 5),
+        option::weighted(0.4, 1usize..5),
+    )
+        .prop_map(|(windows, concurrency)| Resize {
+            windows,
+            concurrency,
+        })
+}
+
 fn amount() -> impl Strategy<Value = u64> {
     prop_oneof![10 => 1u64..12, 2 => Just(0u64), 1 => 10u64..45]
 }
@@ -114,7 +153,6 @@ fn stated() -> impl Strategy<Value = Stated> {
     prop_oneof![1 => Just(Stated::default()), 2 => some]
 }
 
-/// All are polled when they are woken, and the inner service never lets anybody wait.
 pub fn op() -> impl Strategy<Value = Op> {
     let which = || any::<usize>();
     let call = || call(stated(), Just(None::<i64>), Just(0u64));
@@ -130,8 +168,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         4 => which().prop_map(Op::Read),
         6 => (which(), settled).prop_map(|(which, amounts)| Op::Settle(which, amounts)),
         3 => which().prop_map(Op::Forget),
-        3 => (scope(), vec(any::<u64>(), 5), option::weighted(0.4, 1usize..5))
-            .prop_map(|(scope, by, concurrency)| Op::Resize(scope, by, concurrency)),
+        4 => (scope(), resize()).prop_map(|(scope, resize)| Op::Resize(scope, resize)),
         1 => (scope(), 1u64..15).prop_map(|(scope, time)| Op::Pause(scope, time)),
         1 => scope().prop_map(Op::Resume),
         1 => Just(Op::Sweep),

@@ -201,8 +201,8 @@ impl<'a> Driver<'a> {
                 }
             }
             Op::SetQuota(scope, ref limit) => self.set_quota(scope, limit),
-            Op::Resize(scope, ref by, concurrency) => {
-                let limit = self.config.resized(scope, by, concurrency);
+            Op::Resize(scope, ref resize) => {
+                let limit = resize.of(self.config.limit_of(scope));
                 self.set_quota(scope, &limit);
             }
             Op::Settle(which, amounts) => {
@@ -673,6 +673,9 @@ fn keep<'a>((state, predicted): (Model<'a>, Step), step: &Step) -> Vec<Model<'a>
     if predicted == *step {
         vec![state]
     } else {
+        if std::env::var_os("STORY").is_some() {
+            eprintln!("PREDICTED {predicted:?}\nSEEN {step:?}");
+        }
         Vec::new()
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::{
     config::{ENDPOINTS, GROUP, Limit, Millis, OVERALL, PARTITIONS, SCOPES, limit},
-    costs::Stated,
+    costs::{Resize, Stated},
     reference::Estimates,
 };
 
@@ -26,7 +26,7 @@ pub enum Op {
     Read(usize),
     SetQuota(usize, Limit),
     /// A quota like the first one of its scope, with other numbers.
-    Resize(usize, Vec<u64>, Option<usize>),
+    Resize(usize, Resize),
     /// The caller says what a request has cost.
     Settle(usize, Estimates),
     /// The caller forgets what it could have said that with.
@@ -92,7 +92,7 @@ pub enum Readiness {
 }
 
 /// Often for about as long as others have patience.
-fn sleep() -> impl Strategy<Value = Millis> {
+pub fn sleep() -> impl Strategy<Value = Millis> {
     prop_oneof![1 => 1u64..10, 2 => 9u64..23, 1 => 20u64..60]
 }
 
@@ -144,6 +144,14 @@ pub fn answer() -> impl Strategy<Value = Answer> {
     ]
 }
 
+pub fn readiness() -> impl Strategy<Value = Readiness> {
+    prop_oneof![
+        3 => Just(Readiness::Ready),
+        2 => Just(Readiness::Pending),
+        1 => Just(Readiness::Fails)
+    ]
+}
+
 pub fn piece() -> impl Strategy<Value = Piece> {
     prop_oneof![Just(Piece::Frame), Just(Piece::End), Just(Piece::Error)]
 }
@@ -171,12 +179,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         2 => (scope(), 1u64..15).prop_map(|(scope, time)| Op::Pause(scope, time)),
         1 => scope().prop_map(Op::Resume),
         1 => Just(Op::Sweep),
-        1 => prop_oneof![
-            3 => Just(Readiness::Ready),
-            2 => Just(Readiness::Pending),
-            1 => Just(Readiness::Fails)
-        ]
-            .prop_map(Op::Inner),
+        1 => readiness().prop_map(Op::Inner),
         5 => Just(Op::Run),
         4 => (which(), sleep()).prop_map(|(which, time)| Op::Sleep(which, time)),
         1 => sleep().prop_map(Op::Doze),

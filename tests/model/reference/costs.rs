@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Model, Request, Stage};
 use crate::{
-    config::{Bucket, Millis},
+    config::{Bucket, Limit, Millis},
     costs::{Stated, UNITS, Unit, is_at_end},
 };
 
@@ -76,6 +76,8 @@ impl Demand {
 pub(super) struct Account {
     /// Since when, how much, and for which request.
     pub(super) log: Vec<(Millis, u64, usize)>,
+    /// The latest of those that are no longer in the log, and the sum of all of these.
+    pub(super) forgotten: Option<(Millis, u64)>,
     /// What was dispatched and counts until it is settled.
     pub(super) open: BTreeMap<usize, u64>,
     /// What successes were settled at.
@@ -97,7 +99,28 @@ impl Account {
         self.average.count > 0
     }
 
-    fn note(&mut self, now: Millis, amount: u64, id: usize) {
+    /// An amount counts from now on.
+    ///
+    /// What counts no more is forgotten, a few at a time, as far as the largest window could be filled without it.
+    /// Should a window become longer, all that is forgotten counts as if it were as recent as the latest of that.
+    fn note(&mut self, limit: &Limit, unit: Unit, (now, amount, id): (Millis, u64, usize)) {
+        let longest = limit.of_unit(unit).map(|window| window.1).max();
+        let most = limit.of_unit(unit).map(|window| window.0).max();
+        for _ in 0..4 {
+            let Some(&(time, amount, _)) = self.log.first() else {
+                break;
+            };
+            let rest: u64 = self.log[1..].iter().map(|entry| entry.1).sum();
+            let is_needless = most.is_none_or(|most| rest >= most);
+            if time + longest.unwrap_or(0) > now || !is_needless {
+                break;
+            }
+            self.log.remove(0);
+            if amount > 0 {
+                let before = self.forgotten.map_or(0, |forgotten| forgotten.1);
+                self.forgotten = Some((time, before + amount));
+            }
+        }
         self.log.push((now, amount, id));
     }
 }
@@ -235,7 +258,7 @@ impl Model<'_> {
                 if is_at_end(unit) {
                     account.open.insert(id, amount);
                 } else {
-                    account.note(self.now, amount, id);
+                    account.note(limit, unit, (self.now, amount, id));
                 }
             }
         }
@@ -282,19 +305,25 @@ impl Model<'_> {
     fn set_amount(&mut self, id: usize, unit: Unit, amount: u64) -> bool {
         let mut more = false;
         for bucket in self.path(self.charges[&id].leaf) {
+            let limit = &self.scopes[bucket.scope].limit;
             let accounts = &mut self.buckets.get_mut(&bucket).unwrap().accounts;
             let Some(account) = accounts.get_mut(&unit) else {
                 continue;
             };
+            if limit.of_unit(unit).next().is_none() {
+                continue;
+            }
             let entry = account.log.iter().position(|entry| entry.2 == id);
             let before = match (account.open.remove(&id), entry) {
                 (Some(before), _) => before,
                 (None, Some(entry)) if is_at_end(unit) => account.log.remove(entry).1,
                 (None, Some(entry)) => std::mem::replace(&mut account.log[entry].1, amount),
+                // It is forgotten.
+                (None, None) if is_at_end(unit) => 0,
                 (None, None) => continue,
             };
             if is_at_end(unit) {
-                account.note(self.now, amount, id);
+                account.note(limit, unit, (self.now, amount, id));
             }
             more |= amount > before;
         }
@@ -333,7 +362,8 @@ impl Model<'_> {
                     continue;
                 };
                 if let Some(amount) = account.open.remove(&id) {
-                    account.note(self.now, amount, id);
+                    let limit = &self.scopes[bucket.scope].limit;
+                    account.note(limit, unit, (self.now, amount, id));
                 }
             }
         }

@@ -207,6 +207,11 @@ impl Model<'_> {
         if is_offered(self) {
             self.call_back(id);
         }
+        // It was absent when a quota was set that is too small for it.
+        if self.requests[&id].stage == Stage::Queued && self.can_never_go(id) {
+            self.turn_away_early(id);
+            self.settle(self.requests[&id].leaf);
+        }
         while is_offered(self) {
             let first = self.leaving(self.requests[&id].leaf)[0];
             if first == id {

@@ -25,7 +25,12 @@ impl Model<'_> {
         let counts = &self.buckets[&bucket];
         let counted = counts.accounts.values().flat_map(|account| &account.log);
         let counted = counted.map(|entry| &entry.0);
-        let last = counted.chain(counts.stamps.last()).max();
+        let forgotten = counts
+            .accounts
+            .values()
+            .filter_map(|account| account.forgotten);
+        let forgotten = forgotten.map(|(last, _)| last).max();
+        let last = counted.chain(counts.stamps.last()).chain(&forgotten).max();
         let mut accounts = counts.accounts.values();
         comes_and_goes
             && !pinned

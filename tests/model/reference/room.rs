@@ -131,6 +131,17 @@ impl Model<'_> {
         let times = account.log.iter().map(|entry| entry.0 + period);
         let mut times: Vec<_> = times.chain([self.now]).collect();
         times.sort_unstable();
+        let logged: u64 = account.log.iter().map(|entry| entry.1).sum();
+        if let Some((last, forgotten)) = account.forgotten {
+            if logged <= free {
+                let opens = if logged + forgotten > free {
+                    last + period
+                } else {
+                    0
+                };
+                return Some(opens);
+            }
+        }
         let fits = |&time: &Millis| time >= self.now && account.counted(time, period) <= free;
         times.into_iter().find(fits)
     }
