@@ -604,7 +604,7 @@ impl<'a> Driver<'a> {
                 self.forget(id);
             }
             rounds += 1;
-            if rounds > 3000 {
+            if rounds > 20_000 {
                 self.fail("somebody waits for ever");
             }
             self.run_woken();
