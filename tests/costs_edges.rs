@@ -4,7 +4,7 @@
 mod support;
 
 use support::*;
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 use tower_throttle::{
     AnswerHead, Cost, Endpoints, Learning, Quota, RefusedReason, Settle, SettleBody, Settlement,
     Terms, Unit,
@@ -380,4 +380,28 @@ async fn a_call_back_comes_to_an_end_however_many_younger_ones_cost_nothing() {
     assert!(waiting.iter_mut().all(|future| !future.is_woken()));
     assert_eq!((gauge(&handle, "/a"), probe.times()), ((20, 0), vec![90]));
     drop(answered);
+}
+
+/// L14: what is settled again, of a unit that counts at the end, counts from then on. A request that has its places, and
+/// was admitted when the window of the first settlement had passed, goes back if there is no room for both. It goes out
+/// at 400, and 12 count of 10.
+#[tokio::test(start_paused = true)]
+async fn who_has_its_places_goes_back_if_something_is_settled_again_at_less() {
+    let probe = Probe::new();
+    let quota = Quota::unlimited().units(OUTPUT, 10, ms(300));
+    let mut client = layer_a(Face::Throttle, quota).client(&probe);
+    let six = || costs("/a", Cost::new().of(OUTPUT, 6), 0);
+    let answer = client.ready().await.unwrap().call(six()).await.unwrap();
+    let settlement = answer.extensions().get::<Settlement>().unwrap();
+    let mut waits = call(&mut client.clone(), six());
+    assert!(waits.poll().is_pending());
+    tokio::time::advance(ms(100)).await;
+    settlement.settle(Cost::new().of(OUTPUT, 10));
+    tokio::time::advance(ms(300)).await;
+    assert!(waits.is_woken());
+    settlement.settle(Cost::new().of(OUTPUT, 6));
+    assert!(waits.poll().is_pending());
+    assert_eq!(probe.times(), [0]);
+    waits.await.unwrap();
+    assert_eq!(probe.times(), [0, 700]);
 }

@@ -385,11 +385,14 @@ impl Tree {
                     // Its answer has not ended.
                     continue;
                 }
-                more |= after > before;
                 let amounts = (before, after);
-                *held = node
+                let settled = node
                     .bucket
                     .settle_units(rules, item.unit, *held, amounts, now);
+                // What was settled before, and counts at the answer's end, counts anew: its window may have passed.
+                let again = matches!(held, Held::Logged(_)) && settled != *held && after > 0;
+                more |= after > before || again;
+                *held = settled;
                 item.counted[level] = after;
             }
         });
