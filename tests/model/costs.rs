@@ -7,7 +7,7 @@ use tower_throttle::Cost;
 
 use crate::{
     config::{Config, GROUP, LONGEST, Limit, Millis, OVERALL, SCOPES, WIDEST, layer},
-    ops::{Op, Readiness, answer, call, piece},
+    ops::{Op, answer, call, piece, readiness, sleep},
     support::Face,
 };
 
@@ -155,7 +155,8 @@ fn stated() -> impl Strategy<Value = Stated> {
 
 pub fn op() -> impl Strategy<Value = Op> {
     let which = || any::<usize>();
-    let call = || call(stated(), Just(None::<i64>), Just(0u64));
+    let asleep = || prop_oneof![9 => Just(0u64), 1 => sleep()];
+    let call = || call(stated(), Just(None::<i64>), asleep());
     let scope = || prop_oneof![2 => 0usize..2, 1 => GROUP..=OVERALL, 2 => 0..SCOPES];
     let settled = [(); UNITS.len()].map(|()| option::weighted(0.7, amount()));
     prop_oneof![
@@ -172,7 +173,9 @@ pub fn op() -> impl Strategy<Value = Op> {
         1 => (scope(), 1u64..15).prop_map(|(scope, time)| Op::Pause(scope, time)),
         1 => scope().prop_map(Op::Resume),
         1 => Just(Op::Sweep),
-        1 => Just(Op::Inner(Readiness::Fails)),
+        1 => readiness().prop_map(Op::Inner),
+        2 => (which(), sleep()).prop_map(|(which, time)| Op::Sleep(which, time)),
+        1 => sleep().prop_map(Op::Doze),
         6 => Just(Op::Run),
         10 => (prop_oneof![3 => Just(1u64), 2 => 1u64..8], any::<bool>())
             .prop_map(|(time, lazily)| Op::Advance(time, lazily)),

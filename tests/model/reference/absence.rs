@@ -109,6 +109,7 @@ impl Model<'_> {
     }
 
     pub(super) fn revoke(&mut self, id: usize) {
+        self.serve(true);
         let leaf = self.requests[&id].leaf;
         self.forget_offer(id);
         self.give_back(leaf);

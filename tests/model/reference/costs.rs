@@ -314,6 +314,8 @@ impl Model<'_> {
                 continue;
             }
             let entry = account.log.iter().position(|entry| entry.2 == id);
+            // Its window may have passed, and it counts anew.
+            more |= is_at_end(unit) && !account.open.contains_key(&id) && amount > 0;
             let before = match (account.open.remove(&id), entry) {
                 (Some(before), _) => before,
                 (None, Some(entry)) if is_at_end(unit) => account.log.remove(entry).1,
