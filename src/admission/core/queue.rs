@@ -345,7 +345,8 @@ impl Core {
         let leaf = self.waiter(id).leaf;
         self.settle(leaf, now, fx);
         let limit = self.waiter(id).limit;
-        if self.is_shut_out(id, now) {
+        let in_vain = self.waiter(id).is_queued() && self.can_never_go(id);
+        if in_vain || self.is_shut_out(id, now) {
             self.refuse_late(id, now, fx);
             self.settle(leaf, now, fx);
         } else if self.waiter(id).is_queued() && limit.is_some() {
