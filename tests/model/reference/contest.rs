@@ -197,9 +197,7 @@ impl Model<'_> {
                     continue;
                 }
                 changed = true;
-                // A leaf has one seat.
-                let is_leaf = bucket.scope < GROUP;
-                let mut before = left.iter().filter(|((_, of), _)| is_leaf || *of == class);
+                let mut before = left.iter().filter(|((_, of), _)| *of == class);
                 let before = before.next().map(|&(_, held)| held);
                 let ticket = self.ticket(bucket, head, before);
                 self.seats.insert((bucket, class), (head, ticket));

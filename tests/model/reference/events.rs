@@ -234,7 +234,7 @@ impl Model<'_> {
     /// fit, even without those that are younger. Returns whether it is.
     fn call_back(&mut self, id: usize) -> bool {
         let leaf = self.requests[&id].leaf;
-        if self.is_paused(leaf) {
+        if self.is_paused(leaf) || self.stands_in_the_way(id) {
             self.put_back(id);
             return true;
         }
@@ -255,6 +255,15 @@ impl Model<'_> {
             self.settle(leaf);
         }
         false
+    }
+
+    /// Whether a quota was set since it was admitted, and an older one waits for its place by now.
+    fn stands_in_the_way(&self, id: usize) -> bool {
+        let request = &self.requests[&id];
+        let first = self.queue(request.leaf).first().copied();
+        let older = first.filter(|first| self.requests[first].age < request.age);
+        let is_closed = |id| !self.is_open(request.leaf, &self.demand_of(id));
+        request.serial <= self.changed && older.is_some_and(is_closed)
     }
 
     fn fits_still(&self, id: usize) -> bool {

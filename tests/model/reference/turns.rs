@@ -171,6 +171,7 @@ impl Model<'_> {
         // Who is refused makes room for those behind it.
         let queue = self.queue(leaf);
         for id in queue {
+            self.serve(true);
             if self.has_to_leave(id) {
                 self.turn_away_early(id);
             }
