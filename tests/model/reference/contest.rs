@@ -162,11 +162,12 @@ impl Model<'_> {
             let heads = self.heads(bucket);
             for head in &heads {
                 match head.gate {
-                    Gate::Until(opens) if !head.is_behind => {
-                        if self.limit(head.id).is_some_and(|(until, _)| opens > until) {
-                            hopeless = Some(head.id);
-                            break;
-                        }
+                    Gate::Until(opens)
+                        if !head.is_behind
+                            && self.limit(head.id).is_some_and(|(until, _)| opens > until) =>
+                    {
+                        hopeless = Some(head.id);
+                        break;
                     }
                     _ => {}
                 }

@@ -522,8 +522,8 @@ impl Model<'_> {
         self.now += 1;
         let opened = looks.into_iter().filter_map(|(bucket, before)| {
             let changes = before.into_iter().zip(self.outlook(bucket));
-            let changed = changes.filter(|(before, after)| before.2 != after.2);
-            let oldest = changed.map(|(before, _)| before.1).min();
+            let others = changes.filter(|(before, after)| before.2 != after.2);
+            let oldest = others.map(|(before, _)| before.1).min();
             oldest.map(|age| (age, bucket))
         });
         let opened = opened.collect();

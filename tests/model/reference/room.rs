@@ -1,6 +1,9 @@
 //! Whether there is room.
 
-use super::{Model, Request, Scope, Stage, costs::Demand};
+use super::{
+    Model, Request, Scope, Stage,
+    costs::{Account, Demand},
+};
 use crate::{
     config::{Bucket, Millis},
     costs::{UNITS, Unit},
@@ -122,7 +125,7 @@ impl Model<'_> {
         (n, period): (u64, Millis),
     ) -> Option<Millis> {
         let account = self.buckets[&bucket].accounts.get(&unit);
-        let open = account.map_or(0, |account| account.open());
+        let open = account.map_or(0, Account::open);
         // What is settled later, or dispatched later, counts from a time that nobody knows.
         let free = n.checked_sub(amount + open + self.places_of(bucket, unit))?;
         let Some(account) = account else {

@@ -126,12 +126,11 @@ impl Model<'_> {
     pub(super) fn turn_away(&mut self, id: usize, reason: RefusedReason) {
         let Request { leaf, stated, .. } = &self.requests[&id];
         let leaf = *leaf;
-        let refusal = match self.never_fits(leaf, stated) {
-            Some(scope) => self.refuse(leaf, RefusedReason::NeverFits, 0, scope),
-            None => {
-                let (slot, by) = self.slot_of(id);
-                self.refuse(leaf, reason, slot, by)
-            }
+        let refusal = if let Some(scope) = self.never_fits(leaf, stated) {
+            self.refuse(leaf, RefusedReason::NeverFits, 0, scope)
+        } else {
+            let (slot, by) = self.slot_of(id);
+            self.refuse(leaf, reason, slot, by)
         };
         self.forget_offer(id);
         self.set_stage(id, Stage::Refused(refusal));
