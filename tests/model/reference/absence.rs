@@ -66,7 +66,9 @@ impl Model<'_> {
     fn mark_absent(&mut self, id: usize) {
         self.keep_places(id);
         self.move_to(id, Stage::Absent);
-        self.requests.get_mut(&id).unwrap().was_absent = true;
+        let request = self.requests.get_mut(&id).unwrap();
+        request.was_absent = true;
+        request.was_called_back = false;
     }
 
     /// A head does not get through this bucket. It can take over what others do not take.

@@ -55,6 +55,7 @@ impl Model<'_> {
             absent_at: None,
             kept: BTreeMap::new(),
             was_absent: false,
+            was_called_back: false,
             deadline,
             panics: call.panics,
             connect: call.connect,
@@ -257,11 +258,14 @@ impl Model<'_> {
         false
     }
 
-    /// Whether a quota was set since it was admitted, and an older one waits for its place by now.
+    /// Whether a quota was set since it was admitted, and an older one that was called back waits for its place by now.
     fn stands_in_the_way(&self, id: usize) -> bool {
         let request = &self.requests[&id];
         let first = self.queue(request.leaf).first().copied();
-        let older = first.filter(|first| self.requests[first].age < request.age);
+        let older = first.filter(|first| {
+            let first = &self.requests[first];
+            first.age < request.age && first.was_called_back
+        });
         let is_closed = |id| !self.is_open(request.leaf, &self.demand_of(id));
         request.serial <= self.changed && older.is_some_and(is_closed)
     }
@@ -299,6 +303,7 @@ impl Model<'_> {
         self.forget_offer(id);
         self.give_back(self.requests[&id].leaf);
         self.move_to(id, Stage::Queued);
+        self.requests.get_mut(&id).unwrap().was_called_back = true;
         self.requests.get_mut(&id).unwrap().kept.clear();
     }
 

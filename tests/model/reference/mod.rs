@@ -110,6 +110,8 @@ struct Request {
     kept: BTreeMap<Bucket, usize>,
     /// Whether it has ever been absent.
     was_absent: bool,
+    /// Whether it had its places, lost them to a pause or a quota, and has not been absent since.
+    was_called_back: bool,
     deadline: Option<Millis>,
     panics: bool,
     connect: bool,
