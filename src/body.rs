@@ -11,7 +11,7 @@ use bytes::Buf;
 use http_body::{Body as _, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::admission::Permit;
+use crate::admission::InFlight;
 
 pin_project! {
     /// The response body of every layer here: it holds the permit of its request, and what was peeked of
@@ -33,7 +33,7 @@ pin_project! {
     {
         #[pin]
         inner: Inner<B>,
-        permit: Option<Permit>,
+        permit: Option<InFlight>,
     }
 }
 
@@ -81,14 +81,14 @@ impl<B: http_body::Body> Body<B> {
 
     /// A body that holds what is left of the permit after the head.
     #[inline]
-    pub(crate) fn holding(body: B, permit: Permit) -> Self {
+    pub(crate) fn holding(body: B, permit: InFlight) -> Self {
         Self::new(body).and_hold(permit)
     }
 
     /// Holds what is left of the permit after the head, unless the inner body has ended: such a body (of
     /// an answer to `HEAD`, or of length 0) may never be polled.
     #[inline]
-    pub(crate) fn and_hold(mut self, permit: Permit) -> Self {
+    pub(crate) fn and_hold(mut self, permit: InFlight) -> Self {
         // Where nothing is left to come, all permits end in one step. To end those of the head first, and then
         // the rest, would let other requests pass one that waits for both.
         self.permit = if self.is_over() {

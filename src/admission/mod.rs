@@ -33,7 +33,7 @@ pub(crate) use self::{
     acquire::{Acquire, Turn},
     arrival::Arrival,
     hint::RetryHint,
-    permit::Permit,
+    permit::InFlight,
     setbacks::Setbacks,
     shared::Shared,
 };

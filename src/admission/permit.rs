@@ -29,12 +29,12 @@ use crate::{
 /// the permits end.
 #[must_use = "dropping a dispatch ends its permits"]
 pub(crate) struct Dispatch {
-    permit: Permit,
+    permit: InFlight,
 }
 
 impl Dispatch {
     pub(super) fn new(shared: Arc<Shared>, claim: Claim, aside: Aside) -> Self {
-        let permit = Permit {
+        let permit = InFlight {
             shared,
             claim,
             aside,
@@ -44,7 +44,7 @@ impl Dispatch {
 
     /// The inner service's `call` has returned.
     #[inline]
-    pub(crate) fn done(self) -> Permit {
+    pub(crate) fn done(self) -> InFlight {
         let mut permit = self.permit;
         permit.stamp();
         permit
@@ -71,13 +71,13 @@ impl Shared {
 /// A dispatched request: its permits, if its engine has any, and the way for its answer to be heard.
 /// Dropping it ends the permits.
 #[must_use = "dropping a permit ends it"]
-pub(crate) struct Permit {
+pub(crate) struct InFlight {
     shared: Arc<Shared>,
     claim: Claim,
     aside: Aside,
 }
 
-impl Permit {
+impl InFlight {
     #[inline]
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
@@ -306,7 +306,7 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for InFlight {
     #[inline]
     fn drop(&mut self) {
         // There are places left if `call` has panicked.
@@ -317,9 +317,9 @@ impl Drop for Permit {
     }
 }
 
-impl fmt::Debug for Permit {
+impl fmt::Debug for InFlight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Permit").field(&self.claim).finish()
+        f.debug_tuple("InFlight").field(&self.claim).finish()
     }
 }
 

@@ -4,7 +4,7 @@ use http::Response;
 use tokio::time::Instant;
 
 use crate::{
-    admission::{Permit, RetryHint, Setbacks, Shared},
+    admission::{InFlight, RetryHint, Setbacks, Shared},
     body::Body,
     late::Unfinished,
     peek::Peek,
@@ -16,7 +16,7 @@ impl Shared {
     /// among its extensions by now. The engine learns from it, and the body takes what is left of the permit.
     pub(super) fn answered<B>(
         mut response: Response<Body<B>>,
-        mut permit: Permit,
+        mut permit: InFlight,
     ) -> Response<Body<B>>
     where
         B: http_body::Body,
@@ -41,7 +41,7 @@ impl Shared {
 
     /// Takes in an answer that is no refusal, as its status tells.
     #[inline]
-    pub(super) fn understood<B>(response: &mut Response<B>, permit: &mut Permit, is_over: bool) {
+    pub(super) fn understood<B>(response: &mut Response<B>, permit: &mut InFlight, is_over: bool) {
         Self::accepted(response, permit);
         if permit.is_charged() {
             permit.settle_answer(response, is_over);
@@ -50,7 +50,7 @@ impl Shared {
 
     /// Reports every other answer.
     #[inline]
-    fn accepted<B>(response: &Response<B>, permit: &Permit) {
+    fn accepted<B>(response: &Response<B>, permit: &InFlight) {
         // A server that has failed says nothing about its limits. One that says that the
         // request was wrong has let it through.
         if !response.status().is_server_error() {
@@ -59,7 +59,7 @@ impl Shared {
         }
     }
 
-    fn throttled<B>(&self, response: &mut Response<B>, permit: &Permit) {
+    fn throttled<B>(&self, response: &mut Response<B>, permit: &InFlight) {
         let Some(signal) = response.extensions().get::<Signal>() else {
             return;
         };
@@ -94,7 +94,7 @@ impl Shared {
 
     /// The head of an answer is there, and what it means will be known when its body has been peeked.
     /// A delay that it names is news already.
-    pub(super) fn peeking<B: http_body::Body>(peek: &Peek<B>, permit: &Permit) {
+    pub(super) fn peeking<B: http_body::Body>(peek: &Peek<B>, permit: &InFlight) {
         let classifier = &permit.shared().classifier;
         let delay = peek.head().and_then(|head| classifier.delay(head));
         if let Some(delay) = delay {

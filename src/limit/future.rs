@@ -10,7 +10,7 @@ use tower::BoxError;
 use tower_service::Service;
 
 use crate::{
-    admission::{Acquire, Permit, Shared, Turn},
+    admission::{Acquire, InFlight, Shared, Turn},
     body::Body,
     peek::Peek,
 };
@@ -38,9 +38,9 @@ pin_project! {
         /// turn as well.
         Readying { waiting: Waiting<S, R> },
         /// The inner service's answer.
-        Calling { #[pin] future: F, permit: Permit, is_connect: bool },
+        Calling { #[pin] future: F, permit: InFlight, is_connect: bool },
         /// The beginning of the answer's body.
-        Peeking { peek: P, permit: Permit },
+        Peeking { peek: P, permit: InFlight },
         /// Nothing: it was clear from the start.
         Failed { error: BoxError },
         /// Nothing any more.
@@ -84,7 +84,7 @@ impl<S, R, F, P> ResponseFuture<S, R, F, P> {
     }
 
     #[inline]
-    pub(super) fn calling(future: F, permit: Permit, is_connect: bool) -> Self {
+    pub(super) fn calling(future: F, permit: InFlight, is_connect: bool) -> Self {
         Self {
             state: State::Calling {
                 future,

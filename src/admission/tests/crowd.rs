@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     Deadline, EndpointName, Endpoints, Handle,
-    admission::{Acquire, Permit, Shared, Turn},
+    admission::{Acquire, InFlight, Shared, Turn},
     bucket::Enforced,
 };
 
@@ -54,7 +54,7 @@ pub(super) struct Crowd {
     pub(super) gone: usize,
     pub(super) refused: usize,
     /// The permits of answers that have not ended, if they are kept.
-    pub(super) permits: Vec<Permit>,
+    pub(super) permits: Vec<InFlight>,
     pub(super) keeps_permits: bool,
 }
 
@@ -105,7 +105,7 @@ impl Crowd {
         }
     }
 
-    fn went(&mut self, permit: Permit) {
+    fn went(&mut self, permit: InFlight) {
         self.gone += 1;
         if self.keeps_permits {
             self.permits.push(permit);
