@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{core::Core, engine::Engine, snapshot::Snapshot};
+use super::{core::Core, shared::Shared, snapshot::Snapshot};
 use crate::{bucket::Learning, endpoints::UnknownEndpoint, quota::Quota};
 
 /// Watches and changes a limiting layer while it runs.
@@ -37,13 +37,15 @@ use crate::{bucket::Learning, endpoints::UnknownEndpoint, quota::Quota};
 /// ```
 #[derive(Clone)]
 pub struct Handle {
-    engine: Arc<Engine>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Handle {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        engine.begin();
-        Self { engine }
+    pub(crate) fn new(shared: &Shared) -> Self {
+        shared.engine.begin();
+        Self {
+            shared: Arc::new(shared.clone()),
+        }
     }
 
     /// What each bucket is doing.
@@ -51,7 +53,7 @@ impl Handle {
     /// The buckets are looked at a few at a time, and requests go on meanwhile: each
     /// [`BucketSnapshot`](crate::BucketSnapshot) is of one instant, and two of them may be of different ones.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.engine)
+        Snapshot::of(&self.shared.engine)
     }
 
     /// Gives an endpoint another quota, in place of all of the one it has.
@@ -68,8 +70,8 @@ impl Handle {
     ///
     /// If no endpoint, group or name is called `endpoint`.
     pub fn set_quota(&self, endpoint: &str, quota: Quota) -> Result<(), UnknownEndpoint> {
-        let spec = self.engine.routes.lookup(endpoint)?;
-        self.engine.with(|core, now, fx| {
+        let spec = self.shared.engine.routes.lookup(endpoint)?;
+        self.shared.engine.with(|core, now, fx| {
             core.set_quota(spec, quota);
             core.run(now, fx);
         });
@@ -86,8 +88,8 @@ impl Handle {
     ///
     /// If no endpoint, group or name is called `endpoint`.
     pub fn pause(&self, endpoint: &str, time: Duration) -> Result<(), UnknownEndpoint> {
-        let spec = self.engine.routes.lookup(endpoint)?;
-        self.engine.with(|core, now, fx| {
+        let spec = self.shared.engine.routes.lookup(endpoint)?;
+        self.shared.engine.with(|core, now, fx| {
             core.pause(spec, time, now, fx);
             core.run(now, fx);
         });
@@ -101,8 +103,8 @@ impl Handle {
     ///
     /// If no endpoint, group or name is called `endpoint`.
     pub fn resume(&self, endpoint: &str) -> Result<(), UnknownEndpoint> {
-        let spec = self.engine.routes.lookup(endpoint)?;
-        self.engine.with(|core, now, fx| {
+        let spec = self.shared.engine.routes.lookup(endpoint)?;
+        self.shared.engine.with(|core, now, fx| {
             core.resume(spec, now, fx);
             core.run(now, fx);
         });
@@ -112,19 +114,19 @@ impl Handle {
     /// Lets all new keys of an endpoint share one bucket once `n` keys are in use, as `max_keys` of the layer does.
     /// Keys that are in use keep their buckets.
     pub fn set_max_keys(&self, n: usize) {
-        self.engine.set_max_keys(n);
+        self.shared.engine.set_max_keys(n);
     }
 
     /// Learns these lessons from answers from now on, and no others, as `learn` of the layer does. What
     /// was learned already stays until it is given back.
     pub fn set_learning(&self, learning: Learning) {
-        self.engine.set_learning(learning);
+        self.shared.engine.set_learning(learning);
     }
 
     /// Lets no answer pause a bucket for longer than `time` from now on, and up to 250 ms of jitter, as `max_pause`
     /// of the layer does. Pauses that have begun stay as they are.
     pub fn set_max_pause(&self, time: Duration) {
-        self.engine.set_max_pause(time);
+        self.shared.engine.set_max_pause(time);
     }
 
     /// Forgets all keys that are idle, and gives their memory back.
@@ -137,10 +139,12 @@ impl Handle {
         // A node keeps its parent, so parents go one round after their children.
         loop {
             let mut forgotten = 0;
-            self.engine.with(|core, _, _| core.tree.begin_sweep());
+            self.shared
+                .engine
+                .with(|core, _, _| core.tree.begin_sweep());
             loop {
                 let step = |core: &mut Core, now, fx: &mut _| core.tree.sweep_step(now, fx);
-                let (of_step, goes_on) = self.engine.with(step);
+                let (of_step, goes_on) = self.shared.engine.with(step);
                 forgotten += of_step;
                 if !goes_on {
                     break;
@@ -155,6 +159,6 @@ impl Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Handle").field(&self.engine).finish()
+        f.debug_tuple("Handle").field(&self.shared.engine).finish()
     }
 }

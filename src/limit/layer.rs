@@ -279,7 +279,7 @@ macro_rules! builder {
             /// From then on `max_keys`, `learn`, `max_pause` and `observe` of the layer panic; the handle has
             /// setters for the first three.
             pub fn handle(&self) -> Handle {
-                crate::admission::Handle::new(std::sync::Arc::clone(&self.shared.engine))
+                crate::admission::Handle::new(&self.shared)
             }
         }
     };

@@ -78,7 +78,7 @@ impl Crowd {
         let mut shared = Shared::new(endpoints, JOINT);
         set(&mut shared);
         Self {
-            handle: Handle::new(Arc::clone(&shared.engine)),
+            handle: Handle::new(&shared),
             shared: Arc::new(shared),
             waiting: Vec::new(),
             woken: Arc::default(),
