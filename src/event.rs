@@ -87,6 +87,9 @@ pub struct Event<'a> {
 /// - `GivenBack` comes between `Admitted` and `Dispatched`: the request waits again, or was dropped.
 /// - If its future is dropped, there is no event for a queued request, and no `Answered` before its answer.
 ///
+/// What a [`Handle`](crate::Handle) admits has no answer with a status: `Answered` is told if it
+/// [failed](crate::Permit::failed), and not otherwise.
+///
 /// What an answer does to its bucket (`Paused`, `Learned`, `Eased`) is told with the answer. A retry is a request
 /// of its own.
 ///

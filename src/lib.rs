@@ -38,10 +38,11 @@
 //! the layer and of the services; two layers made from the same [`Endpoints`] share nothing. Nothing
 //! needs a runtime when it is built.
 //!
-//! [`Handle`], from `layer.handle()`, shows what each bucket is doing, and changes quotas and pauses
-//! endpoints while requests wait. An [`Observer`], given to a layer with `observe`, gets an event for every decision as
-//! it is made: see [`EventKind`]. What all services of a layer share is set before the first of them is made
-//! (`max_keys`, `learn`, `max_pause`, `observe`); later, `Handle` has setters for the first three.
+//! [`Handle`], from `layer.handle()`, shows what each bucket is doing, changes quotas and pauses endpoints while
+//! requests wait, and admits [what is no request](#what-is-no-tower-service). An [`Observer`], given to a layer with
+//! `observe`, gets an event for every decision as it is made: see [`EventKind`]. What all services of a layer share
+//! is set before the first of them is made (`max_keys`, `learn`, `max_pause`, `observe`); later, `Handle` has setters
+//! for the first three.
 //!
 //! # When the server refuses all the same
 //!
@@ -92,6 +93,30 @@
 //!
 //! Any that is a `Service<http::Request<B>>` and `Clone`. [`_clients`] is a guide for hyper-util, reqwest,
 //! tonic, octocrab and kube, and for axum apps that call upstream.
+//!
+//! # What is no tower service
+//!
+//! An SDK with its own client, the messages of a websocket, a loop of commands: what does not go through a layer can
+//! share its limits all the same. [`Handle::admit`] waits in the queues of the layer's services and gives an
+//! [`Admission`], which becomes a [`Permit`] when the work begins. The permit is kept until the work has ended, and is
+//! told if the server has [throttled](Permit::throttled) it. [`Handle::admit_again`] is for a retry, and
+//! [`Handle::wait_for`] says how long the wait would be.
+//!
+//! ```
+//! use tower_throttle::{BoxError, Endpoints, Quota, Terms, ThrottleLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let endpoints = Endpoints::new().named("speech", Quota::per_second(5).concurrency(4));
+//! let handle = ThrottleLayer::new(endpoints).handle();
+//!
+//! let what = http::Request::builder().extension(Terms::new().endpoint("speech")).body(())?;
+//! let permit = handle.admit(&what).await?.dispatched().await?;
+//! // The SDK is called here.
+//! drop(permit);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Order by hand
 //!
@@ -148,7 +173,8 @@
 //! that was admitted and has not been sent gives its places back to the next in line. One that has been
 //! sent has been sent: it stays counted in its windows, as it was estimated, and its permit ends. Dropping the response
 //! body ends the permit, too. For a server that works on for a while, [`Quota::grace`] keeps the permit so long. A panic
-//! of the inner service leaks nothing.
+//! of the inner service leaks nothing. A [`Permit`] cannot know whether its caller has done its work or was cancelled:
+//! it counts as accepted, unless it was told otherwise.
 //!
 //! # Jitter
 //!
@@ -236,7 +262,8 @@ pub mod signal;
 mod steps;
 
 pub use admission::{
-    BucketSnapshot, Deadline, Handle, Settlement, Snapshot, UnknownUnit, WindowUse,
+    Admission, BucketSnapshot, Deadline, Handle, Permit, Settlement, Snapshot, UnknownUnit,
+    WindowUse,
 };
 pub use body::Body;
 pub use bucket::{Learned, LearnedFrom, Learning};

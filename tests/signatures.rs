@@ -6,14 +6,15 @@ use http::{Request, Response};
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceBuilder, service_fn};
 use tower_throttle::{
-    Backoff, BoxError, BucketSnapshot, ConcurrencyLayer, Deadline, EndpointName, Endpoints, Handle,
-    InvalidEndpoint, Quota, Refused, RefusedReason, RetryLayer, RpsLayer, Snapshot, Throttle,
-    ThrottleLayer, UnknownEndpoint,
+    Admission, Backoff, BoxError, BucketSnapshot, ConcurrencyLayer, Cost, Deadline, EndpointName,
+    Endpoints, Handle, InvalidEndpoint, Permit, Quota, Refused, RefusedReason, RetryLayer,
+    RpsLayer, Snapshot, Throttle, ThrottleLayer, UnknownEndpoint,
     mock::{
         EndpointReport, Judge, JudgeBuilder, Limit, Report, Work,
         elevenlabs::{MockBuilder, MockElevenLabs},
     },
     reqwest::{Client, ReqwestService, into_response},
+    signal::Signal,
 };
 
 fn endpoints() -> Endpoints {
@@ -89,6 +90,11 @@ fn names_and_signatures_are_what_they_were() {
     let _: fn(&Handle, &str, Duration) -> Result<(), UnknownEndpoint> = Handle::pause;
     let _: fn(&Handle, &str) -> Result<(), UnknownEndpoint> = Handle::resume;
     let _: fn(&Handle) = Handle::sweep;
+    let _: fn(&Handle, &Request<()>) -> Result<Option<Duration>, BoxError> = Handle::wait_for;
+    let _: fn(Admission) -> Result<Permit, Admission> = Admission::dispatch;
+    let _: fn(&Permit, &Signal) -> Option<tokio::time::Instant> = Permit::throttled;
+    let _: fn(&Permit) = Permit::failed;
+    let _: fn(&Permit, Cost) = Permit::settle;
     let snapshot = ThrottleLayer::new(endpoints()).handle().clone().snapshot();
     assert!(snapshot.buckets().count() > 1);
     let bucket: Option<&BucketSnapshot> = snapshot.bucket("tts");
@@ -164,6 +170,17 @@ fn _is_spawned_by_shared_reference(
     request: reqwest::Request,
 ) -> tokio::task::JoinHandle<Result<reqwest::Response, BoxError>> {
     tokio::spawn(client.execute(request))
+}
+
+/// Compiled, not run.
+async fn _admits(handle: &Handle, head: &Request<()>) -> Result<Permit, BoxError> {
+    let admission: Result<Admission, BoxError> = handle.admit(head).await;
+    let permit = admission?.dispatch().expect("no pause");
+    let admission: Result<Admission, BoxError> = handle.admit_again(permit).await;
+    let mut admission = admission?;
+    let again: Result<(), BoxError> = admission.admitted().await;
+    again?;
+    Ok(admission.dispatch().expect("no pause"))
 }
 
 /// Compiled, not run.

@@ -172,6 +172,11 @@ impl Acquire {
         }
     }
 
+    /// Whether it went out, or was refused: then it is not to be polled any more.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
     fn cancel(&mut self) {
         let engine = &self.shared.engine;
         match std::mem::replace(&mut self.state, State::Done) {

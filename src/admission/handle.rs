@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{core::Core, shared::Shared, snapshot::Snapshot};
 use crate::{bucket::Learning, endpoints::UnknownEndpoint, quota::Quota};
 
-/// Watches and changes a limiting layer while it runs.
+/// Watches and changes a limiting layer while it runs, and admits what is no request of its services.
 ///
 /// Obtained from `layer.handle()`. It acts on every service that the layer has made or will make, and
 /// can be used from anywhere, a runtime or not.
@@ -11,7 +11,8 @@ use crate::{bucket::Learning, endpoints::UnknownEndpoint, quota::Quota};
 /// Endpoints are named by their template (in any spelling of the same shape), by the name of a group
 /// or of a named endpoint, or as `overall`.
 ///
-/// No method waits for a request. Each change is made when its method returns, and there is nothing to cancel.
+/// [`admit`](Self::admit) and [`admit_again`](Self::admit_again) wait as a request does. No other method waits for a
+/// request: each change is made when its method returns, and there is nothing to cancel.
 ///
 /// # Panics
 ///

@@ -9,6 +9,7 @@
 //! - [`shared`]: the engine with a layer's settings: what a request keeps until its body has ended.
 //! - [`settlement`]: what a request has cost, told by hand.
 //! - [`acquire`]: the future's half of waiting. [`permit`]: what a dispatched request holds.
+//! - [`door`]: the engine for what is no service.
 //! - [`handle`] and [`snapshot`]: watching and changing a layer while it runs.
 
 mod acquire;
@@ -17,6 +18,7 @@ mod aside;
 mod clock;
 mod core;
 mod deadline;
+mod door;
 mod engine;
 mod handle;
 mod hint;
@@ -39,6 +41,7 @@ pub(crate) use self::{
 };
 pub use self::{
     deadline::Deadline,
+    door::{Admission, Permit},
     handle::Handle,
     settlement::{Settlement, UnknownUnit},
     snapshot::{BucketSnapshot, Snapshot, WindowUse},

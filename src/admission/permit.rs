@@ -3,6 +3,7 @@ use std::{fmt, io::IoSlice, sync::Arc, time::Duration};
 use bytes::Buf;
 use http::{Extensions, Response, StatusCode};
 use http_body::Frame;
+use tokio::time::Instant;
 use tower::BoxError;
 
 use super::{
@@ -109,13 +110,19 @@ impl InFlight {
     /// the request can be sent again, as far as can be told, unless there is nothing to wait for. What it has
     /// to know of this answer then is left in `setbacks`.
     pub(crate) fn throttled(&self, signal: &Signal, setbacks: &mut Setbacks) -> Option<RetryHint> {
-        let engine = &self.shared.engine;
+        let now = Instant::now();
+        let Shared { engine, limits, .. } = &*self.shared;
         let mut setback = self.aside.setback().copied();
         let hint = engine.throttled(self.claim, signal, &mut setback);
         if let Some(setback) = setback {
             setbacks.set(engine.id(), setback);
         }
-        hint
+        Some(match hint? {
+            RetryHint::NotBefore(opens) if !limits.allow(opens.saturating_duration_since(now)) => {
+                RetryHint::Forbidden
+            }
+            hint => hint,
+        })
     }
 
     /// The answer was none, and said this about what is left.
@@ -176,8 +183,22 @@ impl InFlight {
         if let Some(settlement) = Settlement::new(&self.shared, self.claim, false) {
             response.extensions_mut().insert(settlement);
         }
+        self.settle_as_throttled(is_over);
+    }
+
+    /// The same, where nobody can settle it by hand.
+    #[cold]
+    pub(super) fn settle_as_throttled(&self, is_over: bool) {
         if !self.shared.pricing.counts_throttled() {
             self.cost_nothing(is_over);
+        }
+    }
+
+    /// What the request has cost is said by hand.
+    #[cold]
+    pub(super) fn settle_by_hand(&self, actual: Cost, is_accepted: bool) {
+        if let Some(settlement) = Settlement::new(&self.shared, self.claim, is_accepted) {
+            settlement.settle(actual);
         }
     }
 

@@ -99,8 +99,7 @@ impl Timer {
         if runtimes.iter().any(is_it) {
             return Joined::Before;
         }
-        // Tokio panics where timers are switched off, and has no way to ask.
-        if catch_unwind(|| drop(tokio::time::sleep_until(Instant::now()))).is_err() {
+        if !has_timers() {
             return Joined::No;
         }
         runtimes.push(Driver {
@@ -213,6 +212,13 @@ impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timer").finish_non_exhaustive()
     }
+}
+
+/// Whether something can sleep here.
+pub(super) fn has_timers() -> bool {
+    // Tokio panics where timers are switched off, and has no way to ask.
+    runtime::Handle::try_current().is_ok()
+        && catch_unwind(|| drop(tokio::time::sleep_until(Instant::now()))).is_ok()
 }
 
 /// No runtime has timers here.

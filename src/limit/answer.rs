@@ -24,14 +24,13 @@ impl Shared {
         if let Some(unfinished) = response.extensions_mut().get_mut::<Unfinished>() {
             unfinished.add(permit.listener());
         }
-        let shared = permit.shared();
         if response.extensions().get::<Signal>().is_some() {
             // First, as the way back is computed without it.
             if permit.is_charged() {
                 let is_over = response.body().is_over();
                 permit.settle_throttled(&mut response, is_over);
             }
-            shared.throttled(&mut response, &permit);
+            Self::throttled(&mut response, &permit);
         } else {
             let is_over = response.body().is_over();
             Self::understood(&mut response, &mut permit, is_over);
@@ -59,7 +58,7 @@ impl Shared {
         }
     }
 
-    fn throttled<B>(&self, response: &mut Response<B>, permit: &InFlight) {
+    fn throttled<B>(response: &mut Response<B>, permit: &InFlight) {
         let Some(signal) = response.extensions().get::<Signal>() else {
             return;
         };
@@ -78,14 +77,6 @@ impl Shared {
         let hint = permit.throttled(signal, &mut setbacks);
         response.extensions_mut().insert(setbacks);
         if let Some(hint) = hint {
-            let hint = match hint {
-                RetryHint::NotBefore(opens)
-                    if !self.limits.allow(opens.saturating_duration_since(now)) =>
-                {
-                    RetryHint::Forbidden
-                }
-                hint => hint,
-            };
             // In a stack, the layer that holds the retry longest decides.
             let hint = below.map_or(hint, |below| hint.stricter(below));
             response.extensions_mut().insert(hint);

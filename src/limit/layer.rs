@@ -274,7 +274,8 @@ macro_rules! builder {
                 self
             }
 
-            /// Watches and changes the layer while it runs.
+            /// Watches and changes the layer while it runs, and [admits](Handle::admit) what is no request of its
+            /// services: as this value of the layer is set.
             ///
             /// From then on `max_keys`, `learn`, `max_pause` and `observe` of the layer panic; the handle has
             /// setters for the first three.

@@ -28,7 +28,7 @@ mod recorder;
 
 pub use came::{Came, Task, came, enter};
 pub use deadlock::without_deadlock;
-pub use limits::{any_face, cases, few_limits, nested, quota_of};
+pub use limits::{Limits, any_face, cases, few_limits, nested, quota_of};
 pub use recorder::{Recorder, Told, What, observed};
 
 pub type Req = Request<&'static str>;

@@ -17,8 +17,9 @@ use super::{
 use std::{ops::AddAssign, time::Duration};
 
 use crate::{
+    admission::arrival::Arrival,
     bucket::{Demand, Learning, Tick},
-    costs::{Cost, Flow, Priority},
+    costs::{Asks, Cost, Flow, Priority},
     endpoints::SpecId,
     error::{Refused, RefusedReason},
     event::PauseCause,
@@ -145,6 +146,25 @@ impl Core {
         if let Some(victim) = victim {
             self.turn_away(victim, RefusedReason::QueueFull, now, fx);
         }
+    }
+
+    /// How long a request would wait that came now, as far as windows and pauses tell; `None` if it could never go.
+    pub(in crate::admission) fn wait_of_newcomer(
+        &self,
+        leaf: NodeId,
+        asks: &Asks,
+        arrival: Arrival,
+        now: Tick,
+    ) -> Option<Duration> {
+        let (stated, priority) = (asks.cost.as_ref(), asks.priority);
+        if self.never_fits(leaf, stated).is_some() {
+            return None;
+        }
+        let demand = self.tree.demand(leaf, stated);
+        let place = QueueKey::before(Order::new(priority, arrival.get()));
+        let rank = self.rank(leaf, asks.flow, &place);
+        let (slot, _) = self.slot(leaf, &demand, priority, rank, now);
+        (slot != Tick::NEVER).then(|| slot.since(now))
     }
 
     /// The scope at which a request can never fit.
