@@ -20,8 +20,9 @@ pin_project! {
     /// The permit ends when the inner body has ended or failed, or when this is dropped, whichever
     /// comes first: with the frame after which the inner body says that it has ended, for who knows the
     /// length may not ask for more. A body that is kept and not read keeps its permit. Of a body that
-    /// had ended from the start, or whose permit ended with the head
-    /// ([`Quota::release_at_head`](crate::Quota::release_at_head), `101`, `CONNECT`), it holds nothing.
+    /// had ended from the start it holds nothing; of one whose permit ended with the head
+    /// ([`Quota::release_at_head`](crate::Quota::release_at_head), `101`, `CONNECT`) only what
+    /// [`Handle::drain`](crate::Handle::drain) counts.
     ///
     /// What was peeked to tell why a server refused is replayed before the rest, frame by frame, as it
     /// came; so are the end and the error, if that is how far the peeking got. Everything else is the
@@ -95,7 +96,7 @@ impl<B: http_body::Body> Body<B> {
             permit.end(false);
             None
         } else {
-            permit.head_arrived()
+            Some(permit.head_arrived())
         };
         self
     }

@@ -8,7 +8,8 @@ use tower::BoxError;
 ///
 /// It never reached the inner service. Refusals happen where waiting was limited: by `max_waiting`, by
 /// `max_wait`, or by a [`Deadline`](crate::Deadline) on the request; where a server has named a time
-/// that is too long to be waited for; and where a request states to cost more than its quota ever allows.
+/// that is too long to be waited for; where a request states to cost more than its quota ever allows; and once the layer
+/// is [closed](crate::Handle::close).
 ///
 /// Errors travel through a tower stack as [`BoxError`], perhaps wrapped by other layers on their way:
 /// [`Refused::in_error`] finds a refusal at any depth.
@@ -49,6 +50,8 @@ pub enum RefusedReason {
     /// when a new quota is set. What was learned never refuses a request so, nor does an average: a request that is
     /// larger than a learned limit goes alone.
     NeverFits,
+    /// The layer is [closed](crate::Handle::close), and nothing is dispatched any more.
+    Closed,
 }
 
 impl Refused {
@@ -99,7 +102,8 @@ impl Refused {
     }
 
     /// How long after the refusal the request's turn would have come, as far as windows and pauses
-    /// tell; `None` where only the end of other requests could have made room, and where it never fits.
+    /// tell; `None` where only the end of other requests could have made room, where it never fits, and where the layer
+    /// is closed.
     ///
     /// Exact where one window of requests decides. Where several do it can be later, since each is taken by itself. So
     /// it can where a window counts another unit, since the requests before it are taken to cost nothing of that.
@@ -136,6 +140,7 @@ impl fmt::Display for Refused {
             RefusedReason::NeverFits => {
                 write!(f, "it costs more than `{}` allows at any time", self.scope)
             }
+            RefusedReason::Closed => f.write_str("the layer is closed"),
         }?;
         match self.retry_after {
             Some(wait) => write!(f, " (its turn would come in {wait:?})"),

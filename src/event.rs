@@ -27,8 +27,8 @@ use crate::{bucket::Learned, costs::Cost, error::Refused, signal::Signal};
 /// # Panics
 ///
 /// If an observer panics, the other events are told all the same, the layer's state is consistent, and the panic
-/// reaches the caller of the layer. What a timer decides (a wait that is over, an absent waiter) has no caller: a
-/// panic at that reaches the next caller of the layer. While a thread unwinds from another panic, that one goes on
+/// reaches the caller of the layer. What a timer decides (a wait that is over, an absent waiter, a body that is
+/// open for too long) has no caller: a panic at that reaches the next caller of the layer. While a thread unwinds from another panic, that one goes on
 /// and the observer's is dropped.
 ///
 /// ```
@@ -152,6 +152,19 @@ pub enum EventKind<'a> {
     /// inner service is not ready. It keeps its age, and others go. It is admitted again when it is polled and
     /// there is room.
     Absent,
+    /// The body of an answer has been open for 30 s, while a request that stands first in its queue waited for a permit
+    /// that it holds: at its endpoint, or at a wider scope. It is being streamed, or kept and not read.
+    ///
+    /// Told at that instant and once for each body, as long as it is open and such a request waits without a break,
+    /// though not always the same. The bucket is that of the answer's endpoint. What waits is in the
+    /// [snapshot](crate::BucketSnapshot::head). If no runtime with timers drives the layer, it is told late.
+    BodyOpen {
+        /// For how long the body has been open.
+        time: Duration,
+    },
+    /// [`Handle::close`](crate::Handle::close) closed the layer: one event, under the name `overall`, when it is called
+    /// first. `Refused` follows for each request that waits.
+    Closed,
     /// A request failed and is to be sent again.
     ///
     /// It is not sent if its future is dropped before, if a limiting layer below refuses it, or if the inner

@@ -161,7 +161,9 @@
 //!   delays the requests behind it once, by at most 10 ms; when it is polled again, it goes before all that came later.
 //! - A response body that is kept and not read holds its permit, and so does a future that has been dispatched
 //!   and is not polled. `join_all` over more calls than may be in flight at once, with their bodies read
-//!   afterwards, hangs: read each body in the future of its call.
+//!   afterwards, hangs: read each body in the future of its call. An [`Observer`] is told of a body that has been open
+//!   for 30 s while others waited for its permit ([`EventKind::BodyOpen`]); a snapshot says what a queue waits for
+//!   ([`BucketSnapshot::head`]) and how many bodies are open ([`BucketSnapshot::open_bodies`]).
 //! - A request that waits for a time needs a tokio runtime with timers. Without one it fails with an error. A layer
 //!   may be shared by several runtimes, at once or one after the other.
 //! - If the compiler cannot tell that a future over a boxed service is `Send` (`oneshot` within
@@ -175,6 +177,29 @@
 //! body ends the permit, too. For a server that works on for a while, [`Quota::grace`] keeps the permit so long. A panic
 //! of the inner service leaks nothing. A [`Permit`] cannot know whether its caller has done its work or was cancelled:
 //! it counts as accepted, unless it was told otherwise.
+//!
+//! # Stopping
+//!
+//! [`Handle::close`] refuses everyone who waits and everyone who comes later ([`Closed`](RefusedReason::Closed)), retries
+//! too, and dispatches nothing any more. What has been dispatched goes on, and its answer goes up without a retry.
+//! [`Handle::drain`] closes, and waits until no response future and no body of the layer is under way: a process that
+//! ends after that has cut nothing off, and knows of each request whether it was sent. With tokio's `timeout` around it,
+//! [`Handle::snapshot`] names what it waited for. In a stack by hand drain the layers from top to bottom. The example
+//! `shutdown` does this on Ctrl-C.
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use tower_throttle::{Endpoints, ThrottleLayer};
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
+//! # let layer = ThrottleLayer::new(Endpoints::new());
+//! let handle = layer.handle();
+//! // ... a signal comes:
+//! if tokio::time::timeout(Duration::from_secs(30), handle.drain()).await.is_err() {
+//!     eprintln!("cut off: {:?}", handle.snapshot());
+//! }
+//! # }
+//! ```
 //!
 //! # Jitter
 //!
@@ -262,8 +287,8 @@ pub mod signal;
 mod steps;
 
 pub use admission::{
-    Admission, BucketSnapshot, Deadline, Handle, Permit, Settlement, Snapshot, UnknownUnit,
-    WindowUse,
+    Admission, Awaited, BucketSnapshot, Deadline, Handle, Permit, QueueHead, Settlement, Snapshot,
+    UnknownUnit, WindowUse,
 };
 pub use body::Body;
 pub use bucket::{Learned, LearnedFrom, Learning};

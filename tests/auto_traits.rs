@@ -14,9 +14,9 @@ use tower::{
     util::{BoxCloneService, BoxCloneSyncService, BoxService},
 };
 use tower_throttle::{
-    Body, BoxError, BucketSnapshot, Concurrency, ConcurrencyLayer, Deadline, EndpointName,
-    Endpoints, Handle, InvalidEndpoint, Quota, Refused, RefusedReason, RequestHead, ResponseFuture,
-    Rps, RpsLayer, Snapshot, Throttle, ThrottleLayer, UnknownEndpoint,
+    Awaited, Body, BoxError, BucketSnapshot, Concurrency, ConcurrencyLayer, Deadline, EndpointName,
+    Endpoints, Handle, InvalidEndpoint, QueueHead, Quota, Refused, RefusedReason, RequestHead,
+    ResponseFuture, Rps, RpsLayer, Snapshot, Throttle, ThrottleLayer, UnknownEndpoint,
 };
 
 fn all<T: Send + Sync + Unpin + Debug + Clone + 'static>() {}
@@ -38,6 +38,8 @@ fn public_types_have_the_auto_traits() {
     all::<Handle>();
     all::<Snapshot>();
     all::<BucketSnapshot>();
+    all::<QueueHead>();
+    all::<Awaited>();
     all::<Refused>();
     all::<RefusedReason>();
     all::<InvalidEndpoint>();
@@ -60,6 +62,7 @@ struct SendOnly(#[allow(dead_code)] std::cell::Cell<()>);
 #[test]
 fn services_bodies_and_futures_are_what_their_parts_are() {
     fn send<T: Send>() {}
+    fn is_send<T: Send>(_: T) {}
     fn sync<T: Sync>() {}
     fn unpin<T: Unpin>() {}
     fn debug<T: Debug>() {}
@@ -67,6 +70,7 @@ fn services_bodies_and_futures_are_what_their_parts_are() {
     sync::<Body<String>>();
     unpin::<Body<String>>();
     debug::<Body<String>>();
+    is_send(RpsLayer::new(Endpoints::new()).handle().drain());
     send::<Throttle<SendOnly>>();
     sync::<Rps<String>>();
     // The types have no bounds of their own.

@@ -1204,3 +1204,29 @@ async fn asked_of(
     let ended = tokio::time::timeout(ms(86_400_000), task).await;
     ended.expect("it waits for ever").unwrap()
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_layer_admits_nothing_and_a_drain_waits_for_permits() {
+    for face in FACES {
+        let layer = AnyLayer::new(face, endpoint_a(Quota::unlimited()));
+        let handle = layer.handle();
+        let head = http::Request::get("/a").body(()).unwrap();
+        let permit = handle.admit(&head).await.unwrap().dispatched().await;
+        let permit = permit.unwrap();
+        let undispatched = handle.admit(&head).await.unwrap();
+        handle.close();
+        let closed = |error: &BoxError| {
+            let refused = Refused::in_error(error).unwrap();
+            assert_eq!(refused.reason(), RefusedReason::Closed, "{face:?}");
+        };
+        closed(&handle.admit(&head).await.unwrap_err());
+        closed(&undispatched.dispatched().await.unwrap_err());
+        assert_eq!(handle.wait_for(&head).unwrap(), None);
+        let signal = Signal::new(SignalKind::Rate).with_retry_after(ms(10));
+        assert_eq!(permit.throttled(&signal), None, "no retry helps");
+        let drained = tokio::time::timeout(ms(100), handle.drain()).await;
+        assert!(drained.is_err(), "{face:?}: the permit is alive");
+        drop(permit);
+        handle.drain().await;
+    }
+}

@@ -95,6 +95,8 @@ fn names_and_signatures_are_what_they_were() {
     let _: fn(&Permit, &Signal) -> Option<tokio::time::Instant> = Permit::throttled;
     let _: fn(&Permit) = Permit::failed;
     let _: fn(&Permit, Cost) = Permit::settle;
+    let _: fn(&Handle) = Handle::close;
+    let _ = async |handle: &Handle| handle.drain().await;
     let snapshot = ThrottleLayer::new(endpoints()).handle().clone().snapshot();
     assert!(snapshot.buckets().count() > 1);
     let bucket: Option<&BucketSnapshot> = snapshot.bucket("tts");
@@ -114,6 +116,9 @@ fn names_and_signatures_are_what_they_were() {
         RefusedReason::WouldWaitTooLong,
         RefusedReason::DeadlineWouldPass,
         RefusedReason::WaitedTooLong,
+        RefusedReason::NeverFits,
+        RefusedReason::Closed,
+        RefusedReason::ServerClosed,
     ];
     let _ = Deadline(tokio::time::Instant::now());
 

@@ -18,6 +18,7 @@ use super::{
     clock::Clock,
     core::{Claim, Core, Decision, Effects, Garbage, NodeId, Told, WaiterId},
     deadline::Deadline,
+    drain::Closing,
     timer::{Armed, Driver, Joined, Timer},
 };
 use crate::{
@@ -43,6 +44,7 @@ pub(crate) struct Engine {
     /// What an observer panicked with when it was told of what the timer decided, which is nobody's call.
     /// The next caller hears of it.
     unheard: Mutex<Option<Panic>>,
+    pub(super) closing: Closing,
     /// Whether a service or a handle has been made: from then on only handles change what is shared.
     in_use: AtomicBool,
 }
@@ -153,6 +155,7 @@ impl Engine {
         let routes = Arc::new(endpoints.compile());
         let clock = Clock::new();
         let core = Core::new(&routes, enforced, clock.now());
+        let closing = Closing::new(&core.tree);
         Arc::new_cyclic(|engine| Self {
             routes,
             clock,
@@ -165,6 +168,7 @@ impl Engine {
             listening: AtomicUsize::new(0),
             observer: OnceLock::new(),
             unheard: Mutex::new(None),
+            closing,
             in_use: AtomicBool::new(false),
         })
     }
@@ -224,7 +228,10 @@ impl Engine {
     /// Tells `observer` everything from now on; `false` if there is one already.
     pub(crate) fn observe(&self, observer: impl Observer) -> bool {
         let first = self.observer.set(SharedObserver::new(observer)).is_ok();
-        self.lock().core.tree.observed = true;
+        let mut locked = self.lock();
+        let tree = &mut locked.core.tree;
+        tree.observed = true;
+        tree.looks_twice = true;
         first
     }
 
@@ -248,7 +255,7 @@ impl Engine {
         let leaf = tree.locate(&target);
         // The clock is read only where it matters. What has room at an earlier time has room now.
         let now = tree.latest();
-        if !(too_late || asks.is_some() || tree.observed || tree.wants_to_know_the_time()) {
+        if !(too_late || asks.is_some() || tree.looks_twice || tree.wants_to_know_the_time()) {
             if let Some(claim) = tree.admit_plain(leaf, now) {
                 return Ok(claim);
             }
@@ -388,9 +395,13 @@ impl Engine {
                     aftermath.wakers = chunks;
                 }
             }
+            let drained = core.is_drained();
             drop(locked);
             let armed = if set { self.set_timer() } else { Armed::Ok };
             aftermath.run(self, &mut panic);
+            if drained {
+                self.closing.tell_drains();
+            }
             // Who finds out that something is due by another runtime's clock goes by that clock.
             let _context = match &armed {
                 Armed::Ok if !more => break,
@@ -473,6 +484,8 @@ impl Engine {
             &Decision::Eased(learned) => EventKind::Eased(learned),
             Decision::GivenBack => EventKind::GivenBack,
             Decision::Absent => EventKind::Absent,
+            &Decision::BodyOpen { time } => EventKind::BodyOpen { time },
+            Decision::Closed => EventKind::Closed,
             Decision::Swept => EventKind::Swept,
         };
         observer.tell(&Event {

@@ -11,8 +11,9 @@ use crate::{bucket::Learning, endpoints::UnknownEndpoint, quota::Quota};
 /// Endpoints are named by their template (in any spelling of the same shape), by the name of a group
 /// or of a named endpoint, or as `overall`.
 ///
-/// [`admit`](Self::admit) and [`admit_again`](Self::admit_again) wait as a request does. No other method waits for a
-/// request: each change is made when its method returns, and there is nothing to cancel.
+/// [`admit`](Self::admit) and [`admit_again`](Self::admit_again) wait as a request does, and [`drain`](Self::drain) waits
+/// for what is under way. No other method waits: each change is made when its method returns, and there is nothing to
+/// cancel.
 ///
 /// # Panics
 ///
@@ -47,6 +48,10 @@ impl Handle {
         Self {
             shared: Arc::new(shared.clone()),
         }
+    }
+
+    pub(super) fn engine(&self) -> &super::engine::Engine {
+        &self.shared.engine
     }
 
     /// What each bucket is doing.

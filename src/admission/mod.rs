@@ -10,6 +10,7 @@
 //! - [`settlement`]: what a request has cost, told by hand.
 //! - [`acquire`]: the future's half of waiting. [`permit`]: what a dispatched request holds.
 //! - [`door`]: the engine for what is no service.
+//! - [`drain`]: closing, and waiting until nothing is under way.
 //! - [`handle`] and [`snapshot`]: watching and changing a layer while it runs.
 
 mod acquire;
@@ -19,6 +20,7 @@ mod clock;
 mod core;
 mod deadline;
 mod door;
+mod drain;
 mod engine;
 mod handle;
 mod hint;
@@ -34,15 +36,17 @@ mod timer;
 pub(crate) use self::{
     acquire::{Acquire, Turn},
     arrival::Arrival,
+    drain::{Away, Home},
     hint::RetryHint,
     permit::InFlight,
     setbacks::Setbacks,
     shared::Shared,
 };
 pub use self::{
+    core::Awaited,
     deadline::Deadline,
     door::{Admission, Permit},
     handle::Handle,
     settlement::{Settlement, UnknownUnit},
-    snapshot::{BucketSnapshot, Snapshot, WindowUse},
+    snapshot::{BucketSnapshot, QueueHead, Snapshot, WindowUse},
 };

@@ -117,6 +117,9 @@ impl InFlight {
         if let Some(setback) = setback {
             setbacks.set(engine.id(), setback);
         }
+        if engine.is_closed() {
+            return Some(RetryHint::Forbidden);
+        }
         Some(match hint? {
             RetryHint::NotBefore(opens) if !limits.allow(opens.saturating_duration_since(now)) => {
                 RetryHint::Forbidden
@@ -146,7 +149,7 @@ impl InFlight {
 
     /// All permits end with the response head.
     pub(crate) fn until_head(&mut self) {
-        self.claim.at_head = u8::MAX;
+        self.claim.at_head = Claim::SCOPES | Claim::CHARGE;
     }
 
     /// Whether its request takes something else than one request and one permit.
@@ -310,20 +313,34 @@ impl InFlight {
         if ended != 0 {
             let claim = self.claim;
             self.claim.permits &= !ended;
+            if ended == Claim::ALIVE {
+                return self.shared.engine.left(claim.leaf);
+            }
             self.shared.engine.release(claim, ended);
         }
     }
 
-    /// Ends those permits that last until the response head only. `None` if none is left.
+    /// Ends those permits that last until the response head only. The body is to follow.
     #[inline]
-    pub(crate) fn head_arrived(mut self) -> Option<Self> {
+    pub(crate) fn head_arrived(mut self) -> Self {
+        let has_permits = self.claim.permits & Claim::SCOPES != 0;
         self.release(self.claim.at_head);
-        // With no permit left there is nothing to come back for.
-        if self.claim.permits & !Claim::PIN == 0 {
-            self.release(u8::MAX);
-            return None;
+        let left = self.claim.permits;
+        if left & Claim::PIN != 0 && left & (Claim::SCOPES | Claim::CHARGE) == 0 {
+            self.let_go();
+        } else if has_permits {
+            self.shared.engine.open_body(&mut self.claim);
         }
-        Some(self)
+        self
+    }
+
+    /// With no permit left there is nothing to come back for: its key is not kept.
+    #[inline(never)]
+    fn let_go(&mut self) {
+        let leaf = self.claim.leaf;
+        self.claim.permits = Claim::ALIVE;
+        self.aside = Aside::NONE;
+        self.shared.engine.lock().core.tree.let_go(leaf);
     }
 }
 
@@ -412,18 +429,43 @@ impl Engine {
         });
     }
 
+    /// The head of an answer has come, and its body is to follow.
+    fn open_body(&self, claim: &mut Claim) {
+        let mut locked = self.lock();
+        locked.core.open_body(claim);
+        if locked.core.watches_bodies() {
+            let claim = *claim;
+            self.step(locked, |core, now, _| core.watch_body(claim, now));
+        }
+    }
+
     fn release(&self, claim: Claim, permits: u8) {
         self.release_locked(self.lock(), claim, permits);
     }
 
     fn release_locked(&self, mut locked: Hold<'_>, claim: Claim, permits: u8) {
+        if !claim.is_plain() {
+            return self.release_other(locked, claim, permits);
+        }
+        if locked.core.tree.release_plain(claim.leaf, permits) {
+            self.ended(locked, claim.leaf);
+        }
+    }
+
+    /// Of a request with a body, for one.
+    #[inline(never)]
+    fn release_other(&self, mut locked: Hold<'_>, claim: Claim, permits: u8) {
+        if permits & Claim::BODY != 0 {
+            locked.core.close_body(claim);
+        }
         if claim.observed {
             return self.end_observed(locked, claim, permits);
         }
         if claim.is_charged() {
             return self.end_charged(locked, claim, permits);
         }
-        if locked.core.tree.release_plain(claim.leaf, permits) {
+        let now = locked.core.tree.latest();
+        if locked.core.tree.release(claim, permits, now) {
             self.ended(locked, claim.leaf);
         }
     }
@@ -437,6 +479,9 @@ impl Engine {
     }
 
     fn abandon(&self, claim: Claim) {
+        if claim.permits == Claim::ALIVE {
+            return self.left(claim.leaf);
+        }
         let locked = self.lock();
         if locked.core.tree.keeps_abandoned(claim.leaf) {
             self.step(locked, |core, now, fx| core.abandon(claim, now, fx));

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use super::engine::Engine;
+use super::{drain::Home, engine::Engine};
 use crate::{bucket::Enforced, costs::Pricing, endpoints::Endpoints, signal::Classifier};
 
 /// What a layer shares with its services: the engine with a choice of what it enforces, and the layer's
@@ -27,6 +27,11 @@ impl WaitLimits {
 }
 
 impl Shared {
+    /// What the layer's own retries know of it.
+    pub(crate) fn home(&self) -> Home {
+        Home::new(&self.engine)
+    }
+
     pub(crate) fn new(endpoints: &Endpoints, enforced: Enforced) -> Self {
         Self {
             engine: Engine::new(endpoints, enforced),

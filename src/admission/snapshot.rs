@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    core::{Node, Tree},
+    core::{Awaited, Awaits, Core, Node, NodeId, Tree},
     engine::Engine,
 };
 use crate::{
@@ -17,6 +17,9 @@ const STEP: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     buckets: Vec<BucketSnapshot>,
+    is_closed: bool,
+    backing_off: usize,
+    other_bodies: usize,
     /// By which [`bucket`](Self::bucket) understands a template in any spelling.
     routes: Arc<Routes>,
 }
@@ -33,10 +36,35 @@ pub struct BucketSnapshot {
     learned: Option<Learned>,
     waiting: usize,
     in_flight: usize,
+    unfinished: usize,
+    unheard: usize,
+    open_bodies: Option<(usize, Duration)>,
+    head: Option<QueueHead>,
     paused_for: Option<Duration>,
     admitted: u64,
     refused: u64,
     throttled: u64,
+}
+
+/// What the request was waiting for that stood first in a bucket's queue.
+#[derive(Clone, Debug)]
+pub struct QueueHead(Awaits);
+
+impl QueueHead {
+    /// What it waited for, at the [`scope`](Self::scope).
+    pub fn awaits(&self) -> Awaited {
+        self.0.what
+    }
+
+    /// The scope at which it waited, by its [name](BucketSnapshot::name): the narrowest that did not let it through.
+    pub fn scope(&self) -> &str {
+        &self.0.scope
+    }
+
+    /// For how long it had been queued.
+    pub fn waiting_for(&self) -> Duration {
+        self.0.time
+    }
 }
 
 /// How full one window of a bucket was.
@@ -124,26 +152,33 @@ fn part(n: u64, thousandths: u32) -> u64 {
 
 impl Snapshot {
     pub(super) fn of(engine: &Engine) -> Self {
+        engine.add_up_all();
         let mut buckets = Vec::new();
         let mut from = 0;
-        loop {
-            let (some, next) = engine.with(|core, now, fx| {
+        let (is_closed, backing_off, other_bodies) = loop {
+            let (some, next, of_layer) = engine.with(|core, now, fx| {
                 core.run(now, fx);
                 let (nodes, next) = core.tree.in_use_from(from, STEP);
                 let some: Vec<_> = nodes
-                    .map(|node| BucketSnapshot::of(&core.tree, node, now))
+                    .map(|(id, node)| BucketSnapshot::of(core, id, node, now))
                     .collect();
-                (some, next)
+                (some, next, {
+                    let others = core.tree.other_bodies as usize;
+                    (core.tree.closed, core.away, others)
+                })
             });
             // Without the lock: it moves all of them when it grows.
             buckets.extend(some);
             match next {
                 Some(next) => from = next,
-                None => break,
+                None => break of_layer,
             }
-        }
+        };
         Self {
             buckets,
+            is_closed,
+            backing_off,
+            other_bodies,
             routes: Arc::clone(&engine.routes),
         }
     }
@@ -151,6 +186,26 @@ impl Snapshot {
     /// All buckets: those that are configured, and those of the keys in use.
     pub fn buckets(&self) -> impl Iterator<Item = &BucketSnapshot> {
         self.buckets.iter()
+    }
+
+    /// Whether the layer was [closed](crate::Handle::close).
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// How many requests of a [`ThrottleLayer`](crate::ThrottleLayer) were between two attempts and not in a queue:
+    /// they backed off, waited for the inner service to become ready, or collected their body.
+    ///
+    /// A request that has failed once may count until its response future is done.
+    pub fn backing_off(&self) -> usize {
+        self.backing_off
+    }
+
+    /// How many response bodies were open that hold no permit and whose buckets come and go, as those of
+    /// [`each_other_path`](crate::Endpoints::each_other_path) and of partitions do. No key is kept for them, so no bucket
+    /// counts them, and [`Handle::drain`](crate::Handle::drain) waits for them.
+    pub fn other_bodies(&self) -> usize {
+        self.other_bodies
     }
 
     /// The bucket of an endpoint: by its template (in any spelling of the same shape), by the name of
@@ -169,7 +224,8 @@ impl Snapshot {
 }
 
 impl BucketSnapshot {
-    fn of(tree: &Tree, node: &Node, now: Tick) -> Self {
+    fn of(core: &Core, id: NodeId, node: &Node, now: Tick) -> Self {
+        let tree = &core.tree;
         let scope = tree.scope(node.spec);
         let paused = tree.paused_until(node).since(now);
         Self {
@@ -186,10 +242,14 @@ impl BucketSnapshot {
             } else {
                 0
             },
+            unfinished: node.unfinished(tree.enforced),
+            unheard: core.unheard(id),
+            open_bodies: core.open_bodies(id, now),
+            head: core.head_awaits(id, now).map(QueueHead),
             paused_for: (!paused.is_zero()).then_some(paused),
             admitted: node.counters.admitted,
             refused: node.counters.refused,
-            throttled: node.counters.throttled,
+            throttled: node.counters.throttled.into(),
         }
     }
 
@@ -220,6 +280,46 @@ impl BucketSnapshot {
     /// permits.
     pub fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// How many requests have been admitted and are not over: their response future is alive, or their response body
+    /// is and has not ended. At a wider scope all of those below it.
+    ///
+    /// What [`Handle::drain`](crate::Handle::drain) waits for, besides [`unheard`](Self::unheard),
+    /// [`Snapshot::backing_off`] and [`Snapshot::other_bodies`]. Unlike [`in_flight`](Self::in_flight) these are requests and not permits; it is known
+    /// under [`RpsLayer`](crate::RpsLayer) too, and includes bodies whose permit ended with the head.
+    pub fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+
+    /// How many requests of this endpoint were refused while they waited, and have response futures that were not polled
+    /// since. Counted at endpoints only.
+    pub fn unheard(&self) -> usize {
+        self.unheard
+    }
+
+    /// How many response bodies are open: their head has come, and they have not ended, failed or been dropped. At an
+    /// endpoint all of its own; at a wider scope those that hold a permit of it.
+    ///
+    /// The rest of what is in flight awaits its head. Always 0 under [`RpsLayer`](crate::RpsLayer), for which no
+    /// request waits for a body.
+    pub fn open_bodies(&self) -> usize {
+        self.open_bodies.map_or(0, |(open, _)| open)
+    }
+
+    /// For how long the oldest of the [open bodies](Self::open_bodies) has been open, at least; `None` if there is none.
+    ///
+    /// Exact with an [`Observer`](crate::Observer), and for bodies whose head came while any request of the layer waited
+    /// or after the layer was closed. Of others no time is kept: they are taken to be open since that began, and where
+    /// nothing waits since now.
+    pub fn oldest_body(&self) -> Option<Duration> {
+        self.open_bodies.map(|(_, oldest)| oldest)
+    }
+
+    /// The request that stands first in the queue of this bucket, and what it waits for. At a wider scope one that
+    /// every narrower scope would let through. `None` if there is none.
+    pub fn head(&self) -> Option<&QueueHead> {
+        self.head.as_ref()
     }
 
     /// What its server's answers have taught, if anything.

@@ -46,6 +46,8 @@ use self::{
 pub(crate) struct Bucket {
     log: Log,
     in_flight: u32,
+    /// Of the requests in flight, those whose answer has come and whose body is open.
+    open_bodies: u32,
     paused_until: Tick,
     learned: Option<Box<Narrowing>>,
     /// What it has counted besides requests, by unit. It is made when there is something to count.
@@ -66,6 +68,7 @@ impl Default for Bucket {
         Self {
             log: Log::default(),
             in_flight: 0,
+            open_bodies: 0,
             paused_until: Tick::NONE,
             learned: None,
             accounts: None,
@@ -299,6 +302,20 @@ impl Bucket {
 
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight as usize
+    }
+
+    /// The head of an answer has come, and its body is to follow.
+    pub(crate) fn open_body(&mut self) {
+        self.open_bodies = self.open_bodies.wrapping_add(1);
+    }
+
+    pub(crate) fn close_body(&mut self) {
+        debug_assert!(self.open_bodies > 0, "a body is closed once");
+        self.open_bodies = self.open_bodies.wrapping_sub(1);
+    }
+
+    pub(crate) fn open_bodies(&self) -> usize {
+        self.open_bodies as usize
     }
 
     /// Closes the bucket until `until`; a pause that ends later already stays.

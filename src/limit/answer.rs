@@ -41,21 +41,39 @@ impl Shared {
     /// Takes in an answer that is no refusal, as its status tells.
     #[inline]
     pub(super) fn understood<B>(response: &mut Response<B>, permit: &mut InFlight, is_over: bool) {
-        Self::accepted(response, permit);
+        if response.status().as_u16() < 400 {
+            Self::accepted(response, permit);
+        } else {
+            Self::failed(response, permit);
+        }
         if permit.is_charged() {
             permit.settle_answer(response, is_over);
+        }
+    }
+
+    #[cold]
+    fn failed<B>(response: &mut Response<B>, permit: &InFlight) {
+        // A server that has failed says nothing about its limits. One that says that the
+        // request was wrong has let it through.
+        if !response.status().is_server_error() {
+            Self::accepted(response, permit);
+        }
+        permit.shared().forbid_retry_if_closed(response);
+    }
+
+    /// Whatever an answer says: once the layer is closed, a retry would be refused.
+    #[cold]
+    fn forbid_retry_if_closed<B>(&self, response: &mut Response<B>) {
+        if self.engine.is_closed() {
+            response.extensions_mut().insert(RetryHint::Forbidden);
         }
     }
 
     /// Reports every other answer.
     #[inline]
     fn accepted<B>(response: &Response<B>, permit: &InFlight) {
-        // A server that has failed says nothing about its limits. One that says that the
-        // request was wrong has let it through.
-        if !response.status().is_server_error() {
-            let quota = permit.shared().classifier.quota(response);
-            permit.accepted(quota.as_ref());
-        }
+        let quota = permit.shared().classifier.quota(response);
+        permit.accepted(quota.as_ref());
     }
 
     fn throttled<B>(response: &mut Response<B>, permit: &InFlight) {

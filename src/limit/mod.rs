@@ -17,6 +17,8 @@
 //!    10 ms to take it. After that, others may take it over; the request keeps its age, and goes before all
 //!    that came later as soon as it is polled again. The same goes for an admitted request whose inner service
 //!    is not ready in time.
+//! 6. A layer that is closed ([`Handle::close`](crate::Handle::close)) refuses everyone who waits or comes. What has been
+//!    dispatched goes on, and is not retried.
 //!
 //! # Order
 //!

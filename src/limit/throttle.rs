@@ -117,7 +117,8 @@ impl<S> Layer<S> for ThrottleLayer {
         let limit = Limit::new(inner, &self.shared);
         let kind = match &self.retry {
             Some(retry) => {
-                Kind::Retried(retry.joint(limit, self.shared.engine.observer().cloned()))
+                let observer = self.shared.engine.observer().cloned();
+                Kind::Retried(retry.joint(limit, self.shared.home(), observer))
             }
             None => Kind::Once(limit),
         };

@@ -121,6 +121,17 @@ impl<S, B> Resend<S, B> {
         self.service.call(request)
     }
 
+    /// The request is in no queue of the layer to which its retries belong. Ready when that is closed: it is to come
+    /// back, and is refused there.
+    #[cold]
+    #[inline(never)]
+    fn poll_closed(&mut self, cx: &mut Context<'_>, rules: &Rules) -> Poll<()> {
+        let Some(home) = &rules.home else {
+            return Poll::Pending;
+        };
+        self.progress.away_from(home).poll_closed(cx)
+    }
+
     /// Whether an answer is one after which the request is sent again, if it may be.
     #[cold]
     fn would_retry<ResB>(&self, response: &Response<ResB>, rules: &Rules) -> bool {
@@ -216,12 +227,18 @@ where
                 StateProj::BackingOff { until, timer } => {
                     let timer =
                         timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*until)));
-                    ready!(timer.as_mut().poll(cx));
+                    let resend = this.resend.as_mut().expect(CAN_RESEND);
+                    if resend.poll_closed(cx, this.rules).is_pending() {
+                        ready!(timer.as_mut().poll(cx));
+                    }
                     let next = readying(this.resend, this.rules);
                     this.state.set(next);
                     continue;
                 }
                 StateProj::Collecting { collecting } => {
+                    let resend = this.resend.as_mut().expect(CAN_RESEND);
+                    // It is sent on, and refused, when it is all there.
+                    let _ = resend.poll_closed(cx, this.rules);
                     let (body, replay) = ready!(collecting.poll(cx));
                     let resend = this.resend.as_mut().expect(CAN_RESEND);
                     resend.replay = replay;
@@ -233,9 +250,15 @@ where
                 }
                 StateProj::Readying { request } => {
                     let resend = this.resend.as_mut().expect(CAN_RESEND);
-                    if let Err(error) = ready!(resend.service.poll_ready(cx)) {
+                    let Poll::Ready(readied) = resend.service.poll_ready(cx) else {
+                        // When the layer is closed: it can be refused once the service is ready.
+                        let _ = resend.poll_closed(cx, this.rules);
+                        return Poll::Pending;
+                    };
+                    if let Err(error) = readied {
                         // There is no answer to hand up any more, and no service to ask for one.
                         this.state.set(State::Done);
+                        resend.progress.end();
                         return Poll::Ready(Err(error.into()));
                     }
                     let request = request.take().expect("a request that is to be sent");
@@ -256,8 +279,11 @@ where
                 }) => (event, wakeup),
                 handed_up => {
                     this.state.set(State::Done);
-                    if let (Ok(response), Some(resend)) = (&mut result, this.resend) {
-                        resend.progress.tell(response.extensions_mut());
+                    if let Some(resend) = this.resend {
+                        if let Ok(response) = &mut result {
+                            resend.progress.tell(response.extensions_mut());
+                        }
+                        resend.progress.end();
                     }
                     if let Some(Verdict { event, .. }) = handed_up {
                         this.rules.tell_observer(event);
@@ -291,6 +317,7 @@ fn listens<S, B, A>(
     let Ok(response) = result else { return false };
     // As nearly all answers can be told.
     response.status().as_u16() >= 400
+        && !rules.is_closed()
         && is_unfinished(response)
         && resend.is_some_and(|resend| resend.would_retry(response, rules))
 }

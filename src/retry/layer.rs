@@ -12,6 +12,7 @@ use super::{
     service::{Retry, RetryService},
 };
 use crate::{
+    admission::Home,
     event::Observer,
     event::SharedObserver,
     signal::{Classifier, Classify},
@@ -203,14 +204,18 @@ impl RetryLayer {
         self.with(|rules| rules.observer = Some(observer))
     }
 
-    /// Retries of the layer to which `inner` belongs. `observer` is that layer's, and gets the events of retries
+    /// Retries of the layer to which `inner` belongs, which is their `home`. `observer` is that layer's, and gets the events of retries
     /// unless this layer has an observer of its own.
-    pub(crate) fn joint<S>(&self, inner: S, observer: Option<SharedObserver>) -> RetryService<S> {
-        let mut rules = Arc::clone(&self.rules);
-        if rules.observer.is_none() && observer.is_some() {
-            Arc::make_mut(&mut rules).observer = observer;
-        }
-        RetryService::new(inner, rules)
+    pub(crate) fn joint<S>(
+        &self,
+        inner: S,
+        home: Home,
+        observer: Option<SharedObserver>,
+    ) -> RetryService<S> {
+        let mut rules = Rules::clone(&self.rules);
+        rules.home = Some(home);
+        rules.observer = rules.observer.or(observer);
+        RetryService::new(inner, Arc::new(rules))
     }
 
     #[cfg(feature = "tower-retry")]
@@ -234,7 +239,15 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::{Event, EventKind};
+    use crate::{Endpoints, Event, EventKind, admission::Shared, bucket::Enforced};
+
+    fn home() -> Home {
+        let enforced = Enforced {
+            windows: true,
+            permits: true,
+        };
+        Shared::new(&Endpoints::new(), enforced).home()
+    }
 
     /// The numbers of what was told.
     #[derive(Default)]
@@ -255,7 +268,10 @@ mod tests {
 
     fn tell(layer: &RetryLayer, observer: Option<SharedObserver>) {
         let event = (Instant::now(), EventKind::GivenUp { attempts: 1 });
-        layer.joint((), observer).rules().tell_observer(event);
+        layer
+            .joint((), home(), observer)
+            .rules()
+            .tell_observer(event);
     }
 
     #[test]

@@ -7,11 +7,11 @@ use tower::BoxError;
 use super::{
     attempts::{Attempt, Attempts},
     budget::{Deposit, Withdrawn},
-    policy::{Decision, Facts, Failure, State, Wait},
+    policy::{Decision, Facts, Failure, Hold, State, Wait},
     rules::Rules,
 };
 use crate::{
-    admission::{Arrival, Setbacks},
+    admission::{Arrival, Away, Home, Setbacks},
     event::EventKind,
 };
 
@@ -32,8 +32,17 @@ pub(super) struct Progress {
     waited: Duration,
     /// Taken when a retry is decided, spent when it is sent.
     withdrawn: Option<Withdrawn>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few requests have: a boxed value, so that the others carry one word.
+#[derive(Debug, Default)]
+struct Rare {
     /// What the layers below made of the last answer.
-    setbacks: Option<Box<Setbacks>>,
+    setbacks: Option<Setbacks>,
+    /// Of a layer's own retries: from when the request has been polled and is not in the layer's queue, until it is
+    /// over.
+    away: Option<Away>,
 }
 
 /// What was decided about a failure that can be retried.
@@ -63,7 +72,7 @@ impl Progress {
             previous: Duration::ZERO,
             waited: Duration::ZERO,
             withdrawn: None,
-            setbacks: None,
+            rare: None,
         }
     }
 
@@ -172,14 +181,32 @@ impl Progress {
     pub(super) fn remember<A>(&mut self, result: &Result<Response<A>, BoxError>) {
         let extensions = result.as_ref().ok().map(Response::extensions);
         let setbacks = extensions.and_then(Extensions::get::<Setbacks>);
-        self.setbacks = setbacks.cloned().map(Box::new);
+        let setbacks = setbacks.cloned();
+        if setbacks.is_some() || self.rare.is_some() {
+            self.rare.get_or_insert_default().setbacks = setbacks;
+        }
+    }
+
+    /// The request is in no queue of the layer to which it belongs.
+    pub(super) fn away_from(&mut self, home: &Home) -> &mut Away {
+        let rare = self.rare.get_or_insert_default();
+        rare.away.get_or_insert_with(|| home.leave())
+    }
+
+    /// The request is over.
+    #[inline]
+    pub(super) fn end(&mut self) {
+        if self.rare.is_some() {
+            self.rare = None;
+        }
     }
 
     /// Leaves with a retry what the layers below should know.
     pub(super) fn mark(&self, request: &mut Extensions) {
         request.insert(Attempt(self.next_attempt()));
-        match &self.setbacks {
-            Some(setbacks) => request.insert(Setbacks::clone(setbacks)),
+        let setbacks = self.rare.as_ref().and_then(|rare| rare.setbacks.as_ref());
+        match setbacks {
+            Some(setbacks) => request.insert(setbacks.clone()),
             None => request.remove(),
         };
         // A retry of a retry, by another layer above, is as old as the first.
@@ -212,5 +239,9 @@ pub(super) fn judge<A>(
     }
     // The clock is read only when something has failed.
     let now = Instant::now();
-    Some((Failure::of(result, now), now))
+    let mut failure = Failure::of(result, now);
+    if rules.is_closed() {
+        failure.hold = Some(Hold::Forbidden);
+    }
+    Some((failure, now))
 }

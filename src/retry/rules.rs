@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::{backoff::Backoff, budget::Budget, clone_body::Bodies, policy::Policy};
 use crate::{
+    admission::Home,
     event::{EventKind, SharedObserver},
     signal::Classifier,
 };
@@ -17,9 +18,16 @@ pub(super) struct Rules {
     pub(super) bodies: Bodies,
     pub(super) classifier: Classifier,
     pub(super) observer: Option<SharedObserver>,
+    /// The limiting layer whose own retries these are.
+    pub(super) home: Option<Home>,
 }
 
 impl Rules {
+    /// Whether the layer to which the retries belong is closed: it would refuse them.
+    pub(super) fn is_closed(&self) -> bool {
+        self.home.as_ref().is_some_and(Home::is_closed)
+    }
+
     /// Tells the observer, if there is one, what was decided.
     pub(super) fn tell_observer(&self, (at, kind): (Instant, EventKind<'_>)) {
         if let Some(observer) = &self.observer {
@@ -37,6 +45,7 @@ impl Default for Rules {
             bodies: Bodies::default(),
             classifier: Classifier::default(),
             observer: None,
+            home: None,
         }
     }
 }

@@ -40,6 +40,8 @@ pub enum What {
     Eased(Option<String>),
     GivenBack,
     Absent,
+    BodyOpen(u64),
+    Closed,
     Swept,
 }
 
@@ -81,6 +83,8 @@ impl Observer for Recorder {
             EventKind::Eased(learned) => Eased(learned.map(|learned| format!("{learned:?}"))),
             EventKind::GivenBack => GivenBack,
             EventKind::Absent => Absent,
+            EventKind::BodyOpen { time } => What::BodyOpen(whole(*time)),
+            EventKind::Closed => What::Closed,
             EventKind::Swept => Swept,
             other => panic!("a limiting layer does not tell {other:?}"),
         };

@@ -214,5 +214,11 @@ impl Core {
             }
             self.patience_ends(id, now, fx);
         }
+        while let Some(node) = self.bodies.due(now) {
+            if !fx.spend() {
+                return;
+            }
+            self.tell_open_body(node, now, fx);
+        }
     }
 }

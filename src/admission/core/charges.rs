@@ -159,6 +159,8 @@ impl Tree {
             if claim.permits & bit != 0 {
                 node.bucket.release_permits(1);
                 node.bucket.take_permits(permits);
+                node.add_besides(1);
+                node.take_besides(permits);
             }
             let rules = &scopes[node.spec.0 as usize].rules;
             for item in &mut items {
@@ -241,6 +243,7 @@ impl Tree {
         self.each_charged(claim, |node, rules, charge, level, bit| {
             if mask & bit != 0 {
                 node.bucket.release_permits(charge.permits);
+                node.add_besides(charge.permits);
             }
             for item in charge
                 .units
@@ -268,6 +271,8 @@ impl Tree {
             if claim.permits & bit != 0 {
                 node.bucket.release_permits(charge.permits);
                 node.bucket.take_permits(1);
+                node.take_besides(1);
+                node.add_besides(charge.permits);
             }
             for item in &mut charge.units {
                 let held = std::mem::take(&mut item.held[level]);

@@ -1,4 +1,4 @@
-use super::ids::NodeId;
+use super::{ids::NodeId, scope::SCOPES};
 
 /// What an admitted request holds, node by node from its leaf to the root: bit i is the i-th.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +23,22 @@ impl Claim {
     /// Among the permits: it takes something else than one request and one permit. This ends with the last of the
     /// others.
     pub(in crate::admission) const CHARGE: u8 = 1 << 6;
+    /// Among the permits: its response future or its body is alive. If it has nothing else, its end is counted without
+    /// the lock.
+    pub(in crate::admission) const ALIVE: u8 = 1 << 4;
+    /// Among the permits: the body of its answer is open, and is counted where it holds a permit and at the leaf.
+    pub(in crate::admission) const BODY: u8 = 1 << 5;
+    /// The permits of scopes.
+    pub(in crate::admission) const SCOPES: u8 = (1 << SCOPES) - 1;
     /// Among the places: an observer is to hear of the dispatch, also where there are no windows.
     pub(super) const TOLD: u8 = 1 << 7;
+
+    /// Whether it holds what most do, and all of that ends in one step.
+    #[inline]
+    pub(in crate::admission) fn is_plain(self) -> bool {
+        let odd = self.at_head | self.permits & (Self::CHARGE | Self::BODY);
+        odd | u8::from(self.observed) == 0
+    }
 
     #[inline]
     pub(in crate::admission) fn is_charged(self) -> bool {

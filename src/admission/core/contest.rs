@@ -29,6 +29,14 @@ enum Head {
     Hopeless(WaiterId),
 }
 
+impl Head {
+    fn waiter(self) -> WaiterId {
+        match self {
+            Self::Goes(waiter) | Self::Waits(waiter) | Self::Hopeless(waiter) => waiter,
+        }
+    }
+}
+
 /// The heads of a node, each with its seat, in the order in which they go. Almost always there is one.
 #[derive(Default)]
 struct Heads {
@@ -118,6 +126,8 @@ impl Core {
                     continue;
                 }
                 Passed::Out(None) => return self.tidy(id),
+                // It is about to be refused.
+                Passed::Out(Some(_)) if self.tree.closed => return self.tidy(id),
                 Passed::Out(Some(winner)) => winner,
             };
             if !fx.spend() {
@@ -139,6 +149,11 @@ impl Core {
     /// Tells a node's parent who would be next here.
     fn pass(&mut self, id: NodeId, now: Tick, fx: &mut Effects) -> Passed {
         let heads = self.heads(id, now);
+        if self.tree.observed {
+            let lacks = |(_, head): (_, Head)| self.lacks_permit(id, head.waiter(), now);
+            let is_pressed = heads.iter().any(lacks);
+            self.note_press(id, is_pressed, now);
+        }
         for (_, head) in heads.iter() {
             match head {
                 Head::Hopeless(waiter) => return Passed::Hopeless(waiter),
@@ -342,6 +357,9 @@ impl Core {
         asks: Option<&Asks>,
         now: Tick,
     ) -> Option<Claim> {
+        if self.tree.closed {
+            return None;
+        }
         let stated = asks.and_then(|asks| asks.cost.as_ref());
         if stated.is_none() && self.tree.charges.are_plain() {
             return self.tree.admit_plain(leaf, now);

@@ -97,5 +97,7 @@ pub(in crate::admission) enum Decision {
     Eased(Option<Learned>),
     GivenBack,
     Absent,
+    BodyOpen { time: Duration },
+    Closed,
     Swept,
 }

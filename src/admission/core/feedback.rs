@@ -84,8 +84,10 @@ impl Core {
             Decision::Throttled(Box::new(signal.clone()))
         });
         let refusal = refusal(signal, self.tree.max_pause, random)?;
-        self.tree
-            .each(leaf, |node, _, _| node.counters.throttled += 1);
+        self.tree.each(leaf, |node, _, _| {
+            let throttled = &mut node.counters.throttled;
+            *throttled = throttled.saturating_add(1);
+        });
         let mut blamed = match refusal.kind {
             RefusalKind::Concurrency(_) => {
                 (self.tree).blamed(leaf, |rules| rules.concurrency().is_some())

@@ -6,6 +6,8 @@
 //!   buckets that come and go; [`index`] finds them, and [`arena`] keeps them.
 //! - [`queue`]: which one goes? A request's way through its queue. [`contest`] has the heads, from the
 //!   leaves to the root, [`absence`] the waiters that do not take their turn, [`slots`] when a turn comes.
+//! - [`closing`]: nobody is let through any more. [`bodies`]: answers whose bodies are open while others wait for their
+//!   permits; [`awaited`] says what a request waits for.
 //! - [`charges`]: what requests take that is not one request and one permit; [`charge`] has the data of it.
 //! - [`settlements`]: what follows when it is known what a request has cost.
 //! - [`feedback`]: what answers teach, and to which bucket.
@@ -15,10 +17,13 @@
 
 mod absence;
 mod arena;
+mod awaited;
+mod bodies;
 mod charge;
 mod charges;
 mod claim;
 mod claimants;
+mod closing;
 mod contest;
 mod effects;
 mod feedback;
@@ -46,7 +51,9 @@ mod tree;
 mod waiter;
 mod work;
 
+pub use self::awaited::Awaited;
 pub(super) use self::{
+    awaited::Awaits,
     charge::Settler,
     claim::Claim,
     effects::{Decision, Effects, Told},

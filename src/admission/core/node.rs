@@ -10,7 +10,7 @@ use super::{
     text::Text,
 };
 use crate::{
-    bucket::{Bucket, Tick},
+    bucket::{Bucket, Enforced, Tick},
     costs::{Flow, Priority},
     endpoints::SpecId,
 };
@@ -43,7 +43,10 @@ pub(in crate::admission) struct Node {
 pub(in crate::admission) struct Counters {
     pub(in crate::admission) admitted: u64,
     pub(in crate::admission) refused: u64,
-    pub(in crate::admission) throttled: u64,
+    pub(in crate::admission) throttled: u32,
+    /// With permits: how many more requests are under way than permits are held, for most take one and hold it for as
+    /// long. Without: how many requests have ended. It wraps.
+    pub(super) besides: u32,
     /// The number of events of this bucket that an observer got.
     pub(super) told: u64,
 }
@@ -301,6 +304,28 @@ impl Node {
 
     pub(in crate::admission) fn waiting(&self) -> usize {
         self.wait_queue.as_ref().map_or(0, |queue| queue.waiting)
+    }
+
+    /// How many requests have been admitted, and have a response future or a body that is alive.
+    pub(in crate::admission) fn unfinished(&self, enforced: Enforced) -> usize {
+        let besides = self.counters.besides;
+        if enforced.permits {
+            let (_, in_flight) = self.bucket.taken();
+            return in_flight.wrapping_add(besides) as usize;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "both wrap")]
+        let admitted = self.counters.admitted as u32;
+        admitted.wrapping_sub(besides) as usize
+    }
+
+    #[inline]
+    pub(super) fn add_besides(&mut self, n: u32) {
+        self.counters.besides = self.counters.besides.wrapping_add(n);
+    }
+
+    #[inline]
+    pub(super) fn take_besides(&mut self, n: u32) {
+        self.counters.besides = self.counters.besides.wrapping_sub(n);
     }
 
     /// Its entries in its parent's queues.

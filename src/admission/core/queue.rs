@@ -105,7 +105,7 @@ impl Core {
         let in_time = entry.limit.until >= now;
         let stated = entry.asks.cost.as_ref();
         let never_fits = stated.is_some_and(|stated| self.tree.never_fits(leaf, stated).is_some());
-        let claim = if !in_time || never_fits {
+        let claim = if !in_time || never_fits || self.tree.closed {
             None
         } else if self.tree.is_closed(leaf, now) {
             self.tree.admit_probe(leaf, stated, now)
@@ -155,6 +155,7 @@ impl Core {
         fx: &mut Effects,
     ) -> Option<Box<Refused>> {
         self.run(now, fx);
+        self.shut_out_if_closed(id, now, fx);
         let Stage::Refused(_) = self.waiter(id).stage else {
             return None;
         };
@@ -172,6 +173,7 @@ impl Core {
         fx: &mut Effects,
     ) -> TakeOutcome {
         self.run(now, fx);
+        self.shut_out_if_closed(id, now, fx);
         if !matches!(self.waiter(id).stage, Stage::Reserved(_)) {
             self.note_presence(id, now, fx);
             match self.outcome(id, now, fx) {
@@ -207,6 +209,7 @@ impl Core {
 
     /// What a waiter that is being polled finds.
     pub(super) fn outcome(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) -> WaitOutcome {
+        self.shut_out_if_closed(id, now, fx);
         let leaf = self.waiter(id).leaf;
         let offered = matches!(self.waiter(id).stage, Stage::Offered(_));
         if offered && matches!(self.review_claim(id, now, fx), Review::Unfinished) {
@@ -391,6 +394,9 @@ impl Core {
                 },
         } = entry;
         self.classed += usize::from(priority != Priority::NORMAL);
+        if self.waiters.len() == 0 {
+            self.bodies.watch(now);
+        }
         let id = WaiterId::new(self.waiters.insert(Waiter {
             leaf,
             arrival,
@@ -429,6 +435,9 @@ impl Core {
             self.flow_of.remove(&id);
         }
         self.unpin(waiter.leaf);
+        if matches!(waiter.stage, Stage::Refused(_)) {
+            self.unheard.take(waiter.leaf);
+        }
         fx.gone = Some(id);
         waiter
     }

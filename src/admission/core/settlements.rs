@@ -80,6 +80,7 @@ impl Core {
 
     /// The caller of a dispatched request has dropped it. Its permits end after the grace of their scopes.
     pub(in crate::admission) fn abandon(&mut self, claim: Claim, now: Tick, fx: &mut Effects) {
+        let claim = self.close_body(claim);
         let mut kept = Vec::new();
         self.tree.each(claim.leaf, |node, scopes, bit| {
             let grace = scopes[node.spec.0 as usize].rules.grace();

@@ -94,6 +94,9 @@ impl Core {
             max_waiting,
             ref asks,
         } = *entry;
+        if self.tree.closed {
+            return Some(Box::new(self.refuse_closed(leaf, now, fx)));
+        }
         let (stated, priority) = (asks.cost.as_ref(), asks.priority);
         if let Some(scope) = self.never_fits(leaf, stated) {
             let slot = (Tick::NEVER, scope);
@@ -172,7 +175,7 @@ impl Core {
         self.tree.never_fits(leaf, stated?)
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         leaf: NodeId,
         (slot, scope): (Tick, NodeId),
@@ -204,6 +207,9 @@ impl Core {
         now: Tick,
         fx: &mut Effects,
     ) {
+        if self.tree.closed {
+            return self.shut_out(id, now, fx);
+        }
         let leaf = self.waiter(id).leaf;
         let stated = self.tree.charges.stated(id);
         let slot = match self.never_fits(leaf, stated) {
@@ -216,8 +222,15 @@ impl Core {
             self.uncount(id);
         }
         let refused = self.refuse(leaf, slot, reason, now, fx);
+        self.set_refused(id, refused, fx);
+    }
+
+    /// A waiter is told that it was refused, when its future is polled.
+    pub(super) fn set_refused(&mut self, id: WaiterId, refused: Refused, fx: &mut Effects) {
         self.forget_offer(id);
         self.waiter_mut(id).stage = Stage::Refused(Box::new(refused));
+        let leaf = self.waiter(id).leaf;
+        self.unheard.add(leaf);
         fx.wake(id);
     }
 

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use super::{
     arena::Arena,
+    bodies::Bodies,
     claimants::Claimants,
+    closing::Unheard,
     effects::BATCH,
     flows::Flows,
     graces::Graces,
@@ -32,6 +34,10 @@ pub(in crate::admission) struct Core {
     pub(super) claimants: Claimants,
     pub(super) overdue: Overdue,
     pub(super) graces: Graces,
+    pub(super) bodies: Bodies,
+    pub(super) unheard: Unheard,
+    /// How many futures of the layer's own retries wait outside of its queue.
+    pub(in crate::admission) away: usize,
     pub(super) work: Work,
     pub(super) next_ticket: u64,
     /// How many of the waiters are not of the normal class.
@@ -52,6 +58,9 @@ impl Core {
             claimants: Claimants::default(),
             overdue: Overdue::default(),
             graces: Graces::default(),
+            bodies: Bodies::default(),
+            unheard: Unheard::default(),
+            away: 0,
             work: Work::default(),
             next_ticket: 0,
             classed: 0,
@@ -63,7 +72,7 @@ impl Core {
     /// When the next thing becomes due by itself.
     pub(in crate::admission) fn next_due(&self) -> Tick {
         let grace = self.graces.next().unwrap_or(Tick::NEVER);
-        self.timers.next().min(grace)
+        self.timers.next().min(grace).min(self.bodies.next_due())
     }
 
     /// Whether a request waits, or was admitted after a wait and is not yet dispatched.

@@ -76,6 +76,8 @@ pub(super) enum Task {
     },
     /// Brings the rules of the scopes from this one on up to date with what is to be learned.
     Rules { from: usize },
+    /// Refuses each waiter from this index on: the layer is closed.
+    Close { from: usize },
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -30,6 +30,10 @@ pub(in crate::admission) struct Tree {
     pub(in crate::admission) enforced: Enforced,
     /// Whether somebody observes. Nothing is told otherwise.
     pub(in crate::admission) observed: bool,
+    /// Whether the layer is closed: nothing is admitted any more.
+    pub(in crate::admission) closed: bool,
+    /// Whether one of the two is so, and no call goes without a second look.
+    pub(in crate::admission) looks_twice: bool,
     learning: Learning,
     /// The longest pause that an answer can impose.
     pub(in crate::admission) max_pause: Duration,
@@ -41,6 +45,12 @@ pub(in crate::admission) struct Tree {
     calls: u64,
     /// How many requests have been admitted: numbers them.
     pub(super) serial: u64,
+    /// How many of these have neither a response future nor a body any more.
+    pub(super) ended: u64,
+    /// How many of the others have nothing but a body, for which their key is not kept.
+    pub(in crate::admission) other_bodies: u32,
+    /// What the end of one adds to [`Counters::besides`](super::node::Counters) if its permits end with it.
+    besides: u32,
     /// How many had been admitted when a quota was set last.
     changed: u64,
     /// How many scopes discover: their buckets need reports of successes before they have learned anything.
@@ -86,11 +96,16 @@ impl Tree {
             charges,
             enforced,
             observed: false,
+            closed: false,
+            looks_twice: false,
             keys: Keys::new(routes.partitioned(), scopes.len(), nodes),
             scopes,
             latest: now,
             calls: 0,
             serial: 0,
+            ended: 0,
+            other_bodies: 0,
+            besides: u32::from(!enforced.permits),
             changed: 0,
             discovering: 0,
             floor: Some(DEFAULT_FLOOR),
@@ -229,7 +244,7 @@ impl Tree {
         let mut claim = Claim {
             leaf,
             places: if self.observed { Claim::TOLD } else { 0 },
-            permits: 0,
+            permits: Claim::ALIVE,
             at_head: 0,
             observed: self.observed,
             serial: self.serial,
@@ -281,24 +296,44 @@ impl Tree {
     /// Ends the permits in `mask`. Returns whether anybody waits at one of the scopes.
     #[inline]
     pub(in crate::admission) fn release(&mut self, claim: Claim, mask: u8, now: Tick) -> bool {
-        if !claim.is_charged() {
-            return self.release_plain(claim.leaf, mask);
+        let mut contested = self.closed;
+        let ends = u32::from(mask & Claim::ALIVE != 0);
+        if claim.is_charged() {
+            contested |= self.release_charged(claim, mask, now);
+            self.end(claim.leaf, ends);
+        } else {
+            let has_permits = self.enforced.permits;
+            self.each(claim.leaf, |node, _, bit| {
+                let released = u32::from(mask & bit != 0);
+                node.bucket.release_permits(released);
+                node.add_besides(released);
+                if has_permits {
+                    node.take_besides(ends);
+                } else {
+                    node.add_besides(ends);
+                }
+                contested |= node.wait_queue.is_some();
+            });
+            self.ended += u64::from(ends);
         }
-        let contested = self.release_charged(claim, mask, now);
         self.unpin(claim.leaf, mask);
         contested
     }
 
-    /// The same, of a request that takes one permit.
+    /// The same, of a request that [is plain](Claim::is_plain), and of all that it holds.
     #[inline]
     pub(in crate::admission) fn release_plain(&mut self, leaf: NodeId, mask: u8) -> bool {
-        let mut contested = false;
+        // Who closes the layer may wait for this one.
+        let mut contested = self.closed;
+        let besides = self.besides;
         self.each(leaf, |node, _, bit| {
             if mask & bit != 0 {
                 node.bucket.release_permits(1);
             }
+            node.add_besides(besides);
             contested |= node.wait_queue.is_some();
         });
+        self.ended += 1;
         self.unpin(leaf, mask);
         contested
     }
@@ -324,6 +359,7 @@ impl Tree {
             node.bucket.withdraw_probe(claim.serial);
             node.counters.admitted -= 1;
         });
+        self.ended += 1;
         self.unpin(claim.leaf, claim.permits);
     }
 
@@ -532,12 +568,13 @@ impl Tree {
         &self,
         from: usize,
         n: usize,
-    ) -> (impl Iterator<Item = &Node>, Option<usize>) {
+    ) -> (impl Iterator<Item = (NodeId, &Node)>, Option<usize>) {
         let end = self.keys.nodes.end();
         let to = end.min(from.saturating_add(n));
         let nodes = (from..to).filter_map(move |index| {
             let node = self.keys.nodes.get(index)?;
-            self.is_in_use(index, node).then_some(node)
+            self.is_in_use(index, node)
+                .then(|| (NodeId::new(index), node))
         });
         (nodes, (to < end).then_some(to))
     }

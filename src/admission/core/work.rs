@@ -80,6 +80,7 @@ impl Core {
                     self.work.push(Task::Rules { from });
                 }
             }
+            Task::Close { from } => self.close_waiters(from, now, fx),
         }
     }
 

@@ -8,7 +8,7 @@
 mod admission;
 mod permit;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use http::Request;
 use tower::BoxError;
@@ -18,6 +18,7 @@ use super::{
     acquire::Acquire,
     arrival::Arrival,
     core::{Core, Effects},
+    drain::Home,
     handle::Handle,
     setbacks::Setbacks,
     shared::Shared,
@@ -99,7 +100,14 @@ impl Handle {
             if !has_timers() {
                 return Err(NoTimer.into());
             }
-            tokio::time::sleep_until(not_before).await;
+            // Or until the layer is closed: then it is refused on its way into the queue.
+            let mut away = Home::new(&self.shared.engine).leave();
+            let mut sleep = pin!(tokio::time::sleep_until(not_before));
+            poll_fn(|cx| match away.poll_closed(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => sleep.as_mut().poll(cx),
+            })
+            .await;
         }
         Admission::enter(&self.shared, asked).await
     }
@@ -114,7 +122,8 @@ impl Handle {
     /// server's own time. `max_wait`, `max_waiting` and deadlines are not looked at.
     ///
     /// `None` if it could never go: it states to cost more than its quota ever allows
-    /// ([`NeverFits`](crate::RefusedReason::NeverFits)), or a pause has no end that time could reach.
+    /// ([`NeverFits`](crate::RefusedReason::NeverFits)), a pause has no end that time could reach, or the layer is
+    /// [closed](Self::close).
     ///
     /// # Errors
     ///
@@ -141,6 +150,9 @@ impl Handle {
         let head = without_body(head);
         let asks = pricing.asks_of(&head).unwrap_or_default();
         let target = engine.routes.resolve(&head)?;
+        if engine.is_closed() {
+            return Ok(None);
+        }
         Ok(engine.with(|core, now, fx| {
             core.run(now, fx);
             core.tree.sweep_a_little(now, fx);

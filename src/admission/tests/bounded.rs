@@ -4,12 +4,18 @@
 //! A step is what [`steps`] counts: a look at a node, a waiter, a link of a queue, a slot of the table of
 //! keys or a stamp, or the move of one. An operation on one of std's trees counts as one way down.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use super::crowd::{Crowd, Request, to_name, to_path, within};
 use crate::{
-    Endpoints, Learning, Quota,
-    admission::Setbacks,
+    Endpoints, Event, EventKind, Learning, Observer, Quota,
+    admission::{Permit, Setbacks},
     signal::{QuotaReport, Signal, SignalKind},
     steps,
 };
@@ -319,6 +325,69 @@ mod queues {
             crowd.serve();
             assert_eq!(crowd.refused, WAITERS);
             bounded(&format!("{name}: all refused"), WAITERS);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_refuses_all_who_wait() {
+        for (name, leaves) in leaves() {
+            let mut crowd = closed(leaves, WAITERS, |i, request| match i % 2 {
+                0 => request,
+                _ => within(request, secs(3600)),
+            });
+            // Some have been offered their places, and some of those are late.
+            let more = Quota::concurrent(WAITERS / 4);
+            crowd.handle.set_quota("overall", more).unwrap();
+            tokio::time::sleep(ms(10)).await;
+            let more = Quota::concurrent(WAITERS / 2);
+            crowd.handle.set_quota("overall", more).unwrap();
+            bounded(&format!("{name}: enter"), WAITERS);
+            crowd.handle.close();
+            bounded(&format!("{name}: close"), WAITERS);
+            assert!(crowd.call(to_name(0)) && crowd.refused == 1);
+            crowd.handle.snapshot();
+            bounded(&format!("{name}: closed"), WAITERS);
+            crowd.serve();
+            assert_eq!((crowd.waiting(), crowd.gone), (0, 1));
+            assert_eq!(crowd.refused, WAITERS + 1);
+            bounded(&format!("{name}: all refused"), WAITERS);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ten_thousand_open_bodies_are_told_of_a_few_at_a_time() {
+        const N: usize = 10_000;
+        struct Count(Arc<AtomicUsize>);
+        impl Observer for Count {
+            fn on_event(&self, event: &Event<'_>) {
+                let is_open = matches!(event.kind, EventKind::BodyOpen { .. });
+                self.0.fetch_add(is_open.into(), Ordering::Relaxed);
+            }
+        }
+        for (name, leaves) in leaves() {
+            let told = Arc::default();
+            let endpoints = endpoints(leaves, &Quota::unlimited(), Quota::concurrent(N));
+            let mut crowd = Crowd::with(&endpoints, |shared| {
+                shared.engine.observe(Count(Arc::clone(&told)));
+            });
+            crowd.keeps_permits = true;
+            for i in 0..N {
+                crowd.call(to_name(i % leaves));
+            }
+            let dispatched = std::mem::take(&mut crowd.permits);
+            crowd.permits = dispatched.into_iter().map(Permit::head_arrived).collect();
+            bounded(&format!("{name}: bodies are open"), N);
+            for i in 0..100 {
+                crowd.call(to_name(i % leaves));
+            }
+            tokio::time::sleep(secs(31)).await;
+            assert_eq!(told.load(Ordering::Relaxed), N);
+            bounded(&format!("{name}: they are told of"), N);
+            crowd.keeps_permits = false;
+            crowd.permits.clear();
+            crowd.serve();
+            assert_eq!(crowd.waiting(), 0);
+            bounded(&format!("{name}: they end"), N);
         }
     }
 

@@ -1,0 +1,275 @@
+//! Closing a layer, and waiting until nothing of it is under way (law L20 of `CONTRIBUTING.md`).
+//!
+//! 1. What is under way is counted under the lock: a request from its admission until its response future or its body
+//!    is gone, a waiter from its first poll until its future has heard of its end, and a retry of the layer's own
+//!    between its attempts.
+//! 2. Where no permits are enforced, the end of a request takes no lock: it is counted in an atomic of its endpoint,
+//!    and added up when somebody asks. In a closed layer whoever counts adds it up as well, so the last one knows.
+//! 3. The hold of the lock in which the last of them goes tells those who [drain](Handle::drain).
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use tokio::sync::{Notify, futures::OwnedNotified};
+
+use super::{
+    core::{Core, NodeId, Tree},
+    engine::Engine,
+    handle::Handle,
+};
+
+/// Beside the count of requests that have ended: the next one is to add it up.
+const TELLS: u64 = 1 << 63;
+
+/// How many endpoints one hold of the lock adds up.
+const STEP: usize = 64;
+
+/// What the engine has to be closed with.
+pub(super) struct Closing {
+    /// The core says the same under its lock. Never unset.
+    closed: AtomicBool,
+    /// Without permits: how many requests of each endpoint that does not come and go have ended, and are not yet added
+    /// up; and [`TELLS`]. With permits there are none.
+    ended: Box<[AtomicU64]>,
+    /// The same of requests whose keys were not kept for their bodies.
+    ended_of_keys: AtomicU64,
+    /// For retries that wait outside of the queue.
+    begins: Arc<Notify>,
+    /// For those who drain.
+    drained: Notify,
+}
+
+impl Closing {
+    pub(super) fn new(tree: &Tree) -> Self {
+        let beside = if tree.enforced.permits {
+            0
+        } else {
+            tree.fixed()
+        };
+        Self {
+            closed: AtomicBool::new(false),
+            ended: (0..beside).map(|_| AtomicU64::new(0)).collect(),
+            ended_of_keys: AtomicU64::new(0),
+            begins: Arc::new(Notify::new()),
+            drained: Notify::new(),
+        }
+    }
+
+    /// Where the ends of requests are counted, by the index of their leaf. Those beyond the last come and go.
+    #[inline]
+    fn ended_at(&self, leaf: usize) -> &AtomicU64 {
+        self.ended.get(leaf).unwrap_or(&self.ended_of_keys)
+    }
+
+    /// To be called without the lock.
+    pub(super) fn tell_drains(&self) {
+        self.drained.notify_waiters();
+    }
+}
+
+impl Engine {
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.closed.load(Ordering::SeqCst)
+    }
+
+    /// A request has neither a response future nor a body any more, and holds nothing else.
+    #[inline]
+    pub(super) fn left(&self, leaf: NodeId) {
+        // One step: it is added up by who sets the bit, or sees the bit.
+        let before = self
+            .closing
+            .ended_at(leaf.index())
+            .fetch_add(1, Ordering::AcqRel);
+        if before >= TELLS {
+            self.left_closed(leaf);
+        }
+    }
+
+    #[cold]
+    fn left_closed(&self, leaf: NodeId) {
+        self.with(|core, _, _| self.add_up(core, leaf.index()));
+    }
+
+    fn add_up(&self, core: &mut Core, index: usize) {
+        let none = if self.is_closed() { TELLS } else { 0 };
+        let ended = self.closing.ended_at(index).swap(none, Ordering::AcqRel);
+        #[expect(clippy::cast_possible_truncation, reason = "what counts wraps")]
+        let ended = ended as u32;
+        if index < self.closing.ended.len() {
+            core.tree.end(NodeId::new(index), ended);
+        } else {
+            core.tree.end_others(ended);
+        }
+    }
+
+    /// Adds up what has ended beside the lock.
+    pub(super) fn add_up_all(&self) {
+        let mut from = 0;
+        // And those of keys.
+        let end = self.closing.ended.len() + 1;
+        while from < end {
+            let to = end.min(from + STEP);
+            let mut locked = self.lock();
+            for index in from..to {
+                self.add_up(&mut locked.core, index);
+            }
+            from = to;
+        }
+    }
+
+    fn close(&self) {
+        let close = || {
+            self.with(|core, now, fx| {
+                core.close(now, fx);
+                // Under the lock, so that nobody who is told of it finds the queue open.
+                self.closing.closed.store(true, Ordering::SeqCst);
+            });
+        };
+        let told = catch_unwind(AssertUnwindSafe(close));
+        self.closing.begins.notify_waiters();
+        self.add_up_all();
+        if let Err(panic) = told {
+            // An observer's.
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Handle {
+    /// Closes the layer for good: nothing is dispatched any more.
+    ///
+    /// Everyone who waits is refused, retries too, and so is everyone who comes later: with [`Closed`], from the
+    /// response future. A request that has been admitted and not been dispatched is refused as well. When this returns
+    /// they have been told, and are answered when they are polled.
+    ///
+    /// What has been dispatched goes on, and its answer goes up as it comes. It is not retried, neither by this layer
+    /// nor by a [`RetryLayer`](crate::RetryLayer) above. A retry of a [`ThrottleLayer`](crate::ThrottleLayer) that
+    /// backs off comes back at once, and is refused; that of a `RetryLayer` above is refused when it comes back.
+    ///
+    /// All services of the layer are closed, those made later too. There is no way back. To close again does nothing.
+    ///
+    /// [`Closed`]: crate::RefusedReason::Closed
+    pub fn close(&self) {
+        self.engine().close();
+    }
+
+    /// [Closes](Self::close) the layer, and waits until nothing of it is under way.
+    ///
+    /// That is when none of its response futures that was polled or dispatched is alive, nor any response body that has
+    /// not ended or failed. A future that was refused counts until it is polled or dropped: a task that never polls it
+    /// again keeps this waiting, and so does a body that is kept and not read. [`Handle::snapshot`] names what it waits
+    /// for: [`BucketSnapshot::unfinished`](crate::BucketSnapshot::unfinished),
+    /// [`unheard`](crate::BucketSnapshot::unheard) [`Snapshot::backing_off`](crate::Snapshot::backing_off) and
+    /// [`other_bodies`](crate::Snapshot::other_bodies).
+    ///
+    /// It needs no runtime and no timer: what goes last wakes it. Any number of calls may wait at once. The work that
+    /// an abandoned request may still cause at its server ([`Quota::grace`](crate::Quota::grace)) is not waited for.
+    ///
+    /// # Cancellation
+    ///
+    /// The layer is closed by the first poll. Dropping the future after that changes nothing: the layer stays closed,
+    /// and can be drained again.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_throttle::{Endpoints, ThrottleLayer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let layer = ThrottleLayer::new(Endpoints::new());
+    /// let handle = layer.handle();
+    ///
+    /// // On shutdown: what is under way has half a minute.
+    /// let drained = tokio::time::timeout(Duration::from_secs(30), handle.drain()).await;
+    /// if drained.is_err() {
+    ///     for bucket in handle.snapshot().buckets() {
+    ///         eprintln!("{}: {} cut off", bucket.name(), bucket.unfinished());
+    ///     }
+    /// }
+    /// # assert!(drained.is_ok());
+    /// # }
+    /// ```
+    pub async fn drain(&self) {
+        self.close();
+        let engine = self.engine();
+        loop {
+            let mut drained = pin!(engine.closing.drained.notified());
+            // Before the look: who goes last meanwhile is heard of.
+            drained.as_mut().enable();
+            if engine.lock().core.is_drained() {
+                return;
+            }
+            drained.await;
+        }
+    }
+}
+
+/// The layer to which a retry belongs, for what the retry has to know of it while it is not in the queue.
+#[derive(Clone)]
+pub(crate) struct Home(Arc<Engine>);
+
+impl Home {
+    pub(super) fn new(engine: &Arc<Engine>) -> Self {
+        Self(Arc::clone(engine))
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// A retry leaves the queue, and wants to hear when the layer is closed.
+    pub(crate) fn leave(&self) -> Away {
+        let begins = Box::pin(Arc::clone(&self.0.closing.begins).notified_owned());
+        self.0.lock().core.away += 1;
+        Away {
+            home: self.clone(),
+            begins,
+        }
+    }
+}
+
+impl fmt::Debug for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Home(..)")
+    }
+}
+
+/// A retry that is not in the queue of its layer: it counts as under way.
+pub(crate) struct Away {
+    home: Home,
+    begins: Pin<Box<OwnedNotified>>,
+}
+
+impl Away {
+    /// Ready when the layer is closed.
+    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.home.is_closed() {
+            return Poll::Ready(());
+        }
+        // Made before that look, so it has heard of a layer that was closed since.
+        self.begins.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Away(..)")
+    }
+}
+
+impl Drop for Away {
+    #[cold]
+    #[inline(never)]
+    fn drop(&mut self) {
+        self.home.0.with(|core, _, _| core.away -= 1);
+    }
+}
