@@ -17,7 +17,7 @@ use support::*;
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task::spawn};
 use tower_throttle::{
-    Admission, BoxError, Cost, EndpointName, Endpoints, Handle, Permit, Priority, Quota,
+    Admission, BoxError, Cost, EndpointName, Endpoints, Handle, Permit, Priority, Quota, Refused,
     RefusedReason, Terms, ThrottleLayer, Unit, UnknownEndpoint, WindowUse,
     signal::{Signal, SignalKind},
 };
