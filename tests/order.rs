@@ -145,13 +145,20 @@ async fn below_the_widest_limit_a_higher_class_always_goes_first() {
     let endpoints = Endpoints::new()
         .route("/a", per(1, 1000))
         .route("/b", Quota::unlimited())
-        .overall(per(10, 1000));
+        .overall(per(4, 1000));
     let client = AnyLayer::new(Face::Rps, endpoints).client(&probe);
-    let mut requests = vec![high("/a"); 4];
-    requests.extend(vec![low("/a"); 2]);
+    let requests = [
+        vec![high("/a"); 12],
+        vec![low("/a"); 2],
+        vec![low("/b"); 60],
+    ]
+    .concat();
     came(enter_all(&client, &probe, requests).await).await;
-    // Overall there is room for all: nobody is owed anything there.
-    assert_eq!(sent(&probe), "HHHHLL");
+    // Overall the lower class gets more than its part, at the other endpoint.
+    let log = probe.log();
+    let of_a = log.calls.iter().filter(|call| call.path == "/a");
+    let of_a: String = of_a.map(|call| call.body).collect();
+    assert_eq!(of_a, "H".repeat(12) + "LL");
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use std::{
 use super::crowd::{Crowd, Request, to_name, to_path, within};
 use crate::{
     Endpoints, Event, EventKind, Learning, Observer, Quota,
-    admission::{Permit, Setbacks},
+    admission::{InFlight, Setbacks},
     signal::{QuotaReport, Signal, SignalKind},
     steps,
 };
@@ -375,7 +375,7 @@ mod queues {
                 crowd.call(to_name(i % leaves));
             }
             let dispatched = std::mem::take(&mut crowd.permits);
-            crowd.permits = dispatched.into_iter().map(Permit::head_arrived).collect();
+            crowd.permits = dispatched.into_iter().map(InFlight::head_arrived).collect();
             bounded(&format!("{name}: bodies are open"), N);
             for i in 0..100 {
                 crowd.call(to_name(i % leaves));
@@ -682,7 +682,7 @@ mod order {
         let priority = [Priority::HIGH, Priority::NORMAL, Priority::LOW][i % 3];
         let mut terms = Terms::new().priority(priority);
         if flows > 0 {
-            terms = terms.flow(Flow::new(i % flows).weight(1 + (i % 3) as u32));
+            terms = terms.flow(Flow::new(i % flows).weight([1, 2, 3][i % 3]));
         }
         request.extensions_mut().insert(terms);
         request
