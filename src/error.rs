@@ -34,7 +34,8 @@ pub struct Refused {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefusedReason {
-    /// As many requests wait already as `max_waiting` allows.
+    /// As many requests wait already as `max_waiting` allows; or it waited, and had to make room for one of a higher
+    /// [class](crate::Priority).
     QueueFull,
     /// Its turn is known to come later than `max_wait` allows.
     WouldWaitTooLong,

@@ -81,6 +81,27 @@
 //! A cost may also be several requests or permits, or none. [`_language_models`] is a guide for the APIs of OpenAI,
 //! Anthropic, Gemini and ElevenLabs. [`Quota::forecast`] tells how long a batch of requests takes.
 //!
+//! # Who goes first
+//!
+//! By default the oldest of those that wait at an endpoint. A [`Priority`] in the [`Terms`] of a request, or `priority_by`
+//! of the layer, makes it one of a higher or a lower class: a person at a screen does not wait behind a nightly batch. A
+//! higher class goes first, but for one part in eight of what is given out, which goes to lower classes while they
+//! wait; `priority_floor` sets another part. A [`Flow`], or `flow_by`, says whose request it is: flows of one class share
+//! what their endpoint gives out, so a tenant with a thousand requests takes no more than one with ten while both wait.
+//!
+//! ```
+//! use tower_throttle::{Endpoints, Flow, Priority, Quota, ThrottleLayer};
+//!
+//! let layer = ThrottleLayer::new(Endpoints::new().overall(Quota::per_second(5)))
+//!     .priority_by(|head| head.headers().contains_key("x-batch").then_some(Priority::LOW))
+//!     .flow_by(|head| head.headers().get("x-tenant").map(Flow::new))
+//!     .max_waiting(1_000);
+//! # let _ = layer;
+//! ```
+//!
+//! With `max_waiting`, a request that finds too many waiting at its endpoint takes the place of the youngest of a lower
+//! class there, which is refused.
+//!
 //! # How long to wait
 //!
 //! For as long as it takes, by default. `max_waiting(n)` bounds the queue, `max_wait(duration)` the time in it, and the

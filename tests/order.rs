@@ -292,6 +292,11 @@ async fn a_full_queue_gives_up_the_youngest_of_the_lowest_class() {
         .filter(|&at| matches!(came[at], Came::Refused(0, RefusedReason::QueueFull, _)))
         .collect();
     assert_eq!(refused, [1, 3, 4, 5, 8], "{came:?}");
+    // When it could have gone is said, too.
+    assert_eq!(
+        came[3],
+        Came::Refused(0, RefusedReason::QueueFull, Some(ms(300)))
+    );
     assert_eq!(sent(&probe), "NHHN");
 }
 

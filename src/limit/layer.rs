@@ -15,7 +15,8 @@ macro_rules! builder {
     ($Layer:ident) => {
         impl $Layer {
             /// Refuses a request that would have to wait while `n` requests wait in its bucket, in
-            /// its group's or in any wider one.
+            /// its group's or in any wider one. If they wait at its own endpoint, and some are of a lower
+            /// [class](crate::Priority), the youngest of the lowest class is refused instead, unless that is a retry.
             ///
             /// Off by default. 0 means: admit now or refuse. Applies to the services that this value
             /// of the layer makes. The refusal is a [`Refused`](crate::Refused) from the response

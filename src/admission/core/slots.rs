@@ -216,6 +216,11 @@ impl Core {
             Some(scope) => (Tick::NEVER, scope),
             None => self.slot_of(id, now),
         };
+        let slot = if reason == RefusedReason::QueueFull {
+            (slot.0, leaf)
+        } else {
+            slot
+        };
         if self.waiter(id).is_queued() {
             self.leave_queue(id);
         } else {
