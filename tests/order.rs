@@ -2,7 +2,9 @@
 
 mod support;
 
+use proptest::{collection::vec, prelude::*};
 use support::*;
+use tower::{Service, ServiceExt};
 use tower_throttle::{Cost, Endpoints, Priority, Quota, RefusedReason, RpsLayer, Terms, Unit};
 
 /// A request of a class, worked on for `work`. Its body tells the class.
@@ -210,7 +212,7 @@ async fn who_leaves_or_does_not_come_has_not_been_given_anything() {
     // A lower one that is never polled again.
     let mut absent = tokio_test::task::spawn({
         let mut client = client.clone();
-        tower::Service::call(&mut client, low("/a"))
+        Service::call(&mut client, low("/a"))
     });
     assert!(absent.poll().is_pending());
     settle().await;
@@ -338,4 +340,98 @@ async fn nobody_is_given_up_for_one_that_is_refused_itself() {
         ),
         "{came:?}"
     );
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    class: usize,
+    from: u64,
+    /// When it was sent, or left.
+    to: u64,
+    sent: bool,
+}
+
+/// Whether one of these classes waits at each instant of a stretch.
+fn wait_throughout(lives: &[Life], classes: &[usize], from: u64, to: u64) -> bool {
+    let mut covered = from;
+    while covered <= to {
+        let waits = lives.iter().filter(|life| {
+            classes.contains(&life.class) && life.from < covered && life.to > covered
+        });
+        match waits.map(|life| life.to).max() {
+            Some(next) => covered = next,
+            None => return false,
+        }
+    }
+    true
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    /// In any stretch in which those above a border and those below it wait, those below get their part of what goes to
+    /// either, to within one.
+    #[test]
+    fn lower_classes_get_their_part_and_no_more(
+        arrivals in vec((0_u64..150, 0_usize..3, 0_usize..2, 0_u8..8), 20..250),
+        one_in in 4_usize..12,
+    ) {
+        let mut arrivals = arrivals;
+        arrivals.sort_unstable();
+        let lives = paused(async {
+            let probe = Probe::new();
+            let endpoints = Endpoints::new()
+                .route("/a", Quota::unlimited())
+                .route("/b", Quota::unlimited())
+                .overall(per(1, 10));
+            let layer = RpsLayer::new(endpoints).priority_floor(Some(u32::try_from(one_in).unwrap()));
+            let client = AnyLayer::Rps(layer).client(&probe);
+            let start = probe.start();
+            let mut tasks = Vec::new();
+            for &(at, class, path, patience) in &arrivals {
+                // Nobody comes at an instant at which somebody goes.
+                tokio::time::sleep_until(start + ms(at * 10 + 5)).await;
+                let request = of(Priority::LOW, ["/a", "/b"][path], 0);
+                let classes = [Priority::HIGH, Priority::NORMAL, Priority::LOW];
+                let mut request = request;
+                request.extensions_mut().insert(Terms::new().priority(classes[class]));
+                let mut client = client.clone();
+                tasks.push(tokio::spawn(async move {
+                    let patience = if patience == 0 { ms(303) } else { ms(10_000_000) };
+                    let call = async { client.ready().await.unwrap().call(request).await };
+                    let came = tokio::time::timeout(patience, call).await;
+                    let to = u64::try_from((tokio::time::Instant::now() - start).as_millis()).unwrap();
+                    Life { class, from: at * 10 + 5, to, sent: came.is_ok() }
+                }));
+                settle().await;
+            }
+            let mut lives = Vec::new();
+            for task in tasks {
+                lives.push(task.await.unwrap());
+            }
+            lives
+        });
+        let mut sent: Vec<_> = lives.iter().filter(|life| life.sent).copied().collect();
+        sent.sort_unstable_by_key(|life| life.to);
+        for (border, below) in [(0, &[1, 2][..]), (1, &[2][..])] {
+            let concerned: Vec<_> = sent.iter().filter(|life| life.class >= border).collect();
+            for (i, first) in concerned.iter().enumerate() {
+                for (n, last) in concerned[i..].iter().enumerate() {
+                    let (from, to) = (first.to - 1, last.to);
+                    if !wait_throughout(&lives, &[border], from, to)
+                        || !wait_throughout(&lives, below, from, to)
+                    {
+                        break;
+                    }
+                    let given = n + 1;
+                    let lower = concerned[i..=i + n].iter().filter(|life| life.class > border).count();
+                    prop_assert!(
+                        (lower + 1) * one_in >= given && lower <= given / one_in + 1,
+                        "one in {}: {} of {} from {} to {}", one_in, lower, given, from, to
+                    );
+                }
+            }
+        }
+    }
 }
