@@ -8,72 +8,20 @@
 //! 3. The hold of the lock in which the last of them goes tells those who [drain](Handle::drain).
 
 use std::{
-    fmt,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    task::{Context, Poll},
+    pin::pin,
+    sync::atomic::Ordering,
 };
 
-use tokio::sync::{Notify, futures::OwnedNotified};
-
 use super::{
-    core::{Core, NodeId, Tree},
+    closing::TELLS,
+    core::{Core, NodeId},
     engine::Engine,
     handle::Handle,
 };
 
-/// Beside the count of requests that have ended: the next one is to add it up.
-const TELLS: u64 = 1 << 63;
-
 /// How many endpoints one hold of the lock adds up.
 const STEP: usize = 64;
-
-/// What the engine has to be closed with.
-pub(super) struct Closing {
-    /// The core says the same under its lock. Never unset.
-    closed: AtomicBool,
-    /// Without permits: how many requests of each endpoint that does not come and go have ended, and are not yet added
-    /// up; and [`TELLS`]. With permits there are none.
-    ended: Box<[AtomicU64]>,
-    /// The same of requests whose keys were not kept for their bodies.
-    ended_of_keys: AtomicU64,
-    /// For retries that wait outside of the queue.
-    begins: Arc<Notify>,
-    /// For those who drain.
-    drained: Notify,
-}
-
-impl Closing {
-    pub(super) fn new(tree: &Tree) -> Self {
-        let beside = if tree.enforced.permits {
-            0
-        } else {
-            tree.fixed()
-        };
-        Self {
-            closed: AtomicBool::new(false),
-            ended: (0..beside).map(|_| AtomicU64::new(0)).collect(),
-            ended_of_keys: AtomicU64::new(0),
-            begins: Arc::new(Notify::new()),
-            drained: Notify::new(),
-        }
-    }
-
-    /// Where the ends of requests are counted, by the index of their leaf. Those beyond the last come and go.
-    #[inline]
-    fn ended_at(&self, leaf: usize) -> &AtomicU64 {
-        self.ended.get(leaf).unwrap_or(&self.ended_of_keys)
-    }
-
-    /// To be called without the lock.
-    pub(super) fn tell_drains(&self) {
-        self.drained.notify_waiters();
-    }
-}
 
 impl Engine {
     #[inline]
@@ -210,66 +158,5 @@ impl Handle {
             }
             drained.await;
         }
-    }
-}
-
-/// The layer to which a retry belongs, for what the retry has to know of it while it is not in the queue.
-#[derive(Clone)]
-pub(crate) struct Home(Arc<Engine>);
-
-impl Home {
-    pub(super) fn new(engine: &Arc<Engine>) -> Self {
-        Self(Arc::clone(engine))
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.0.is_closed()
-    }
-
-    /// A retry leaves the queue, and wants to hear when the layer is closed.
-    pub(crate) fn leave(&self) -> Away {
-        let begins = Box::pin(Arc::clone(&self.0.closing.begins).notified_owned());
-        self.0.lock().core.away += 1;
-        Away {
-            home: self.clone(),
-            begins,
-        }
-    }
-}
-
-impl fmt::Debug for Home {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Home(..)")
-    }
-}
-
-/// A retry that is not in the queue of its layer: it counts as under way.
-pub(crate) struct Away {
-    home: Home,
-    begins: Pin<Box<OwnedNotified>>,
-}
-
-impl Away {
-    /// Ready when the layer is closed.
-    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.home.is_closed() {
-            return Poll::Ready(());
-        }
-        // Made before that look, so it has heard of a layer that was closed since.
-        self.begins.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for Away {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Away(..)")
-    }
-}
-
-impl Drop for Away {
-    #[cold]
-    #[inline(never)]
-    fn drop(&mut self) {
-        self.home.0.with(|core, _, _| core.away -= 1);
     }
 }

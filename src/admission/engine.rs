@@ -16,9 +16,9 @@ use tokio::{runtime, time::Instant};
 
 use super::{
     clock::Clock,
+    closing::Closing,
     core::{Claim, Core, Decision, Effects, Garbage, NodeId, Told, WaiterId},
     deadline::Deadline,
-    drain::Closing,
     timer::{Armed, Driver, Joined, Timer},
 };
 use crate::{

@@ -17,6 +17,7 @@ mod acquire;
 mod arrival;
 mod aside;
 mod clock;
+mod closing;
 mod core;
 mod deadline;
 mod door;
@@ -24,6 +25,7 @@ mod drain;
 mod engine;
 mod handle;
 mod hint;
+mod home;
 mod permit;
 mod setbacks;
 mod settlement;
@@ -36,8 +38,8 @@ mod timer;
 pub(crate) use self::{
     acquire::{Acquire, Turn},
     arrival::Arrival,
-    drain::{Away, Home},
     hint::RetryHint,
+    home::{Away, Home},
     permit::InFlight,
     setbacks::Setbacks,
     shared::Shared,

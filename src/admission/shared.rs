@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use super::{drain::Home, engine::Engine};
+use super::{engine::Engine, home::Home};
 use crate::{bucket::Enforced, costs::Pricing, endpoints::Endpoints, signal::Classifier};
 
 /// What a layer shares with its services: the engine with a choice of what it enforces, and the layer's

@@ -3,8 +3,6 @@
 //! Newcomers are refused from the first step on. Those who wait are refused a few at a time, or when they are polled.
 //! What has been dispatched goes on.
 
-use std::collections::BTreeMap;
-
 use super::{
     effects::{Decision, Effects},
     ids::{NodeId, WaiterId},
@@ -17,31 +15,7 @@ use crate::{
     bucket::Tick,
     endpoints::{SpecId, SpecKind},
     error::{Refused, RefusedReason},
-    steps,
 };
-
-/// The waiters of each leaf that have been refused, and whose futures have not been polled since.
-#[derive(Debug, Default)]
-pub(super) struct Unheard {
-    of: BTreeMap<NodeId, usize>,
-}
-
-impl Unheard {
-    pub(super) fn add(&mut self, leaf: NodeId) {
-        steps::count_way_down(self.of.len());
-        *self.of.entry(leaf).or_default() += 1;
-    }
-
-    pub(super) fn take(&mut self, leaf: NodeId) {
-        steps::count_way_down(self.of.len());
-        if let Some(n) = self.of.get_mut(&leaf) {
-            *n -= 1;
-            if *n == 0 {
-                self.of.remove(&leaf);
-            }
-        }
-    }
-}
 
 impl Core {
     /// Nothing is admitted from now on, and everyone who waits is refused as [`run`](Self::run) gets to them.
@@ -113,8 +87,7 @@ impl Core {
 
     /// How many of the waiters at a leaf were refused, and have not been polled since.
     pub(in crate::admission) fn unheard(&self, leaf: NodeId) -> usize {
-        steps::count_way_down(self.unheard.of.len());
-        self.unheard.of.get(&leaf).copied().unwrap_or(0)
+        self.unheard.at(leaf)
     }
 }
 

@@ -4,41 +4,12 @@
 //! limit. It is kept once, at the widest limited scope that a request passes.
 
 use super::{
+    floors::{BORDERS, Counted},
     ids::{NodeId, QueueKey, WaiterId},
     state::Core,
     tree::Tree,
-    waiter::Counted,
 };
-use crate::{
-    bucket::{Demand, Rules},
-    costs::Priority,
-};
-
-/// How many times what lower classes get is given out at most, in all, while they wait.
-pub(super) const DEFAULT_FLOOR: u32 = 8;
-
-/// What those below a class are owed: first those below the highest, then the lowest.
-///
-/// In shares of the tightest limit: what the others of this and the lower classes got since, less what the lower ones
-/// got times what they may have.
-#[derive(Debug, Default)]
-pub(super) struct Floors([i128; BORDERS]);
-
-/// How many borders there are between classes.
-pub(super) const BORDERS: usize = Priority::ALL.len() - 1;
-
-/// What a whole limit counts as.
-const WHOLE: i128 = Rules::WHOLE as i128;
-
-impl Floors {
-    /// Something was given out to one above a border, or below it.
-    fn give(&mut self, border: usize, share: i128, others: i128, is_below: bool) {
-        let owed = &mut self.0[border];
-        *owed += if is_below { -share * others } else { share };
-        // Who cannot take what it is owed is not owed more and more.
-        *owed = (*owed).clamp(-others * WHOLE, others * WHOLE);
-    }
-}
+use crate::{bucket::Demand, costs::Priority};
 
 impl Tree {
     fn limits(&self, id: NodeId) -> bool {
@@ -81,7 +52,7 @@ impl Core {
             let share = self
                 .tree
                 .share(self.waiter(head).leaf, &self.demand_of(head));
-            queue.floors.0[border] >= i128::from(share) * others
+            queue.floors.owe(border) >= i128::from(share) * others
         };
         let (normal, low) = (first_of(Priority::NORMAL), first_of(Priority::LOW));
         let lowest = low.filter(|&low| normal.is_some() && is_owed(1, low));

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::{
     charge::Needs,
-    floor::Floors,
+    floors::Floors,
     flows::{FlowId, Flows},
     ids::{NodeId, Order, QueueKey, WaiterId},
     line::Line,

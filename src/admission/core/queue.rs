@@ -3,11 +3,12 @@
 use super::{
     claim::Claim,
     effects::{Decision, Effects},
+    floors::Counted,
     flows::FlowId,
     ids::{Contender, NodeId, Order, QueueKey, WaiterId},
     state::Core,
     task::{Progress, Task},
-    waiter::{Counted, LEVELS, Stage, WaitLimit, Waiter},
+    waiter::{LEVELS, Stage, WaitLimit, Waiter},
 };
 use crate::{
     admission::arrival::Arrival,

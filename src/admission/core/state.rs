@@ -2,19 +2,19 @@ use std::collections::BTreeMap;
 
 use super::{
     arena::Arena,
-    bodies::Bodies,
     claimants::Claimants,
-    closing::Unheard,
     effects::BATCH,
     flows::Flows,
     graces::Graces,
     ids::{QueueKey, WaiterId},
     keys::Garbage,
+    open_bodies::Bodies,
     overdue::Overdue,
     ranked::Links,
     task::Work,
     timers::Timers,
     tree::Tree,
+    unheard::Unheard,
     waiter::Waiter,
 };
 use crate::{

@@ -6,7 +6,7 @@ use super::{
     charge::Charges,
     claim::Claim,
     effects::{Decision, Effects, Told},
-    floor::DEFAULT_FLOOR,
+    floors::DEFAULT_FLOOR,
     ids::NodeId,
     keys::Keys,
     node::Node,

@@ -1,6 +1,6 @@
 use super::{
     claim::Claim,
-    floor::BORDERS,
+    floors::Counted,
     ids::{Contender, NodeId, Order, QueueKey, WaiterId},
     scope::SCOPES,
 };
@@ -46,9 +46,6 @@ pub(super) struct Waiter {
     /// When it counts as absent unless it does something before; [`Tick::NEVER`] without an offer.
     pub(super) absent_at: Tick,
 }
-
-/// At which borders between classes its turn counted for what lower ones are owed.
-pub(super) type Counted = [bool; BORDERS];
 
 #[derive(Debug)]
 pub(super) enum Stage {
