@@ -308,8 +308,8 @@ pub mod signal;
 mod steps;
 
 pub use admission::{
-    Admission, Awaited, BucketSnapshot, Deadline, Handle, Permit, QueueHead, Settlement, Snapshot,
-    UnknownUnit, WindowUse,
+    Admission, Awaited, BucketSnapshot, CannotReload, Deadline, Handle, Permit, QueueHead,
+    Settlement, Snapshot, UnknownUnit, WindowUse,
 };
 pub use body::Body;
 pub use bucket::{Learned, LearnedFrom, Learning};

@@ -29,8 +29,8 @@ pub(crate) struct Acquire {
 
 #[derive(Debug)]
 enum State {
-    /// Not polled yet. The leaf is pinned.
-    New(NodeId),
+    /// Not polled yet. The leaf is pinned, and was found in this epoch.
+    New((NodeId, u32)),
     /// The engine keeps it as a waiter.
     Waiting(WaiterId),
     /// It has its places, and goes out.
@@ -51,7 +51,7 @@ pub(crate) enum Turn {
 }
 
 impl Acquire {
-    pub(super) fn new(shared: Arc<Shared>, leaf: NodeId, asks: Option<Box<Asks>>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, leaf: (NodeId, u32), asks: Option<Box<Asks>>) -> Self {
         let state = State::New(leaf);
         Self {
             shared,
@@ -77,7 +77,14 @@ impl Acquire {
         } = self;
         let engine = &shared.engine;
         let mut asks = None;
-        if matches!(state, State::New(_)) {
+        if let State::New(found) = state {
+            match engine.find_anew(*found, request) {
+                Ok(leaf) => *found = leaf,
+                Err(unknown) => {
+                    self.cancel();
+                    return Poll::Ready(Err(unknown.into()));
+                }
+            }
             asks = aside.take_asks();
             *aside = engine.aside(request.extensions());
         }
@@ -87,7 +94,7 @@ impl Acquire {
         // The state changes under the lock: an observer may panic before this returns.
         let step = |core: &mut Core, now: Tick, fx: &mut Effects| {
             let outcome = match state {
-                &mut State::New(leaf) => {
+                &mut State::New((leaf, _)) => {
                     let entry = shared.entry(leaf, asks.take(), request, now);
                     core.enter(entry, now, fx)
                 }
@@ -180,7 +187,7 @@ impl Acquire {
     fn cancel(&mut self) {
         let engine = &self.shared.engine;
         match std::mem::replace(&mut self.state, State::Done) {
-            State::New(leaf) => engine.with(|core, _, _| core.unpin(leaf)),
+            State::New((leaf, _)) => engine.with(|core, _, _| core.unpin(leaf)),
             State::Waiting(id) => engine.with(|core, now, fx| core.cancel(id, now, fx)),
             State::Taken(claim) => engine.with(|core, now, fx| core.give_back(claim, now, fx)),
             State::Done => {}

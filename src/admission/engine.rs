@@ -19,19 +19,22 @@ use super::{
     closing::Closing,
     core::{Claim, Core, Decision, Effects, Garbage, NodeId, Told, WaiterId},
     deadline::Deadline,
+    reload::Reloading,
     timer::{Armed, Driver, Joined, Timer},
 };
 use crate::{
     bucket::{Enforced, Learning, Tick},
     costs::Asks,
-    endpoints::{Endpoints, Routes, UnknownEndpoint},
+    endpoints::{Endpoints, Routes, Target, UnknownEndpoint},
     event::{Event, EventKind, Observer, SharedObserver},
     steps,
 };
 
 /// The state of one limiting layer, shared by all of its services.
 pub(crate) struct Engine {
+    /// Those with which it began.
     pub(super) routes: Arc<Routes>,
+    pub(super) reloading: Reloading,
     pub(super) clock: Clock,
     locked: Mutex<Locked>,
     timer: Timer,
@@ -52,8 +55,9 @@ pub(crate) struct Engine {
 /// A request that is not admitted at once.
 #[derive(Debug)]
 pub(crate) enum Unadmitted {
-    /// It can wait at this leaf, which is pinned for it. What it asks for, if that is not what most do.
-    Waits(NodeId, Option<Box<Asks>>),
+    /// It can wait at this leaf, which is pinned for it, and was found in this epoch. What it asks for, if that is not
+    /// what most do.
+    Waits((NodeId, u32), Option<Box<Asks>>),
     /// It names an endpoint that does not exist.
     Unknown(Box<UnknownEndpoint>),
 }
@@ -158,6 +162,7 @@ impl Engine {
         let closing = Closing::new(&core.tree);
         Arc::new_cyclic(|engine| Self {
             routes,
+            reloading: Reloading::default(),
             clock,
             locked: Mutex::new(Locked {
                 core,
@@ -246,16 +251,62 @@ impl Engine {
         request: &http::Request<B>,
         asks: Option<Box<Asks>>,
     ) -> Result<Claim, Unadmitted> {
+        if self.reloading.epoch() != 0 {
+            return self.admit_anew(request, asks);
+        }
         let target = self.routes.resolve(request).map_err(Unadmitted::unknown)?;
-        let deadline = Deadline::of(request.extensions());
-        // It is refused where all refusals are: on its way into the queue.
-        let too_late = deadline.is_some_and(|Deadline(instant)| instant < Instant::now());
+        let too_late = is_too_late(request);
         let mut locked = self.lock();
         let tree = &mut locked.core.tree;
-        let leaf = tree.locate(&target);
+        if tree.looks_twice {
+            return self.admit_looking(locked, request, &target, asks, too_late);
+        }
+        let leaf = tree.locate_at_first(&target);
         // The clock is read only where it matters. What has room at an earlier time has room now.
         let now = tree.latest();
-        if !(too_late || asks.is_some() || tree.looks_twice || tree.wants_to_know_the_time()) {
+        if !(too_late || asks.is_some() || tree.wants_to_know_the_time()) {
+            if let Some(claim) = tree.admit_plain_at_first(leaf, now) {
+                return Ok(claim);
+            }
+        }
+        self.admit_by_the_clock(locked, leaf, asks, too_late)
+    }
+
+    /// Of a request about which there is more to do.
+    #[cold]
+    #[inline(never)]
+    fn admit_looking<B>(
+        &self,
+        mut locked: Hold<'_>,
+        request: &http::Request<B>,
+        target: &Target<'_>,
+        asks: Option<Box<Asks>>,
+        too_late: bool,
+    ) -> Result<Claim, Unadmitted> {
+        let tree = &mut locked.core.tree;
+        if tree.epoch != 0 {
+            // Since it was resolved.
+            drop(locked);
+            return self.admit_anew(request, asks);
+        }
+        let leaf = tree.locate_at_first(target);
+        self.admit_by_the_clock(locked, leaf, asks, too_late)
+    }
+
+    /// The same by other routes than the first.
+    #[cold]
+    #[inline(never)]
+    fn admit_anew<B>(
+        &self,
+        request: &http::Request<B>,
+        asks: Option<Box<Asks>>,
+    ) -> Result<Claim, Unadmitted> {
+        let too_late = is_too_late(request);
+        let (target, mut locked) = self.resolve_anew(request).map_err(Unadmitted::unknown)?;
+        let tree = &mut locked.core.tree;
+        let leaf = tree.locate(&target);
+        let now = tree.latest();
+        if !(too_late || asks.is_some() || tree.wants_to_look() || tree.wants_to_know_the_time()) {
             if let Some(claim) = tree.admit_plain(leaf, now) {
                 return Ok(claim);
             }
@@ -272,6 +323,7 @@ impl Engine {
         asks: Option<Box<Asks>>,
         too_late: bool,
     ) -> Result<Claim, Unadmitted> {
+        let epoch = locked.core.tree.epoch;
         let mut admitted = Err(leaf);
         let step = |core: &mut Core, now: Tick, fx: &mut Effects| {
             // Pinned, so that it is not swept.
@@ -301,7 +353,7 @@ impl Engine {
             drop(catch_unwind(AssertUnwindSafe(|| self.with(undo))));
             resume_unwind(panic);
         }
-        admitted.map_err(|leaf| Unadmitted::Waits(leaf, asks))
+        admitted.map_err(|leaf| Unadmitted::Waits((leaf, epoch), asks))
     }
 
     /// Runs `f` under the lock, with the present time, and then sees to what follows.
@@ -496,6 +548,13 @@ impl Engine {
             kind,
         });
     }
+}
+
+/// Whether a request's own deadline is over. It is refused where all refusals are: on its way into the queue.
+#[inline]
+fn is_too_late<B>(request: &http::Request<B>) -> bool {
+    let deadline = Deadline::of(request.extensions());
+    deadline.is_some_and(|Deadline(instant)| instant < Instant::now())
 }
 
 /// What a panic said.

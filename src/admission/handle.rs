@@ -76,7 +76,7 @@ impl Handle {
     ///
     /// If no endpoint, group or name is called `endpoint`.
     pub fn set_quota(&self, endpoint: &str, quota: Quota) -> Result<(), UnknownEndpoint> {
-        let spec = self.shared.engine.routes.lookup(endpoint)?;
+        let spec = self.shared.engine.lookup(endpoint)?;
         self.shared.engine.with(|core, now, fx| {
             core.set_quota(spec, quota);
             core.run(now, fx);
@@ -94,7 +94,7 @@ impl Handle {
     ///
     /// If no endpoint, group or name is called `endpoint`.
     pub fn pause(&self, endpoint: &str, time: Duration) -> Result<(), UnknownEndpoint> {
-        let spec = self.shared.engine.routes.lookup(endpoint)?;
+        let spec = self.shared.engine.lookup(endpoint)?;
         self.shared.engine.with(|core, now, fx| {
             core.pause(spec, time, now, fx);
             core.run(now, fx);
@@ -109,7 +109,7 @@ impl Handle {
     ///
     /// If no endpoint, group or name is called `endpoint`.
     pub fn resume(&self, endpoint: &str) -> Result<(), UnknownEndpoint> {
-        let spec = self.shared.engine.routes.lookup(endpoint)?;
+        let spec = self.shared.engine.lookup(endpoint)?;
         self.shared.engine.with(|core, now, fx| {
             core.resume(spec, now, fx);
             core.run(now, fx);

@@ -11,7 +11,7 @@
 //! - [`acquire`]: the future's half of waiting. [`permit`]: what a dispatched request holds.
 //! - [`door`]: the engine for what is no service.
 //! - [`drain`]: closing, and waiting until nothing is under way.
-//! - [`handle`] and [`snapshot`]: watching and changing a layer while it runs.
+//! - [`handle`] and [`snapshot`]: watching and changing a layer while it runs. [`reload`]: giving it other endpoints.
 
 mod acquire;
 mod arrival;
@@ -27,6 +27,7 @@ mod handle;
 mod hint;
 mod home;
 mod permit;
+mod reload;
 mod setbacks;
 mod settlement;
 mod shared;
@@ -49,6 +50,7 @@ pub use self::{
     deadline::Deadline,
     door::{Admission, Permit},
     handle::Handle,
+    reload::CannotReload,
     settlement::{Settlement, UnknownUnit},
     snapshot::{BucketSnapshot, QueueHead, Snapshot, WindowUse},
 };

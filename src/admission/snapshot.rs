@@ -28,6 +28,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug)]
 pub struct BucketSnapshot {
     spec: SpecId,
+    retired: bool,
     name: Box<str>,
     partition: Option<u64>,
     quota: Quota,
@@ -179,7 +180,7 @@ impl Snapshot {
             is_closed,
             backing_off,
             other_bodies,
-            routes: Arc::clone(&engine.routes),
+            routes: engine.present().routes,
         }
     }
 
@@ -215,11 +216,16 @@ impl Snapshot {
     /// With partitions an endpoint has a bucket for each value seen; this is one of them. `None` if nothing has
     /// this name, or if the endpoint has no bucket yet.
     pub fn bucket(&self, endpoint: &str) -> Option<&BucketSnapshot> {
-        let named = self.buckets().find(|bucket| bucket.name() == endpoint);
-        named.or_else(|| {
-            let spec = self.routes.lookup(endpoint).ok()?;
-            self.buckets().find(|bucket| bucket.spec == spec)
-        })
+        let named = |bucket: &&BucketSnapshot| bucket.name() == endpoint;
+        let present = self
+            .buckets()
+            .find(|bucket| !bucket.retired && named(bucket));
+        present
+            .or_else(|| {
+                let spec = self.routes.lookup(endpoint).ok()?;
+                self.buckets().find(|bucket| bucket.spec == spec)
+            })
+            .or_else(|| self.buckets().find(named))
     }
 }
 
@@ -230,6 +236,7 @@ impl BucketSnapshot {
         let paused = tree.paused_until(node).since(now);
         Self {
             spec: node.spec,
+            retired: scope.retired,
             name: tree.name(node),
             partition: tree.partition(node),
             quota: scope.quota.clone(),
@@ -257,6 +264,12 @@ impl BucketSnapshot {
     /// the host for requests that match nothing.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether the bucket is of endpoints that a [reload](crate::Handle::reload) has replaced: no request enters it any
+    /// more, and it is there for as long as there is something in it.
+    pub fn is_retired(&self) -> bool {
+        self.retired
     }
 
     /// The partition that the bucket belongs to; `None` without partitions, and for the total across them. It is

@@ -170,6 +170,34 @@ impl Account {
             .saturating_add(after.into());
     }
 
+    /// All that it has counted, with or without a time.
+    pub(super) fn sum(&self) -> u128 {
+        let timed = self.log.total().wrapping_add(self.forgotten.1);
+        let open = self.places.wrapping_add(self.open.wrapping_mul(3));
+        timed.wrapping_mul(7).wrapping_add(open)
+    }
+
+    pub(super) fn unit(&self) -> Unit {
+        self.unit
+    }
+
+    /// Counts what another has, in the order of time.
+    pub(super) fn note(&mut self, tick: Tick, amount: u64) {
+        let _ = self.log((Span::ZERO, u64::MAX), amount, tick);
+    }
+
+    /// So much of what another has under way counted here, and so much does now.
+    pub(super) fn shift(&mut self, before: u128, after: u128) {
+        self.open = self.open.saturating_sub(before).saturating_add(after);
+    }
+
+    /// Its log, what has no time yet, and what it has forgotten: the latest of that, and how much there was.
+    pub(super) fn parts(&self) -> (&Sums, u128, Option<(Tick, u128)>) {
+        let open = self.places.saturating_add(self.open);
+        let forgotten = (self.forgotten.1 > 0).then_some(self.forgotten);
+        (&self.log, open, forgotten)
+    }
+
     pub(super) fn places(&self) -> u128 {
         self.places
     }
@@ -215,12 +243,12 @@ impl Bucket {
         self.accounts.as_deref().map_or(&[], |all| &all.0)
     }
 
-    fn account(&self, unit: Unit) -> Option<&Account> {
+    pub(super) fn account(&self, unit: Unit) -> Option<&Account> {
         let mut accounts = self.accounts().iter();
         accounts.find(|account| account.unit.is_called_as(&unit))
     }
 
-    fn account_mut(&mut self, unit: Unit) -> &mut Account {
+    pub(super) fn account_mut(&mut self, unit: Unit) -> &mut Account {
         let accounts = &mut self.accounts.get_or_insert_default().0;
         let known = |account: &Account| account.unit.is_called_as(&unit);
         let place = accounts.iter().position(known).unwrap_or_else(|| {

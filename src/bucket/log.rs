@@ -60,6 +60,33 @@ impl Log {
         });
     }
 
+    /// When the one with this number was dispatched, from 1 on, if that is remembered.
+    pub(super) fn stamp_at(&self, number: u64) -> Option<Tick> {
+        let later = self.stamped().checked_sub(u128::from(number))?;
+        let later = usize::try_from(later).ok()?;
+        (number > 0)
+            .then(|| self.stamps.nth_last(later + 1))
+            .flatten()
+    }
+
+    /// Counts what another has dispatched, in the order of time.
+    pub(super) fn note(&mut self, tick: Tick) {
+        self.take(1);
+        self.stamp(tick, MOST_RECENT, tick);
+    }
+
+    /// How many were dispatched, whether or not they are remembered.
+    pub(super) fn stamped(&self) -> u128 {
+        self.stamps.len() as u128 + u128::from(self.forgotten_count)
+    }
+
+    /// Its stamps, its places, and what it has forgotten: the latest of that, and how many there were.
+    pub(super) fn parts(&self) -> (&Stamps, u32, Option<(Tick, u128)>) {
+        let forgotten = self.forgotten.map(|tick| Tick(tick.get()));
+        let forgotten = forgotten.map(|tick| (tick, u128::from(self.forgotten_count)));
+        (&self.stamps, self.places, forgotten)
+    }
+
     pub(crate) fn last(&self) -> Option<Tick> {
         self.stamps.last()
     }

@@ -9,10 +9,12 @@ mod gate;
 mod learned;
 mod lessons;
 mod log;
+mod past;
 mod rules;
 mod stamps;
 mod sums;
 mod tick;
+mod together;
 
 pub(crate) use self::{
     account::Held,
@@ -20,8 +22,10 @@ pub(crate) use self::{
     gate::Gate,
     learned::{Refusal, RefusalKind, Report, Setback, TELLING},
     lessons::Lessons,
+    past::{Dispatched, Tally},
     rules::{Enforced, Rules},
     tick::{RECENT, Span, Tick},
+    together::Together,
 };
 pub use self::{
     learned::Learning,
@@ -298,6 +302,16 @@ impl Bucket {
         let surplus = self.surplus().map_or(0, Account::places);
         let surplus = u32::try_from(surplus).unwrap_or(u32::MAX);
         (self.log.places().saturating_add(surplus), self.in_flight)
+    }
+
+    /// What changes whenever a request takes or gives back anything here: places, permits, dispatches, and what is
+    /// counted besides requests.
+    pub(crate) fn sums(&self) -> [u128; 4] {
+        let accounts = self.accounts().iter().map(Account::sum);
+        let (places, in_flight) = self.taken();
+        let stamped = self.log.stamped();
+        let units = accounts.fold(0, u128::wrapping_add);
+        [places.into(), in_flight.into(), stamped, units]
     }
 
     pub(crate) fn in_flight(&self) -> usize {

@@ -49,6 +49,16 @@ impl Sums {
         self.total
     }
 
+    /// The amount of this number with its tick, if it is still there.
+    pub(super) fn entry(&self, number: u64) -> Option<Entry> {
+        Some(self.entries.get(self.index(number)?))
+    }
+
+    /// When the amount was added that `index` others precede. It has to be there.
+    pub(super) fn tick(&self, index: usize) -> Tick {
+        self.entries.get(index).tick
+    }
+
     pub(super) fn front(&self) -> Option<Entry> {
         (!self.entries.is_empty()).then(|| self.entries.get(0))
     }
@@ -196,7 +206,7 @@ impl Sums {
     }
 
     /// The number of the next one.
-    fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.first + self.entries.len() as u64
     }
 

@@ -6,6 +6,7 @@
 mod authority;
 mod builder;
 mod error;
+mod identity;
 mod name;
 mod normalize;
 mod partition;
@@ -24,6 +25,7 @@ pub use self::{
     name::EndpointName,
 };
 pub(crate) use self::{
+    identity::Identity,
     routes::{Key, Routes, Target},
     spec::{SpecId, SpecKind},
 };

@@ -1,6 +1,7 @@
 //! Whose buckets a request uses, where each user of the client has their own.
 
 use std::{
+    any::TypeId,
     fmt,
     hash::{BuildHasher, Hash, RandomState},
     sync::Arc,
@@ -18,23 +19,40 @@ use crate::request_head::RequestHead;
 #[derive(Clone)]
 pub(super) enum PartitionRule {
     Header(HeaderName),
-    Closure(Arc<Closure>),
+    /// With its type, if that is all there is to it: it captures nothing.
+    Closure(Arc<Closure>, Option<TypeId>),
 }
 
 type Closure = dyn Fn(&RequestHead<'_>, &RandomState) -> u64 + Send + Sync;
 
 impl PartitionRule {
-    pub(super) fn closure<V: Hash>(
-        value: impl Fn(&RequestHead<'_>) -> Option<V> + Send + Sync + 'static,
-    ) -> Self {
-        Self::Closure(Arc::new(move |head, keys| keys.hash_one(value(head))))
+    pub(super) fn closure<F, V>(value: F) -> Self
+    where
+        F: Fn(&RequestHead<'_>) -> Option<V> + Send + Sync + 'static,
+        V: Hash,
+    {
+        let of_type = (size_of::<F>() == 0).then(TypeId::of::<F>);
+        let hash = move |head: &RequestHead<'_>, keys: &RandomState| keys.hash_one(value(head));
+        Self::Closure(Arc::new(hash), of_type)
+    }
+
+    /// Whether both tell the same values apart, as far as that can be told: of two closures, if one is a clone of the
+    /// other, or if both are the same piece of code and capture nothing.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Header(one), Self::Header(other)) => one == other,
+            (Self::Closure(one, of_type), Self::Closure(other, of_other)) => {
+                Arc::ptr_eq(one, other) || of_type.is_some() && of_type == of_other
+            }
+            _ => false,
+        }
     }
 
     /// The absence of a value is hashed as a value of its own, which differs from all others.
     pub(super) fn partition(&self, head: &RequestHead<'_>, keys: &RandomState) -> u64 {
         match self {
             Self::Header(name) => keys.hash_one(head.headers().get(name)),
-            Self::Closure(hash) => hash(head, keys),
+            Self::Closure(hash, _) => hash(head, keys),
         }
     }
 }
@@ -43,7 +61,7 @@ impl fmt::Debug for PartitionRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header(name) => f.debug_tuple("Header").field(name).finish(),
-            Self::Closure(_) => f.write_str("Closure(..)"),
+            Self::Closure(..) => f.write_str("Closure(..)"),
         }
     }
 }

@@ -41,7 +41,8 @@ pub(crate) struct Key<'r> {
 
 impl Endpoints {
     pub(crate) fn compile(&self) -> Routes {
-        Routes::new(self.as_config())
+        let config = self.as_config();
+        Routes::new(config, config.hash_keys.clone())
     }
 }
 
@@ -65,10 +66,12 @@ pub(crate) struct Routes {
     other: SpecId,
     partition_by: Option<PartitionRule>,
     hash_keys: RandomState,
+    /// The scope of each spec, where they are not numbered alike.
+    scopes: Box<[SpecId]>,
 }
 
 impl Routes {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, hash_keys: RandomState) -> Self {
         let mut specs = Vec::new();
         let mut add = |name: &str, quota: &Quota, parent, kind| {
             let id = SpecId(u32::try_from(specs.len()).expect("fewer endpoints than 2^32"));
@@ -133,8 +136,30 @@ impl Routes {
             name_by: config.name_by.clone(),
             other,
             partition_by: config.partition_by.clone(),
-            hash_keys: config.hash_keys.clone(),
+            hash_keys,
+            scopes: Box::default(),
         }
+    }
+
+    pub(super) fn hash_keys(&self) -> &RandomState {
+        &self.hash_keys
+    }
+
+    pub(super) fn partition_rule(&self) -> Option<&PartitionRule> {
+        self.partition_by.as_ref()
+    }
+
+    pub(super) fn templates(&self) -> impl Iterator<Item = (&Arc<Template>, SpecId)> {
+        self.templates.iter().map(|(template, &id)| (template, id))
+    }
+
+    pub(super) fn set_scopes(&mut self, scopes: Box<[SpecId]>) {
+        self.scopes = scopes;
+    }
+
+    /// The scope of a spec.
+    pub(crate) fn scope(&self, spec: SpecId) -> SpecId {
+        self.scopes.get(spec.0 as usize).copied().unwrap_or(spec)
     }
 
     /// All there are, indexed by [`SpecId`].
@@ -150,7 +175,7 @@ impl Routes {
         self.partition_by.is_some()
     }
 
-    /// What a caller of the handle means by a template in any spelling, or by a name.
+    /// The scope that a caller of the handle means by a template in any spelling, or by a name.
     pub(crate) fn lookup(&self, endpoint: &str) -> Result<SpecId, UnknownEndpoint> {
         // A name has no slash, and a template has one.
         let found = if endpoint.contains('/') {
@@ -161,7 +186,9 @@ impl Routes {
             let found = self.by_name.binary_search_by_key(&endpoint, name);
             found.ok().map(|at| self.by_name[at])
         };
-        found.ok_or_else(|| UnknownEndpoint::in_lookup(endpoint, Arc::clone(&self.known)))
+        found
+            .map(|spec| self.scope(spec))
+            .ok_or_else(|| UnknownEndpoint::in_lookup(endpoint, Arc::clone(&self.known)))
     }
 
     /// Where a request belongs.

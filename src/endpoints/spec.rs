@@ -3,7 +3,7 @@
 use crate::quota::Quota;
 
 /// An index into [`Routes::specs`](super::Routes::specs).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SpecId(pub(crate) u32);
 
 /// A kind of bucket: there is one for each partition, and for each [`Key`](super::Key) where the kind has them.
@@ -17,7 +17,7 @@ pub(crate) struct Spec {
     pub(crate) kind: SpecKind,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum SpecKind {
     /// Of a template.
     Route,

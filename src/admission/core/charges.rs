@@ -119,7 +119,8 @@ impl Tree {
     /// Whether the node has room for what a request takes, whatever waits there.
     pub(super) fn is_open_for(&self, id: NodeId, demand: &Demand, now: Tick) -> bool {
         let node = self.node(id);
-        if *demand == Demand::ONE && self.scope(node.spec).rules.units().is_empty() {
+        let scope = self.scope(node.spec);
+        if *demand == Demand::ONE && scope.rules.units().is_empty() && scope.kin == 0 {
             return self.is_open(node, now);
         }
         self.gate(id, demand, now) == Gate::Open

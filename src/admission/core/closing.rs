@@ -13,7 +13,6 @@ use super::{
 };
 use crate::{
     bucket::Tick,
-    endpoints::{SpecId, SpecKind},
     error::{Refused, RefusedReason},
 };
 
@@ -28,7 +27,7 @@ impl Core {
         }
         self.tree.closed = true;
         self.tree.looks_twice = true;
-        if let Some(overall) = self.tree.overall_scope() {
+        if let Some(overall) = self.tree.overall {
             self.tree
                 .tell_of_scope(overall, now, fx, || Decision::Closed);
         }
@@ -92,13 +91,6 @@ impl Core {
 }
 
 impl Tree {
-    fn overall_scope(&self) -> Option<SpecId> {
-        let is_overall = |index: &usize| self.scopes[*index].kind == SpecKind::Overall;
-        // It is the first or the second.
-        let index = (0..self.scopes.len()).find(is_overall)?;
-        u32::try_from(index).ok().map(SpecId)
-    }
-
     /// Of requests at this leaf, so many have neither a response future nor a body any more.
     pub(in crate::admission) fn end(&mut self, leaf: NodeId, n: u32) {
         self.ended += u64::from(n);
@@ -128,6 +120,6 @@ impl Tree {
 
     /// How many buckets there are that do not come and go: their indices are the first.
     pub(in crate::admission) fn fixed(&self) -> usize {
-        self.scopes.len()
+        self.keys.fixed
     }
 }

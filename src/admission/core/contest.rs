@@ -108,6 +108,7 @@ impl Core {
     /// arrives, and the walk starts again there. It ends at a root that lets nobody go. What the budget does
     /// not allow is left to another hold.
     pub(super) fn settle(&mut self, start: NodeId, now: Tick, fx: &mut Effects) {
+        self.tell_kin(start, now);
         let mut id = start;
         loop {
             let winner = match self.pass(id, now, fx) {
@@ -125,7 +126,10 @@ impl Core {
                     id = leaf;
                     continue;
                 }
-                Passed::Out(None) => return self.tidy(id),
+                Passed::Out(None) => {
+                    self.tidy(id);
+                    return self.tell_kin(start, now);
+                }
                 // It is about to be refused.
                 Passed::Out(Some(_)) if self.tree.closed => return self.tidy(id),
                 Passed::Out(Some(winner)) => winner,
@@ -190,6 +194,13 @@ impl Core {
         };
         let opened = queue.opens;
         let mut opens: Option<Opens> = None;
+        if self.yields_to_kin(id) {
+            self.set_opens(id, opened, None);
+            return heads;
+        }
+        let Some(queue) = &self.tree.node(id).wait_queue else {
+            return heads;
+        };
         if queue.is_uniform() {
             if let Some(first) = queue.queue.first(&self.links) {
                 let seat = Seat {
@@ -337,6 +348,9 @@ impl Core {
     /// Whether a newcomer may go past those that wait at a node for what it needs none of.
     fn lets_pass(&self, id: NodeId, leaf: NodeId, demand: &Demand, now: Tick) -> bool {
         let node = self.tree.node(id);
+        if self.tree.has_kin_before(id) {
+            return false;
+        }
         if id == leaf || !node.has_contenders() {
             return !node.has_contenders();
         }
@@ -362,7 +376,10 @@ impl Core {
         }
         let stated = asks.and_then(|asks| asks.cost.as_ref());
         if stated.is_none() && self.tree.charges.are_plain() {
-            return self.tree.admit_plain(leaf, now);
+            let claim = self.tree.admit_plain(leaf, now);
+            if claim.is_some() || !self.tree.counts_together() {
+                return claim;
+            }
         }
         if stated.is_some_and(|stated| self.tree.never_fits(leaf, stated).is_some()) {
             return None;
@@ -563,7 +580,10 @@ impl Core {
                 .extend(queue.flows.take().map(|flows| *flows));
             self.timers.set_gate(id, opens, None);
             let node = self.tree.node_mut(id);
-            node.wait_queue = None;
+            match &mut node.wait_queue {
+                Some(queue) if queue.watched > 0 => queue.opens = None,
+                queue => *queue = None,
+            }
             next = node.parent;
             if let Some(parent) = next {
                 if let Some(queue) = &mut self.tree.node_mut(parent).wait_queue {

@@ -10,12 +10,13 @@ use super::{
     ids::NodeId,
     index::Index,
     node::Node,
-    scope::Scope,
+    pools::PoolsOf,
+    scopes::Scopes,
     text::Text,
 };
 use crate::{
     bucket::{self, Span, Tick},
-    endpoints::{Key, SpecId, SpecKind, Target},
+    endpoints::{Key, SpecId, Target},
 };
 
 /// Finds the node of a key, and forgets nodes that would decide like new ones.
@@ -24,19 +25,27 @@ pub(in crate::admission) struct Keys {
     pub(super) nodes: Arena<Node>,
     /// The number of buckets that have learned something: only these need reports of successes.
     pub(in crate::admission) learned: usize,
-    partitioned: bool,
-    /// The nodes at smaller indices are those of the scopes that have only one; they stay.
+    /// Whether the present configuration has partitions.
+    pub(super) partitioned: bool,
+    /// The nodes at smaller indices are those that stand for the scopes a layer begins with; they stay.
     pub(super) fixed: usize,
+    /// How many entries are of nodes that stand for later scopes, and are no keys.
+    standing: usize,
     entries: Index,
     hasher: RandomState,
     most: usize,
     pub(super) sweep: Sweep,
+    /// Whether no node moves to another index.
+    pub(super) still: bool,
+    /// Nodes that were just made, of endpoints that were something else before.
+    pub(super) born: Vec<NodeId>,
 }
 
 /// Memory that is to be freed when the lock has been released.
 #[derive(Debug, Default)]
 pub(in crate::admission) struct Garbage {
     nodes: Vec<arena::Garbage<Node>>,
+    pub(super) pools: Vec<PoolsOf>,
     forgotten: Vec<Node>,
     entries: Vec<Box<[u64]>>,
     pub(super) flows: Vec<Flows>,
@@ -52,12 +61,13 @@ impl Garbage {
 
     pub(in crate::admission) fn is_empty(&self) -> bool {
         let of_keys = self.nodes.is_empty() && self.forgotten.is_empty();
-        of_keys && self.entries.is_empty() && self.flows.is_empty()
+        let others = self.pools.is_empty() && self.flows.is_empty();
+        of_keys && self.entries.is_empty() && others
     }
 }
 
 /// A pass over all dynamic nodes in small steps, each paid by one call.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Sweep {
     /// The index at which the pass goes on, if one is under way.
     pub(super) cursor: Option<usize>,
@@ -69,6 +79,21 @@ pub(super) struct Sweep {
     pub(super) shrinking: bool,
     /// How many nodes it has kept for no other reason than that they are remembered.
     pub(super) remembered: usize,
+    /// For how long any stamp of the nodes that it has seen can matter.
+    longest: Span,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self {
+            cursor: None,
+            due: None,
+            compacting: false,
+            shrinking: false,
+            remembered: 0,
+            longest: Span::ZERO,
+        }
+    }
 }
 
 /// A bucket without a window is remembered for a minute after its last request: a rate may have to be
@@ -79,6 +104,10 @@ const SENT_MUCH: u32 = bucket::TELLING;
 
 /// The partition that stands for all new ones once there are `max_keys` keys.
 const OVERFLOW: u64 = u64::MAX;
+
+/// The partition of a node that stands for a scope. Others may have it, too, but no node of an unpartitioned scope
+/// without keys is ever looked for.
+const STANDING: u64 = u64::MAX - 1;
 
 /// A pass begins at most this often, however short the windows are: at least this long after the one
 /// before, for each key there is.
@@ -92,19 +121,18 @@ impl Keys {
             learned: 0,
             partitioned,
             fixed,
+            standing: 0,
             entries: Index::default(),
             hasher: RandomState::default(),
             most: usize::MAX,
             sweep: Sweep::default(),
+            still: false,
+            born: Vec::new(),
         }
     }
 
     pub(in crate::admission) fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    pub(in crate::admission) fn is_partitioned(&self) -> bool {
-        self.partitioned
     }
 
     pub(in crate::admission) fn set_max_keys(&mut self, n: usize) {
@@ -129,19 +157,19 @@ const NO_KEY: Key<'static> = Key {
 impl Keys {
     /// The leaf of a request, made if it is new.
     #[inline]
-    pub(super) fn locate(&mut self, specs: &[Scope], target: &Target<'_>) -> NodeId {
+    pub(super) fn locate(&mut self, specs: &Scopes, target: &Target<'_>) -> NodeId {
         if !self.partitioned && target.key.is_none() {
             return NodeId::new(target.spec.0 as usize);
         }
         self.locate_by_key(specs, target)
     }
 
-    fn locate_by_key(&mut self, specs: &[Scope], target: &Target<'_>) -> NodeId {
+    fn locate_by_key(&mut self, specs: &Scopes, target: &Target<'_>) -> NodeId {
         let key = target.key.as_ref().unwrap_or(&NO_KEY);
         if let Some(found) = self.find(target.spec, target.partition, key) {
             return found;
         }
-        if self.entries.len() < self.most {
+        if self.entries.len() - self.standing < self.most {
             return self.insert(specs, target.spec, target.partition, key);
         }
         let partition = if self.partitioned {
@@ -155,7 +183,7 @@ impl Keys {
         }
     }
 
-    fn find(&self, spec: SpecId, partition: u64, key: &Key<'_>) -> Option<NodeId> {
+    pub(super) fn find(&self, spec: SpecId, partition: u64, key: &Key<'_>) -> Option<NodeId> {
         let hash = self.hash(spec, partition, key);
         self.entries.find(hash, |id| {
             let node = &self.nodes[id.index()];
@@ -163,11 +191,11 @@ impl Keys {
         })
     }
 
-    fn insert(&mut self, specs: &[Scope], spec: SpecId, partition: u64, key: &Key<'_>) -> NodeId {
+    fn insert(&mut self, specs: &Scopes, spec: SpecId, partition: u64, key: &Key<'_>) -> NodeId {
         let parent = specs[spec.0 as usize].parent.map(|parent| {
-            let shared = specs[parent.0 as usize].kind == SpecKind::AcrossPartitions;
-            if shared || !self.partitioned {
-                return NodeId::new(parent.0 as usize);
+            let of_parent = &specs[parent.0 as usize];
+            if !of_parent.partitioned {
+                return of_parent.node;
             }
             match self.find(parent, partition, &NO_KEY) {
                 Some(found) => found,
@@ -184,7 +212,44 @@ impl Keys {
         node.text = Text::new(key);
         let node = NodeId::new(self.nodes.insert(node));
         self.entries.insert(hash, node);
+        let scope = &specs[spec.0 as usize];
+        if scope.node.index() >= self.fixed {
+            // A scope that came later stays while it has nodes.
+            self.nodes[scope.node.index()].pins += 1;
+        }
+        if !scope.elders.is_empty() {
+            self.born.push(node);
+        }
         node
+    }
+
+    /// The node that stands for a scope which was not there from the beginning.
+    pub(super) fn insert_standing(&mut self, spec: SpecId, parent: Option<NodeId>) -> NodeId {
+        if let Some(parent) = parent {
+            self.nodes[parent.index()].pins += 1;
+        }
+        let mut node = Node::new(spec, parent);
+        node.pins = 1;
+        node.partition = STANDING;
+        node.hash = self.hash(spec, STANDING, &NO_KEY);
+        let hash = node.hash;
+        let node = NodeId::new(self.nodes.insert(node));
+        self.entries.insert(hash, node);
+        self.standing += 1;
+        node
+    }
+
+    /// The scope is gone for which it stands.
+    pub(super) fn remove_standing(&mut self, id: NodeId) -> Option<Node> {
+        let node = self.nodes.remove(id.index())?;
+        self.learned -= usize::from(node.bucket.has_learned());
+        let known = self.entries.remove(node.hash, id);
+        assert!(known, "every node that is not fixed is in the table");
+        if let Some(parent) = node.parent {
+            self.nodes[parent.index()].pins -= 1;
+        }
+        self.standing -= 1;
+        Some(node)
     }
 
     /// Whether a pass is under way.
@@ -199,9 +264,10 @@ impl Keys {
     }
 
     /// Takes out the node at `index` if it would decide like a new one.
-    pub(super) fn forget(&mut self, scopes: &[Scope], index: usize, now: Tick) -> Option<Node> {
+    pub(super) fn forget(&mut self, scopes: &Scopes, index: usize, now: Tick) -> Option<Node> {
         let node = self.nodes.get(index)?;
         let rules = &scopes[node.spec.0 as usize].rules;
+        self.sweep.longest = self.sweep.longest.max(rules.longest());
         if node.is_pinned() || !node.bucket.is_quiet(rules.longest(), now) {
             return None;
         }
@@ -220,21 +286,26 @@ impl Keys {
         if let Some(parent) = node.parent {
             self.nodes[parent.index()].pins -= 1;
         }
+        let standing = scopes[node.spec.0 as usize].node;
+        if standing.index() >= self.fixed {
+            self.nodes[standing.index()].pins -= 1;
+        }
         Some(node)
     }
 
     /// The pass has seen every node. Memory is given back once three quarters of it are unused.
-    pub(super) fn end_pass(&mut self, scopes: &[Scope], now: Tick) {
+    pub(super) fn end_pass(&mut self, now: Tick) {
         let interval = SWEEP_INTERVAL_PER_KEY
             .times(self.entries.len() as u64)
             .max(SHORTEST_SWEEP_INTERVAL)
-            .max(self.longest(scopes));
+            .max(self.sweep.longest);
         self.sweep = Sweep {
             cursor: None,
             due: Some(now.after(interval)),
             compacting: self.nodes.len() <= self.nodes.end() / 4,
             shrinking: true,
             remembered: 0,
+            longest: Span::ZERO,
         };
     }
 
@@ -246,12 +317,12 @@ impl Keys {
             self.clear(garbage);
             return;
         }
-        let entries = &mut self.entries;
+        let (entries, still) = (&mut self.entries, self.still);
         let step = self.nodes.compact_step(|node, from, to| {
             // A node that others know by its index has to stay, and compacting ends there. So does a paused
             // node: the work that ends a pause goes from one index to the next.
             let paused = node.bucket.paused_until() > now;
-            let movable = !node.is_pinned() && node.bucket.is_idle() && !paused;
+            let movable = !node.is_pinned() && node.bucket.is_idle() && !paused && !still;
             if movable {
                 let (from, to) = (NodeId::new(from), NodeId::new(to));
                 let known = entries.replace(node.hash, from, to);
@@ -278,16 +349,5 @@ impl Keys {
     /// Hands out memory that is not needed any more.
     pub(super) fn clear(&mut self, garbage: &mut Garbage) {
         garbage.entries.extend(self.entries.take_garbage());
-    }
-
-    /// For how long any stamp of a bucket that comes and goes can matter.
-    fn longest(&self, specs: &[Scope]) -> Span {
-        let comes_and_goes = |spec: &&Scope| self.partitioned || spec.kind == SpecKind::EachOther;
-        specs
-            .iter()
-            .filter(comes_and_goes)
-            .map(|spec| spec.rules.longest())
-            .max()
-            .unwrap_or(Span::ZERO)
     }
 }

@@ -11,6 +11,7 @@
 //! - [`charges`]: what requests take that is not one request and one permit; [`charge`] has the data of it.
 //! - [`settlements`]: what follows when it is known what a request has cost.
 //! - [`feedback`]: what answers teach, and to which bucket.
+//! - [`reload`]: scopes that come and go; [`kin`] and [`pools`]: their buckets, which count together.
 //! - [`effects`]: what follows: the waiters to wake, the events to tell.
 //! - [`state`]: all of it in one object; [`timers`] and [`work`]: what is due later, and what is left for the
 //!   next hold of the lock.
@@ -34,13 +35,17 @@ mod graces;
 mod ids;
 mod index;
 mod keys;
+mod kin;
 mod line;
 mod node;
 mod open_bodies;
 mod overdue;
+mod pools;
 mod queue;
 mod ranked;
+mod reload;
 mod scope;
+mod scopes;
 mod settlements;
 mod shares;
 mod slots;
@@ -64,7 +69,9 @@ pub(super) use self::{
     ids::{NodeId, WaiterId},
     keys::Garbage,
     node::Node,
+    pools::Collecting,
     queue::{Entry, TakeOutcome, WaitOutcome},
+    reload::NewScope,
     state::Core,
     tree::Tree,
     waiter::WaitLimit,

@@ -80,6 +80,8 @@ pub(super) struct WaitQueue {
     pub(super) opens: Option<Opens>,
     /// What lower classes are owed here.
     pub(super) floors: Floors,
+    /// How many others want to know whatever happens here. It stays for them when nobody waits.
+    pub(super) watched: u32,
 }
 
 /// When a gate opens, and the place of the head that waits for it, as its leaf numbers it.

@@ -1,3 +1,4 @@
+use super::ids::NodeId;
 use crate::{
     bucket::{Rules, Tick},
     endpoints::{SpecId, SpecKind},
@@ -17,4 +18,41 @@ pub(in crate::admission) struct Scope {
     pub(in crate::admission) rules: Rules,
     /// A pause of all its buckets, those not seen yet included.
     pub(in crate::admission) paused_until: Tick,
+    /// The same, or for ever while any of its buckets counts [together](super::kin) with another one: then there is
+    /// more to look at.
+    pub(super) closed_until: Tick,
+    /// How many of its nodes count together with others.
+    pub(super) kin: u32,
+    /// Whether each partition has a bucket of its own.
+    pub(in crate::admission) partitioned: bool,
+    /// Whether the present configuration has it no more. Nobody enters then, and who is here finishes.
+    pub(in crate::admission) retired: bool,
+    /// The node that stands for the whole scope. It is its only bucket, unless partitions or paths have their own.
+    pub(in crate::admission) node: NodeId,
+    /// What the same endpoint was before, with buckets for the same keys: a new bucket begins with what the old one of
+    /// its key has counted.
+    pub(super) elders: Box<[SpecId]>,
+    /// Whether it has come back, so that its nodes may be older than those of its elders.
+    pub(super) revived: bool,
+}
+
+impl Scope {
+    /// Whether each key has a bucket of its own.
+    pub(in crate::admission) fn has_keys(&self) -> bool {
+        self.kind.has_keys() || self.partitioned
+    }
+
+    pub(super) fn set_paused_until(&mut self, until: Tick) {
+        self.paused_until = until;
+        self.note_kin();
+    }
+
+    /// How many of its nodes count together with others has changed.
+    pub(super) fn note_kin(&mut self) {
+        self.closed_until = if self.kin > 0 {
+            Tick::NEVER
+        } else {
+            self.paused_until
+        };
+    }
 }

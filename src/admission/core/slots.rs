@@ -114,7 +114,7 @@ impl Core {
         let to_go = usize::from(victim.is_some());
         let full = max_waiting.and_then(|most| {
             let mut path = self.tree.path(leaf);
-            path.find(|&id| self.tree.node(id).waiting() - to_go >= most)
+            path.find(|&id| self.tree.waiting_at(id) - to_go >= most)
         });
         if full.is_none() && !limit.is_some() {
             self.shed(victim, now, fx);
@@ -340,6 +340,12 @@ impl Core {
             let rank = self.fewest(ahead.of(rank));
             let rank = rank.saturating_sub(self.tree.charges.free);
             let slot = (node.bucket).slot(&scope.rules, demand, rank, now, start);
+            let slot = if scope.kin > 0 {
+                self.tree
+                    .slot_together(ahead.node, demand, rank, now, start)
+            } else {
+                slot
+            };
             if slot > latest.0 {
                 latest = (slot, ahead.node);
             }

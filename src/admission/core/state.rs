@@ -88,7 +88,9 @@ impl Core {
             (true, false) => 3,
             (_, true) => 4,
         };
-        (self.tree.charges.weight() * of_order).min(BATCH)
+        // There are several buckets to look at.
+        let of_kin = if self.tree.counts_together() { 8 } else { 1 };
+        (self.tree.charges.weight() * of_order * of_kin).min(BATCH)
     }
 
     /// Zero if no bucket wants to hear of successes.

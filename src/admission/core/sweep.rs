@@ -43,6 +43,8 @@ impl Tree {
         if self.keys.sweep.cursor.is_none() {
             self.keys.sweep.remembered = 0;
         }
+        self.part_some(now);
+        self.end_pools(now, fx);
         // From the end on, so that memory at the end is given back as the pass goes.
         let to = self.keys.sweep.cursor.unwrap_or(usize::MAX);
         let to = to.min(self.keys.nodes.end());
@@ -70,7 +72,7 @@ impl Tree {
             self.keys.sweep.cursor = Some(from);
             return (forgotten, true);
         }
-        self.keys.end_pass(&self.scopes, now);
+        self.keys.end_pass(now);
         (forgotten, true)
     }
 }

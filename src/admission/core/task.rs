@@ -74,6 +74,12 @@ pub(super) enum Task {
         /// The index of the next node.
         from: usize,
     },
+    /// Brings the queues of a scope up to date with its pools.
+    Pools {
+        scope: SpecId,
+        /// The index of the next node.
+        from: usize,
+    },
     /// Brings the rules of the scopes from this one on up to date with what is to be learned.
     Rules { from: usize },
     /// Refuses each waiter from this index on: the layer is closed.

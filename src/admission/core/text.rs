@@ -3,7 +3,7 @@ use crate::endpoints::Key;
 /// The host and path that a node stands for; empty if it stands for more than one path.
 ///
 /// A short one is kept in place, where it is at hand when the node is: most look-ups end with a comparison.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Text {
     Short { len: u8, bytes: [u8; SHORT] },
     Long(Box<[u8]>),
@@ -42,6 +42,17 @@ impl Text {
 
     pub(super) fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_bytes()).expect("it was made of two strings")
+    }
+
+    /// The key of which it was made.
+    pub(super) fn key(&self) -> Key<'_> {
+        let text = self.as_str();
+        let whole = text.len() - usize::from(text.ends_with('*'));
+        let (host, path) = text.split_at(text.find('/').unwrap_or(whole));
+        Key {
+            host: host.into(),
+            path: path.into(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

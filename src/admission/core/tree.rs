@@ -9,8 +9,11 @@ use super::{
     floors::DEFAULT_FLOOR,
     ids::NodeId,
     keys::Keys,
+    kin::Kin,
     node::Node,
+    pools::Pools,
     scope::Scope,
+    scopes::{Scopes, View},
 };
 use crate::{
     bucket::{Demand, Enforced, Gate, Learning, Rules, Span, Tick},
@@ -32,13 +35,20 @@ pub(in crate::admission) struct Tree {
     pub(in crate::admission) observed: bool,
     /// Whether the layer is closed: nothing is admitted any more.
     pub(in crate::admission) closed: bool,
-    /// Whether one of the two is so, and no call goes without a second look.
+    /// Whether one of the two is so, or the endpoints were loaded anew: no call goes without a second look.
     pub(in crate::admission) looks_twice: bool,
     learning: Learning,
     /// The longest pause that an answer can impose.
     pub(in crate::admission) max_pause: Duration,
-    pub(super) scopes: Box<[Scope]>,
+    pub(super) scopes: Scopes,
     pub(in crate::admission) keys: Keys,
+    /// The buckets that count together.
+    pub(super) kin: Kin,
+    pub(super) pools: Pools,
+    /// How many times the endpoints were loaded anew.
+    pub(in crate::admission) epoch: u32,
+    /// The present scope of everything.
+    pub(super) overall: Option<SpecId>,
     pub(super) charges: Charges,
     /// The latest time that anyone has told.
     latest: Tick,
@@ -61,19 +71,30 @@ pub(in crate::admission) struct Tree {
 
 impl Tree {
     pub(super) fn new(routes: &Routes, enforced: Enforced, now: Tick) -> Self {
+        let mut kinds = routes.specs().iter().map(|spec| spec.kind);
+        let overall = kinds.position(|kind| kind == SpecKind::Overall);
+        let overall = overall.and_then(|index| u32::try_from(index).ok().map(SpecId));
         let scopes: Box<[_]> = routes
             .specs()
             .iter()
-            .map(|spec| Scope {
+            .enumerate()
+            .map(|(index, spec)| Scope {
                 name: spec.name.clone(),
                 kind: spec.kind,
                 parent: spec.parent,
                 quota: spec.quota.clone(),
                 rules: Rules::new(&spec.quota, enforced, Learning::all(), spec.kind.learns()),
                 paused_until: Tick::NONE,
+                closed_until: Tick::NONE,
+                kin: 0,
+                partitioned: routes.partitioned() && spec.kind != SpecKind::AcrossPartitions,
+                retired: false,
+                node: NodeId::new(index),
+                elders: Box::default(),
+                revived: false,
             })
             .collect();
-        // The node of a scope that has only one stands at the index of its scope, for ever.
+        // The node of each of these scopes stands at the index of its scope, for ever.
         let nodes = scopes
             .iter()
             .enumerate()
@@ -99,7 +120,11 @@ impl Tree {
             closed: false,
             looks_twice: false,
             keys: Keys::new(routes.partitioned(), scopes.len(), nodes),
-            scopes,
+            scopes: Scopes::new(scopes),
+            kin: Kin::default(),
+            pools: Pools::default(),
+            epoch: 0,
+            overall,
             latest: now,
             calls: 0,
             serial: 0,
@@ -126,6 +151,11 @@ impl Tree {
         self.calls % CALLS == 0 || self.keys.sweep_is_due(self.latest)
     }
 
+    /// Whether there is more to do at each call, besides looking at other routes.
+    pub(in crate::admission) fn wants_to_look(&self) -> bool {
+        self.observed || self.closed
+    }
+
     /// The latest time known. No time that was told before is later.
     pub(in crate::admission) fn latest(&self) -> Tick {
         self.latest
@@ -148,6 +178,7 @@ impl Tree {
         &mut self.keys.nodes[id.index()]
     }
 
+    #[inline]
     pub(in crate::admission) fn scope(&self, id: SpecId) -> &Scope {
         &self.scopes[id.0 as usize]
     }
@@ -157,17 +188,40 @@ impl Tree {
         std::iter::successors(Some(leaf), |&id| self.node(id).parent)
     }
 
-    /// The leaf of a request, made if it is new.
+    /// The leaf of a request, made if it is new, as long as nothing was loaded anew.
     #[inline]
-    pub(in crate::admission) fn locate(&mut self, target: &Target<'_>) -> NodeId {
+    pub(in crate::admission) fn locate_at_first(&mut self, target: &Target<'_>) -> NodeId {
         self.keys.locate(&self.scopes, target)
+    }
+
+    /// The leaf of a request, made if it is new.
+    pub(in crate::admission) fn locate(&mut self, target: &Target<'_>) -> NodeId {
+        let scope = self.scope(target.spec);
+        if !scope.has_keys() {
+            return scope.node;
+        }
+        let is_revived = scope.revived;
+        let leaf = self.keys.locate(&self.scopes, target);
+        if is_revived {
+            let path: Vec<_> = self.path(leaf).collect();
+            self.keys.born.extend(path);
+        }
+        if !self.keys.born.is_empty() {
+            self.adopt();
+        }
+        leaf
     }
 
     /// Whether the node has room for what a request takes, whatever waits there.
     pub(super) fn gate(&self, id: NodeId, demand: &Demand, now: Tick) -> Gate {
         let node = self.node(id);
         let scope = self.scope(node.spec);
-        match node.bucket.gate(&scope.rules, demand, now) {
+        let gate = if scope.kin > 0 {
+            self.gate_together(id, demand, now)
+        } else {
+            node.bucket.gate(&scope.rules, demand, now)
+        };
+        match gate {
             Gate::Closed => Gate::Closed,
             Gate::Open if scope.paused_until > now => Gate::Until(scope.paused_until),
             Gate::Until(opens) => Gate::Until(opens.max(scope.paused_until)),
@@ -175,21 +229,42 @@ impl Tree {
         }
     }
 
-    /// Whether the node's [`gate`](Self::gate) is open for one request and one permit.
+    /// Whether the node's [`gate`](Self::gate) is open for one request and one permit. `false` if it counts together
+    /// with another: then there is more to look at.
     #[inline]
     pub(super) fn is_open(&self, node: &Node, now: Tick) -> bool {
-        let scope = self.scope(node.spec);
-        scope.paused_until <= now && node.bucket.is_open(&scope.rules, now)
+        self.is_open_by::<true>(node, now)
+    }
+
+    #[inline]
+    fn is_open_by<const LATER: bool>(&self, node: &Node, now: Tick) -> bool {
+        let scope = self.scopes.of::<LATER>(node.spec);
+        scope.closed_until <= now && node.bucket.is_open(&scope.rules, now)
     }
 
     /// Admits a newcomer if every scope has room and nobody stands before it. Only for one that states no cost, and
     /// where requests only are counted.
-    #[inline]
     pub(in crate::admission) fn admit_plain(&mut self, leaf: NodeId, now: Tick) -> Option<Claim> {
+        self.admit_plain_by::<true>(leaf, now)
+    }
+
+    /// The same, as long as nothing was loaded anew: most layers never have other scopes than the first ones, and do
+    /// not look for any.
+    #[inline]
+    pub(in crate::admission) fn admit_plain_at_first(
+        &mut self,
+        leaf: NodeId,
+        now: Tick,
+    ) -> Option<Claim> {
+        self.admit_plain_by::<false>(leaf, now)
+    }
+
+    #[inline]
+    fn admit_plain_by<const LATER: bool>(&mut self, leaf: NodeId, now: Tick) -> Option<Claim> {
         let mut next = Some(leaf);
         while let Some(id) = next {
             let node = self.node(id);
-            if node.has_contenders() || !self.is_open(node, now) {
+            if node.has_contenders() || !self.is_open_by::<LATER>(node, now) {
                 return None;
             }
             next = node.parent;
@@ -197,7 +272,7 @@ impl Tree {
         if self.counts_units(leaf) {
             return None;
         }
-        Some(self.take(leaf))
+        Some(self.take_by::<LATER>(leaf))
     }
 
     /// Whether a bucket that a request needs is closed: its server has named a time beyond the longest pause.
@@ -218,7 +293,7 @@ impl Tree {
             let node = self.node(id);
             let scope = self.scope(node.spec);
             let is_open = node.bucket.is_open_to_probe(&scope.rules, &demand, now);
-            is_open && scope.paused_until <= now && !node.has_contenders()
+            is_open && scope.closed_until <= now && !node.has_contenders()
         });
         let claim = may_go.then(|| self.take_all(leaf, demand))?;
         let interval = Span::from(self.max_pause);
@@ -238,8 +313,12 @@ impl Tree {
     }
 
     /// Takes a place and a permit in every scope, in one step.
-    #[inline]
     pub(super) fn take(&mut self, leaf: NodeId) -> Claim {
+        self.take_by::<true>(leaf)
+    }
+
+    #[inline]
+    fn take_by<const LATER: bool>(&mut self, leaf: NodeId) -> Claim {
         self.serial += 1;
         let mut claim = Claim {
             leaf,
@@ -249,7 +328,7 @@ impl Tree {
             observed: self.observed,
             serial: self.serial,
         };
-        if leaf.index() >= self.scopes.len() {
+        if leaf.index() >= self.keys.fixed {
             // It has to stay for as long as the request can come back to it.
             self.node_mut(leaf).pins += 1;
             claim.permits |= Claim::PIN;
@@ -258,7 +337,7 @@ impl Tree {
         let mut bit = 1;
         while let Some(id) = next {
             let node = &mut self.keys.nodes[id.index()];
-            let rules = &self.scopes[node.spec.0 as usize].rules;
+            let rules = &self.scopes.of::<LATER>(node.spec).rules;
             // Also where there is no window: there may be one before this request goes out.
             if self.enforced.windows {
                 node.bucket.take_places(1);
@@ -414,12 +493,13 @@ impl Tree {
     }
 
     #[inline]
-    pub(super) fn each(&mut self, leaf: NodeId, mut f: impl FnMut(&mut Node, &[Scope], u8)) {
+    pub(super) fn each(&mut self, leaf: NodeId, mut f: impl FnMut(&mut Node, View<'_>, u8)) {
+        let scopes = self.scopes.view();
         let mut next = Some(leaf);
         let mut bit = 1;
         while let Some(id) = next {
             let node = &mut self.keys.nodes[id.index()];
-            f(node, &self.scopes, bit);
+            f(node, scopes, bit);
             next = node.parent;
             bit <<= 1;
         }
@@ -436,9 +516,8 @@ impl Tree {
 
     /// The partition of a bucket, if there are partitions and it is not shared by them.
     pub(in crate::admission) fn partition(&self, node: &Node) -> Option<u64> {
-        let partitioned = self.keys.is_partitioned();
-        let shared = self.scope(node.spec).kind == SpecKind::AcrossPartitions;
-        (partitioned && !shared).then_some(node.partition)
+        let partitioned = self.scope(node.spec).partitioned;
+        partitioned.then_some(node.partition)
     }
 
     /// Tells the observer, if there is one, of a decision about a bucket.
@@ -459,7 +538,7 @@ impl Tree {
         fx.told.push(Told {
             bucket: self.name(node),
             // With partitions, what stands for a whole scope belongs to none.
-            partition: (id.index() >= self.scopes.len())
+            partition: (self.scope(node.spec).node != id)
                 .then(|| self.partition(node))
                 .flatten(),
             sequence,
@@ -477,7 +556,7 @@ impl Tree {
         decision: impl FnOnce() -> Decision,
     ) {
         // The node of the scope itself. With keys it has no bucket, and its name is the scope's.
-        self.tell(NodeId::new(scope.0 as usize), now, fx, decision);
+        self.tell(self.scope(scope).node, now, fx, decision);
     }
 
     /// Whether a scope that a request needs is paused.
@@ -503,6 +582,13 @@ impl Tree {
 
     pub(super) fn set_learning(&mut self, learning: Learning) {
         self.learning = learning;
+    }
+
+    /// A scope goes.
+    pub(super) fn forget_rules(&mut self, scope: usize) {
+        let rules = &self.scopes[scope].rules;
+        self.discovering -= usize::from(rules.learning().discover);
+        self.charges.counting -= usize::from(!rules.units().is_empty());
     }
 
     /// Has a scope learn what is to be learned by now.
@@ -556,11 +642,11 @@ impl Tree {
 
     pub(super) fn pause(&mut self, scope: SpecId, until: Tick) {
         let scope = &mut self.scopes[scope.0 as usize];
-        scope.paused_until = scope.paused_until.max(until);
+        scope.set_paused_until(scope.paused_until.max(until));
     }
 
     pub(super) fn resume(&mut self, scope: SpecId) {
-        self.scopes[scope.0 as usize].paused_until = Tick::NONE;
+        self.scopes[scope.0 as usize].set_paused_until(Tick::NONE);
     }
 
     /// The buckets among `n` nodes from the index `from` on, and the index of the next if there is one.
@@ -579,13 +665,15 @@ impl Tree {
         (nodes, (to < end).then_some(to))
     }
 
-    /// Whether a node is a bucket, and not just the place of one whose requests have their own.
+    /// Whether a node is a bucket, and not just the place of one whose requests have their own. One that the present
+    /// configuration has no more is, while there is anything in it.
     fn is_in_use(&self, index: usize, node: &Node) -> bool {
-        let kind = self.scope(node.spec).kind;
-        let fixed = index < self.scopes.len();
-        !fixed
-            || kind == SpecKind::AcrossPartitions
-            || !(self.keys.is_partitioned()
-                || matches!(kind, SpecKind::EachOther | SpecKind::Unmatched))
+        let scope = self.scope(node.spec);
+        let stands_for_all = scope.node.index() == index;
+        if stands_for_all && scope.has_keys() {
+            return false;
+        }
+        let longest = scope.rules.longest();
+        !scope.retired || !self.is_over_for(NodeId::new(index), longest, self.latest)
     }
 }

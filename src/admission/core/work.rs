@@ -69,11 +69,14 @@ impl Core {
                 resume,
                 from,
             } => self.update_scope(scope, resume, from, now, fx),
+            Task::Pools { scope, from } => self.update_pooled(scope, from, now, fx),
             Task::Rules { from } => {
-                let scopes = self.tree.scopes.len();
+                let scopes = self.tree.scopes.end();
                 let mut from = from;
                 while from < scopes && fx.spend() {
-                    self.tree.renew_rules(from);
+                    if self.tree.scopes.get(from).is_some() {
+                        self.tree.renew_rules(from);
+                    }
                     from += 1;
                 }
                 if from < scopes {
@@ -94,12 +97,14 @@ impl Core {
         fx: &mut Effects,
     ) {
         // Without partitions, and where paths have no bucket of their own, there is one.
-        let only = !self.tree.keys.is_partitioned() && !self.tree.scope(scope).kind.has_keys();
-        let end = if only {
-            from = from.max(scope.0 as usize);
-            scope.0 as usize + 1
-        } else {
+        let Some(of_scope) = self.tree.scopes.get(scope.0 as usize) else {
+            return;
+        };
+        let end = if of_scope.has_keys() {
             self.tree.keys.nodes.end()
+        } else {
+            from = from.max(of_scope.node.index());
+            of_scope.node.index() + 1
         };
         while from < end {
             if !fx.spend() {

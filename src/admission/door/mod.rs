@@ -149,11 +149,11 @@ impl Handle {
         } = &*self.shared;
         let head = without_body(head);
         let asks = pricing.asks_of(&head).unwrap_or_default();
-        let target = engine.routes.resolve(&head)?;
-        if engine.is_closed() {
-            return Ok(None);
-        }
-        Ok(engine.with(|core, now, fx| {
+        let (target, locked) = engine.resolve_anew(&head)?;
+        Ok(engine.step(locked, |core, now, fx| {
+            if core.tree.closed {
+                return None;
+            }
             core.run(now, fx);
             core.tree.sweep_a_little(now, fx);
             let leaf = core.tree.locate(&target);
@@ -200,14 +200,15 @@ impl Shared {
     /// The wait of something that takes its own time to go out, so it is a waiter even where it need not wait.
     fn stand(self: &Arc<Self>, head: &Request<NoBody>) -> Result<Acquire, UnknownEndpoint> {
         let asks = self.pricing.asks_of(head);
-        let target = self.engine.routes.resolve(head)?;
+        let (target, locked) = self.engine.resolve_anew(head)?;
         // Made under the lock: if an observer panics, its drop takes the pin away.
         let mut acquire = None;
         self.engine
-            .with(|core: &mut Core, now: Tick, fx: &mut Effects| {
+            .step(locked, |core: &mut Core, now: Tick, fx: &mut Effects| {
                 let leaf = core.tree.locate(&target);
                 core.pin(leaf);
-                acquire = Some(Acquire::new(Arc::clone(self), leaf, asks));
+                let found = (leaf, core.tree.epoch);
+                acquire = Some(Acquire::new(Arc::clone(self), found, asks));
                 core.tree.sweep_a_little(now, fx);
             });
         Ok(acquire.expect("it was made under the lock"))

@@ -164,6 +164,131 @@ mod keys {
     }
 }
 
+mod reloads {
+    use super::*;
+
+    const KEYS: usize = 100_000;
+    const WAITERS: usize = 10_000;
+
+    /// The group that `0` is in; `n` others are in none.
+    fn endpoints(n: usize, group: &str, each: &Quota) -> Endpoints {
+        let endpoints = Endpoints::new().route("/0", each.clone());
+        let endpoints = endpoints.group(group, Quota::concurrent(WAITERS), ["/0"]);
+        (1..n).fold(endpoints, |endpoints, n| {
+            endpoints.named(&n.to_string(), each.clone())
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiters_of_a_route_that_changes_its_group() {
+        let each = Quota::concurrent(1).and_per(1000, secs(60));
+        let mut crowd = Crowd::new(&endpoints(1, "a", &each));
+        crowd.keeps_permits = true;
+        for _ in 0..WAITERS {
+            crowd.call(within(to_path(0), secs(1_000_000)));
+        }
+        bounded("they enter", WAITERS);
+        crowd.handle.reload(endpoints(1, "b", &each)).unwrap();
+        bounded("the group changes", WAITERS);
+        for _ in 0..WAITERS {
+            crowd.call(to_path(0));
+        }
+        bounded("as many newcomers", 2 * WAITERS);
+        crowd
+            .handle
+            .reload(endpoints(1, "c", &Quota::concurrent(4)))
+            .unwrap();
+        bounded("group and quota change", 2 * WAITERS);
+        while !crowd.permits.is_empty() {
+            crowd.permits.clear();
+            crowd.serve();
+        }
+        assert_eq!((crowd.waiting(), crowd.refused), (0, 0));
+        bounded("all go", 2 * WAITERS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn very_many_endpoints() {
+        const N: usize = 20_000;
+        let each = Quota::per_second(1);
+        let mut crowd = Crowd::new(&endpoints(N, "a", &each));
+        for n in 1..N {
+            crowd.call(to_name(n));
+        }
+        bounded("each is called", N);
+        let handle = crowd.handle.clone();
+        handle.reload(endpoints(N, "a", &each)).unwrap();
+        bounded("the same endpoints", N);
+        handle
+            .reload(endpoints(N, "a", &Quota::per_second(2)))
+            .unwrap();
+        bounded("all quotas change", N);
+        let across = endpoints(N, "a", &each).across_partitions(Quota::per_second(1_000_000));
+        handle.reload(across).unwrap();
+        bounded("a scope above all others comes", N);
+        for n in 1..N {
+            crowd.call(to_name(n));
+        }
+        bounded("each is called again", N);
+        tokio::time::sleep(secs(100)).await;
+        handle.sweep();
+        bounded("sweep", N);
+        handle.reload(endpoints(1, "a", &each)).unwrap();
+        bounded("all but one go", N);
+        handle.reload(endpoints(1, "a", &each)).unwrap();
+        bounded("what is left of them goes", N);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn very_many_partitions() {
+        let endpoints = |group| endpoints(1, group, &Quota::per_minute(2).concurrency(2));
+        let mut crowd = Crowd::new(&endpoints("a").partition_by_header("x-user"));
+        crowd.keeps_permits = true;
+        let of = |user: usize| {
+            let mut request = to_path(0);
+            let user = http::HeaderValue::from_str(&user.to_string()).unwrap();
+            request.headers_mut().insert("x-user", user);
+            request
+        };
+        for n in 0..KEYS {
+            crowd.call(of(n));
+        }
+        // Some have permits still, and at some there are waiters.
+        let _ = crowd.permits.split_off(WAITERS);
+        for n in 0..2 * WAITERS {
+            crowd.call(of(n / 2));
+        }
+        bounded("they are there", 3 * KEYS);
+        let handle = crowd.handle.clone();
+        handle
+            .reload(endpoints("b").partition_by_header("x-user"))
+            .unwrap();
+        bounded("their group changes", 3 * KEYS);
+        for n in 0..WAITERS {
+            crowd.call(of(n));
+        }
+        bounded("newcomers", 3 * KEYS);
+        handle
+            .reload(endpoints("b").partition_by_header("x-other"))
+            .unwrap();
+        bounded("the rule changes", 3 * KEYS);
+        for n in 0..100 {
+            crowd.call(of(n));
+        }
+        bounded("newcomers by the new rule", 3 * KEYS);
+        for _ in 0..4 {
+            crowd.permits.clear();
+            tokio::time::sleep(secs(61)).await;
+            crowd.serve();
+        }
+        bounded("time passes", 3 * KEYS);
+        handle.sweep();
+        bounded("sweep", 3 * KEYS);
+        handle.reload(endpoints("b")).unwrap();
+        bounded("no partitions any more", 3 * KEYS);
+    }
+}
+
 mod queues {
     use super::*;
 

@@ -1,0 +1,697 @@
+//! `Handle::reload`: other endpoints for a layer that runs.
+
+mod support;
+
+use std::time::Duration;
+
+use support::*;
+use tokio_test::assert_pending;
+use tower_throttle::{EndpointName, Endpoints, Quota};
+
+/// `/a` and `/b`, the first in this group.
+fn grouped(group: &str, a: Quota, of_group: Quota) -> Endpoints {
+    Endpoints::new()
+        .route("/a", a)
+        .route("/b", Quota::unlimited())
+        .group(group, of_group, ["/a"])
+}
+
+fn work(id: usize, path: &str, millis: u64) -> Req {
+    Work::head(ms(millis)).id(id).of(path)
+}
+
+fn keyed(key: &'static str, mut request: Req) -> Req {
+    let key = http::HeaderValue::from_static(key);
+    request.headers_mut().insert("x-key", key);
+    request
+}
+
+/// The names of the buckets, in the order of the snapshot, each with whether it is of an earlier configuration.
+fn names(layer: &AnyLayer) -> Vec<(String, bool)> {
+    let snapshot = layer.handle().snapshot();
+    let name =
+        |bucket: &tower_throttle::BucketSnapshot| (bucket.name().to_owned(), bucket.is_retired());
+    snapshot.buckets().map(name).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_changes() {
+    for face in WINDOWS {
+        let probe = Probe::new();
+        let layer = layer_a(face, per(1, 1000));
+        let client = layer.client(&probe);
+        let sent = burst(&client, 6, |_| get("/a")).await;
+        at(&probe, 100).await;
+        layer.handle().reload(endpoint_a(per(3, 1000))).unwrap();
+        finish(sent).await;
+        assert_eq!(probe.times(), [0, 100, 100, 1000, 1100, 1100], "{face:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_is_added_and_removed() {
+    for face in PERMITS {
+        let probe = Probe::new();
+        let layer = layer_a(face, Quota::concurrent(1));
+        let client = layer.client(&probe);
+        let mut sent = burst(&client, 3, |id| work(id, "/a", 100)).await;
+        let endpoints = Endpoints::new().route("/b", Quota::concurrent(1));
+        layer.handle().reload(endpoints).unwrap();
+        // Those who wait for the old one finish there, and those who come now are not limited.
+        sent.extend(burst(&client, 2, |id| work(10 + id, "/a", 10)).await);
+        sent.extend(burst(&client, 2, |id| work(20 + id, "/b", 10)).await);
+        assert_eq!(gauge(&layer.handle(), "/a"), (2, 1), "{face:?}");
+        assert_eq!(gauge(&layer.handle(), "/b"), (1, 1));
+        assert!(layer.handle().set_quota("/a", Quota::unlimited()).is_err());
+        finish(sent).await;
+        assert_eq!(probe.times_of("/a"), [0, 0, 0, 100, 200]);
+        assert_eq!(probe.times_of("/b"), [0, 10]);
+        assert!(layer.handle().snapshot().bucket("/a").is_none());
+        assert_idle(&layer.handle());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_changes_its_group_keeps_its_window() {
+    for face in WINDOWS {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(face, grouped("one", per(3, 1000), Quota::unlimited()));
+        let client = layer.client(&probe);
+        let mut sent = burst(&client, 2, |_| get("/a")).await;
+        at(&probe, 400).await;
+        let endpoints = grouped("other", per(3, 1000), per(100, 1000));
+        layer.handle().reload(endpoints).unwrap();
+        sent.extend(burst(&client, 5, |_| get("/a")).await);
+        finish(sent).await;
+        assert_eq!(
+            probe.times(),
+            [0, 0, 400, 1000, 1000, 1400, 2000],
+            "{face:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_finishes_in_the_old_bucket_and_before_newcomers() {
+    for face in WINDOWS {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(face, grouped("one", per(2, 1000), per(100, 1000)));
+        let client = layer.client(&probe);
+        let mut sent = burst(&client, 5, |id| work(id, "/a", 0)).await;
+        at(&probe, 500).await;
+        let endpoints = grouped("other", per(2, 1000), per(100, 1000));
+        layer.handle().reload(endpoints).unwrap();
+        sent.extend(burst(&client, 4, |id| work(10 + id, "/a", 0)).await);
+        let waiting: Vec<_> = {
+            let snapshot = layer.handle().snapshot();
+            let a = snapshot.buckets().filter(|bucket| bucket.name() == "/a");
+            a.map(|bucket| (bucket.is_retired(), bucket.waiting()))
+                .collect()
+        };
+        assert_eq!(waiting, [(true, 3), (false, 4)]);
+        finish(sent).await;
+        assert_eq!(
+            probe.times(),
+            [0, 0, 1000, 1000, 2000, 2000, 3000, 3000, 4000],
+            "{face:?}"
+        );
+        assert_eq!(probe.ids(), [0, 1, 2, 3, 4, 10, 11, 12, 13]);
+        assert_idle(&layer.handle());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn permits_of_the_old_bucket_count_in_the_new_one() {
+    for face in PERMITS {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(
+            face,
+            grouped("one", Quota::concurrent(3), Quota::unlimited()),
+        );
+        let client = layer.client(&probe);
+        let mut sent = burst(&client, 2, |id| work(id, "/a", 100 * (id as u64 + 1))).await;
+        let endpoints = grouped("other", Quota::concurrent(3), Quota::unlimited());
+        layer.handle().reload(endpoints).unwrap();
+        sent.extend(burst(&client, 4, |id| work(10 + id, "/a", 1000)).await);
+        finish(sent).await;
+        assert_eq!(probe.times(), [0, 0, 0, 100, 200, 1000], "{face:?}");
+        assert_eq!(probe.log().most_in_flight, 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_changes_back_finds_its_bucket_again() {
+    for face in WINDOWS {
+        let probe = Probe::new();
+        let one = || grouped("one", per(2, 1000), Quota::unlimited());
+        let other = || grouped("other", per(2, 1000), Quota::unlimited());
+        let layer = AnyLayer::new(face, one());
+        let client = layer.client(&probe);
+        let mut sent = Vec::new();
+        for (id, endpoints) in [other(), one(), other(), one()].into_iter().enumerate() {
+            sent.extend(burst(&client, 1, |_| work(id, "/a", 0)).await);
+            layer.handle().reload(endpoints).unwrap();
+            at(&probe, 100 * (id as u64 + 1)).await;
+        }
+        sent.extend(burst(&client, 2, |id| work(10 + id, "/a", 0)).await);
+        finish(sent).await;
+        assert_eq!(probe.times(), [0, 100, 1000, 1100, 2000, 2100], "{face:?}");
+        assert_eq!(probe.ids(), [0, 1, 2, 3, 10, 11]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_keep_their_windows() {
+    for face in WINDOWS {
+        let probe = Probe::new();
+        let endpoints = |group: &str, n| {
+            grouped(group, per(n, 1000), Quota::unlimited()).partition_by_header("x-key")
+        };
+        let layer = AnyLayer::new(face, endpoints("one", 2));
+        let client = layer.client(&probe);
+        let mut sent = burst(&client, 2, |_| keyed("1", get("/a"))).await;
+        sent.extend(burst(&client, 1, |_| keyed("2", get("/a"))).await);
+        at(&probe, 100).await;
+        // Made anew, with other random numbers for its hashes.
+        layer.handle().reload(endpoints("one", 2)).unwrap();
+        sent.extend(burst(&client, 2, |_| keyed("2", get("/a"))).await);
+        at(&probe, 200).await;
+        layer.handle().reload(endpoints("other", 2)).unwrap();
+        sent.extend(burst(&client, 1, |_| keyed("1", get("/a"))).await);
+        sent.extend(burst(&client, 2, |_| keyed("2", get("/a"))).await);
+        finish(sent).await;
+        assert_eq!(
+            probe.times(),
+            [0, 0, 0, 100, 1000, 1000, 1100, 2000],
+            "{face:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_is_partitioned_begins_with_what_it_has_sent() {
+    for face in WINDOWS {
+        let probe = Probe::new();
+        let layer = layer_a(face, per(2, 1000));
+        let client = layer.client(&probe);
+        let mut sent = burst(&client, 1, |_| get("/a")).await;
+        at(&probe, 300).await;
+        let endpoints = endpoint_a(per(2, 1000)).partition_by_header("x-key");
+        layer.handle().reload(endpoints).unwrap();
+        for key in ["1", "2"] {
+            sent.extend(burst(&client, 2, |_| keyed(key, get("/a"))).await);
+        }
+        finish(sent).await;
+        assert_eq!(probe.times(), [0, 300, 300, 1000, 1000], "{face:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_is_partitioned_no_more_has_sent_what_all_have() {
+    for face in WINDOWS {
+        let probe = Probe::new();
+        let endpoints = endpoint_a(per(2, 1000)).partition_by_header("x-key");
+        let layer = AnyLayer::new(face, endpoints);
+        let client = layer.client(&probe);
+        let mut sent = burst(&client, 1, |_| keyed("1", get("/a"))).await;
+        at(&probe, 100).await;
+        sent.extend(burst(&client, 1, |_| keyed("2", get("/a"))).await);
+        at(&probe, 200).await;
+        // And three wait, of which one goes in the new order of things.
+        sent.extend(burst(&client, 2, |_| keyed("1", get("/a"))).await);
+        layer.handle().reload(endpoint_a(per(2, 1000))).unwrap();
+        sent.extend(burst(&client, 2, |_| keyed("3", get("/a"))).await);
+        finish(sent).await;
+        // At 1000 the second of the key "1" goes where it waits; with that of 200 the window is full until 1200.
+        assert_eq!(probe.times(), [0, 100, 200, 1000, 1200, 2000], "{face:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn permits_of_old_partitions_count_in_new_ones() {
+    for face in PERMITS {
+        let probe = Probe::new();
+        let layer = layer_a(face, Quota::concurrent(2));
+        let client = layer.client(&probe);
+        let mut sent = burst(&client, 2, |id| work(id, "/a", 100 * (id as u64 + 1))).await;
+        let endpoints = endpoint_a(Quota::concurrent(2)).partition_by_header("x-key");
+        layer.handle().reload(endpoints).unwrap();
+        sent.extend(burst(&client, 3, |id| keyed("1", work(10 + id, "/a", 1000))).await);
+        finish(sent).await;
+        assert_eq!(probe.times(), [0, 0, 100, 200, 1100], "{face:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_groups_and_wider_scopes_change() {
+    for face in PERMITS {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(face, Endpoints::new().named("n", Quota::concurrent(1)));
+        let client = layer.client(&probe);
+        let endpoints = Endpoints::new()
+            .named("m", Quota::concurrent(1))
+            .name_by(|_| Some("m"))
+            .overall(Quota::concurrent(2))
+            .across_partitions(Quota::concurrent(2));
+        layer.handle().reload(endpoints).unwrap();
+        let sent = burst(&client, 2, |id| work(id, "/x", 10)).await;
+        finish(sent).await;
+        assert_eq!(probe.times(), [0, 10], "{face:?}");
+        let mut gone = get("/x");
+        gone.extensions_mut().insert(EndpointName::new("n"));
+        let error = send(client.clone(), gone).await.unwrap_err();
+        assert!(error.to_string().contains("\"m\""), "{error}");
+        assert!(layer.handle().resume("n").is_err());
+        layer.handle().pause("m", ms(50)).unwrap();
+        layer
+            .handle()
+            .pause(Endpoints::ACROSS_PARTITIONS, ms(60))
+            .unwrap();
+        finish(burst(&client, 1, |id| work(id, "/x", 10)).await).await;
+        assert_eq!(probe.times(), [0, 10, 80]);
+        let names: Vec<_> = names(&layer)
+            .into_iter()
+            .filter(|(_, retired)| !retired)
+            .collect();
+        let expected = [Endpoints::ACROSS_PARTITIONS, Endpoints::OVERALL, "m"];
+        assert!(
+            expected
+                .iter()
+                .all(|name| names.contains(&((*name).to_owned(), false))),
+            "{names:?}"
+        );
+    }
+}
+
+/// What was called before and is polled after a reload enters where it belongs by then.
+#[tokio::test(start_paused = true)]
+async fn what_has_not_entered_yet_enters_by_the_new_endpoints() {
+    for face in PERMITS {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(face, endpoint_a(Quota::concurrent(1)));
+        let mut client = layer.client(&probe);
+        let mut first = call(&mut client, work(0, "/a", 1000));
+        assert_pending!(first.poll());
+        let mut second = call(&mut client, work(1, "/a", 10));
+        let endpoints = Endpoints::new().route("/b", Quota::concurrent(1));
+        layer.handle().reload(endpoints).unwrap();
+        assert_pending!(second.poll());
+        assert_eq!(probe.ids(), [0, 1], "{face:?}");
+        drop((first, second));
+        assert_idle(&layer.handle());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_holds_in_the_new_bucket() {
+    for face in FACES {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(face, grouped("one", per(9, 1000), Quota::unlimited()));
+        let client = layer.client(&probe);
+        layer.handle().pause("/a", ms(700)).unwrap();
+        let endpoints = grouped("other", per(9, 1000), Quota::unlimited());
+        layer.handle().reload(endpoints).unwrap();
+        finish(burst(&client, 1, |_| get("/a")).await).await;
+        assert_eq!(probe.times(), [700], "{face:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_is_loaded_again_and_again_keeps_nothing() {
+    for face in FACES {
+        let probe = Probe::new();
+        let layer = layer_a(face, per(5, 1000));
+        let client = layer.client(&probe);
+        for n in 0..200 {
+            let group = format!("g{n}");
+            let endpoints = grouped(&group, per(5, 1000), Quota::unlimited());
+            let endpoints = match n % 3 {
+                0 => endpoints,
+                1 => endpoints.partition_by_header("x-key"),
+                _ => endpoints.each_other_path(per(1, 1000)),
+            };
+            layer.handle().reload(endpoints).unwrap();
+            finish(burst(&client, 1, |_| keyed("1", get("/a"))).await).await;
+            finish(burst(&client, 1, |_| get("/other")).await).await;
+            tokio::time::sleep(Duration::from_secs(200)).await;
+            layer.handle().sweep();
+        }
+        layer.handle().reload(endpoint_a(per(5, 1000))).unwrap();
+        layer.handle().sweep();
+        let names: Vec<_> = names(&layer).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["overall", "/a"], "{face:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_paths_keep_their_windows_each() {
+    for face in WINDOWS {
+        let probe = Probe::new();
+        let endpoints = |overall| {
+            let endpoints = Endpoints::new().each_other_path(per(2, 1000));
+            if overall {
+                // Above all others: each bucket is a new one.
+                return endpoints.across_partitions(per(100, 1000));
+            }
+            endpoints
+        };
+        let layer = AnyLayer::new(face, endpoints(false));
+        let client = layer.client(&probe);
+        let mut sent = burst(&client, 2, |_| get("/x/1")).await;
+        sent.extend(burst(&client, 1, |_| get("/y")).await);
+        at(&probe, 300).await;
+        layer.handle().reload(endpoints(true)).unwrap();
+        sent.extend(burst(&client, 1, |_| get("/x/1")).await);
+        sent.extend(burst(&client, 2, |_| get("/y")).await);
+        sent.extend(burst(&client, 1, |_| get("/z")).await);
+        finish(sent).await;
+        assert_eq!(probe.times_of("/x/1"), [0, 0, 1000], "{face:?}");
+        assert_eq!(probe.times_of("/y"), [0, 300, 1000]);
+        assert_eq!(probe.times_of("/z"), [300]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_waiter_of_the_old_bucket_delays_newcomers_once_by_ten_milliseconds() {
+    let cases = PERMITS
+        .into_iter()
+        .flat_map(|face| [(face, false), (face, true)]);
+    for (face, partitioned) in cases {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(
+            face,
+            grouped("one", Quota::concurrent(1), Quota::unlimited()),
+        );
+        let mut client = layer.client(&probe);
+        let mut first = call(&mut client, work(0, "/a", 1_000_000));
+        let mut forgotten = call(&mut client, work(1, "/a", 0));
+        assert_pending!(first.poll());
+        assert_pending!(forgotten.poll());
+        let mut endpoints = grouped("other", Quota::concurrent(1), Quota::unlimited());
+        if partitioned {
+            endpoints = endpoints.partition_by_header("x-key");
+        }
+        layer.handle().reload(endpoints).unwrap();
+        let sent = burst(&client, 2, |id| work(2 + id, "/a", 0)).await;
+        at(&probe, 100).await;
+        drop(first);
+        assert!(forgotten.is_woken());
+        finish(sent).await;
+        assert_eq!(probe.ids(), [0, 2, 3], "{face:?}");
+        assert!(probe.times()[2] <= 111, "{:?}", probe.times());
+        drop(forgotten);
+        assert_idle(&layer.handle());
+    }
+}
+
+/// In real time: no window breaks, and nobody is lost, whenever a reload comes.
+#[test]
+fn threads_send_while_another_reloads() {
+    const SENT: usize = 400;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let probe = Probe::new();
+        let quota = || per(20, 50).concurrency(8);
+        let layer = AnyLayer::new(Face::Throttle, grouped("g0", quota(), Quota::unlimited()));
+        let client = layer.client(&probe);
+        let sent: Vec<_> = (0..SENT)
+            .map(|id| tokio::spawn(send(client.clone(), keyed("1", work(id, "/a", 1)))))
+            .collect();
+        let handle = layer.handle();
+        let reloads = tokio::task::spawn_blocking(move || {
+            let mut n = 0;
+            while !sent.iter().all(tokio::task::JoinHandle::is_finished) {
+                n += 1;
+                let endpoints = grouped(&format!("g{}", n % 3), quota(), per(1000, 10));
+                handle.reload(endpoints).unwrap();
+                std::thread::yield_now();
+            }
+            sent
+        });
+        finish(reloads.await.unwrap()).await;
+        let log = probe.log();
+        assert_eq!(log.calls.len(), SENT);
+        assert!(log.most_in_flight <= 8);
+        let mut times: Vec<_> = log.calls.iter().map(|call| call.at).collect();
+        times.sort_unstable();
+        for some in times.windows(21) {
+            assert!(some[20] - some[0] >= ms(50), "{:?}", some[20] - some[0]);
+        }
+    });
+}
+
+#[test]
+fn a_closed_layer_has_no_other_endpoints() {
+    let layer = layer_a(Face::Throttle, Quota::concurrent(1));
+    layer.handle().close();
+    let error = layer.handle().reload(Endpoints::new()).unwrap_err();
+    let text = "the layer is closed: expected it to be open";
+    assert_eq!(error.to_string(), text);
+}
+
+/// What a request that is spawned does, and when.
+#[derive(Clone, Debug)]
+struct Job {
+    after: u64,
+    path: usize,
+    key: usize,
+    works: u64,
+    dropped_after: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Send(Job),
+    Reload(usize),
+}
+
+mod schedules {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PATHS: [&str; 2] = ["/a", "/b"];
+    const KEYS: [&str; 3] = ["1", "2", "3"];
+
+    fn op() -> impl Strategy<Value = Op> {
+        let job = (0..120_u64, 0..2_usize, 0..3_usize, 0..400_u64);
+        let dropped = prop_oneof![3 => Just(None), 1 => (0..500_u64).prop_map(Some)];
+        let job = (job, dropped).prop_map(|((after, path, key, works), dropped_after)| {
+            Op::Send(Job {
+                after,
+                path,
+                key,
+                works,
+                dropped_after,
+            })
+        });
+        prop_oneof![6 => job, 1 => (0..6_usize).prop_map(Op::Reload)]
+    }
+
+    /// Sends what a schedule says, and returns when all have ended. Fails if somebody waits for ever.
+    async fn run(
+        layer: &AnyLayer,
+        probe: &Probe,
+        ops: &[Op],
+        endpoints: Option<&dyn Fn(usize) -> Endpoints>,
+    ) {
+        let client = layer.client(probe);
+        let mut sent = Vec::new();
+        for (id, op) in ops.iter().enumerate() {
+            match op {
+                Op::Reload(n) => {
+                    if let Some(endpoints) = endpoints {
+                        layer.handle().reload(endpoints(*n)).unwrap();
+                    }
+                }
+                Op::Send(job) => {
+                    tokio::time::sleep(ms(job.after)).await;
+                    let request = work(id, PATHS[job.path], job.works);
+                    let request = keyed(KEYS[job.key], request);
+                    let answer = send(client.clone(), request);
+                    let dropped = job.dropped_after;
+                    sent.push(tokio::spawn(async move {
+                        match dropped {
+                            None => answer.await,
+                            Some(after) => {
+                                drop(tokio::time::timeout(ms(after), answer).await);
+                                Ok(())
+                            }
+                        }
+                    }));
+                    settle().await;
+                }
+            }
+        }
+        finish(sent).await;
+    }
+
+    /// No window of `millis` has more than `n` of these.
+    fn holds(times: &[u64], n: usize, millis: u64) {
+        let mut times = times.to_vec();
+        times.sort_unstable();
+        for some in times.windows(n + 1) {
+            assert!(
+                some[n] - some[0] >= millis,
+                "{times:?}: more than {n} in {millis} ms"
+            );
+        }
+    }
+
+    /// The instants of the calls of a path that are for a key, or for any.
+    fn times(probe: &Probe, ops: &[Op], path: usize, key: Option<usize>) -> Vec<u64> {
+        let log = probe.log();
+        let of = |call: &&Call| {
+            let Op::Send(job) = &ops[call.id] else {
+                return false;
+            };
+            job.path == path && key.is_none_or(|key| job.key == key)
+        };
+        log.calls
+            .iter()
+            .filter(of)
+            .map(|call| probe.millis(call.at))
+            .collect()
+    }
+
+    /// In one of several groups, or in none.
+    fn in_group(n: usize) -> Endpoints {
+        let endpoints = Endpoints::new()
+            .route("/a", per(3, 500).concurrency(2))
+            .route("/b", per(2, 300));
+        match n {
+            0 | 1 => endpoints,
+            2 => endpoints.group("g", per(5, 500), ["/a", "/b"]),
+            3 => endpoints.group("h", Quota::concurrent(2), ["/a"]),
+            4 => endpoints
+                .overall(per(6, 500))
+                .across_partitions(per(7, 500)),
+            _ => endpoints
+                .group("h", per(4, 900), ["/b"])
+                .across_partitions(per(9, 500)),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(150))]
+
+        #[test]
+        fn windows_and_permits_hold_whatever_group_a_route_is_in(
+            ops in prop::collection::vec(op(), 1..60),
+        ) {
+            paused(async {
+                let probe = Probe::new();
+                let layer = AnyLayer::new(Face::Throttle, in_group(0));
+                run(&layer, &probe, &ops, Some(&in_group)).await;
+                holds(&times(&probe, &ops, 0, None), 3, 500);
+                holds(&times(&probe, &ops, 1, None), 2, 300);
+                let log = probe.log();
+                let mut changes: Vec<_> = log
+                    .calls
+                    .iter()
+                    .filter(|call| call.path == "/a")
+                    .flat_map(|call| [(call.released.unwrap(), -1), (call.at, 1)])
+                    .collect();
+                changes.sort_unstable();
+                let mut in_flight = 0;
+                for (_, change) in changes {
+                    in_flight += change;
+                    assert!(in_flight <= 2);
+                }
+                drop(log);
+                assert_idle(&layer.handle());
+            });
+        }
+
+        #[test]
+        fn partitions_hold_theirs(ops in prop::collection::vec(op(), 1..60)) {
+            paused(async {
+                let probe = Probe::new();
+                let endpoints = |n| in_group(n).partition_by_header("x-key");
+                let layer = AnyLayer::new(Face::Throttle, endpoints(0));
+                run(&layer, &probe, &ops, Some(&endpoints)).await;
+                for key in 0..KEYS.len() {
+                    holds(&times(&probe, &ops, 0, Some(key)), 3, 500);
+                    holds(&times(&probe, &ops, 1, Some(key)), 2, 300);
+                }
+                assert_idle(&layer.handle());
+            });
+        }
+
+        /// With or without partitions, everybody comes to an end.
+        #[test]
+        fn nobody_is_lost_when_partitions_come_and_go(ops in prop::collection::vec(op(), 1..60)) {
+            paused(async {
+                let probe = Probe::new();
+                let endpoints = |n: usize| match n % 3 {
+                    0 => in_group(n),
+                    1 => in_group(n).partition_by_header("x-key"),
+                    _ => in_group(n).partition_by(|head| Some(head.method().clone())),
+                };
+                let layer = AnyLayer::new(Face::Throttle, endpoints(0));
+                run(&layer, &probe, &ops, Some(&endpoints)).await;
+                assert_idle(&layer.handle());
+            });
+        }
+
+        /// Where partitions come or go, the window of each holds.
+        #[test]
+        fn windows_hold_when_partitions_come_or_go(
+            ops in prop::collection::vec(op(), 1..60),
+            come in any::<bool>(),
+        ) {
+            paused(async {
+                let probe = Probe::new();
+                let endpoints = |partitioned: bool| {
+                    let endpoints = Endpoints::new().route("/a", per(3, 500)).route("/b", per(2, 300));
+                    if partitioned {
+                        return endpoints.partition_by_header("x-key");
+                    }
+                    endpoints
+                };
+                let layer = AnyLayer::new(Face::Throttle, endpoints(!come));
+                run(&layer, &probe, &ops, Some(&|_| endpoints(come))).await;
+                for key in 0..KEYS.len() {
+                    holds(&times(&probe, &ops, 0, Some(key)), 3, 500);
+                    holds(&times(&probe, &ops, 1, Some(key)), 2, 300);
+                }
+            });
+        }
+
+        /// The same endpoints, made anew, change nothing: not an instant, not the order, nothing of the snapshot.
+        #[test]
+        fn the_same_endpoints_change_nothing(
+            ops in prop::collection::vec(op(), 1..60),
+            n in 0..6_usize,
+            partitioned in any::<bool>(),
+        ) {
+            let endpoints = move |_| {
+                let endpoints = in_group(n).each_other_path(per(1, 100));
+                if partitioned {
+                    return endpoints.partition_by_header("x-key");
+                }
+                endpoints
+            };
+            let runs = [true, false].map(|reloads| {
+                paused(async {
+                    let probe = Probe::new();
+                    let layer = AnyLayer::new(Face::Throttle, endpoints(0));
+                    let reloads: Option<&dyn Fn(usize) -> Endpoints> = if reloads { Some(&endpoints) } else { None };
+                    run(&layer, &probe, &ops, reloads).await;
+                    let snapshot = layer.handle().snapshot();
+                    let mut buckets: Vec<_> = snapshot.buckets().map(|bucket| {
+                        let counts = (bucket.admitted(), bucket.refused(), bucket.waiting(), bucket.in_flight());
+                        (bucket.name().to_owned(), counts, bucket.quota().clone(), bucket.is_retired())
+                    }).map(|bucket| format!("{bucket:?}")).collect();
+                    buckets.sort_unstable();
+                    (probe.ids(), probe.times(), buckets)
+                })
+            });
+            prop_assert_eq!(&runs[0], &runs[1]);
+        }
+    }
+}
