@@ -19,7 +19,7 @@ use super::{
     closing::Closing,
     core::{Claim, Core, Decision, Effects, Garbage, NodeId, Told, WaiterId},
     deadline::Deadline,
-    reload::Reloading,
+    registry::Reloading,
     timer::{Armed, Driver, Joined, Timer},
 };
 use crate::{

@@ -27,6 +27,7 @@ mod handle;
 mod hint;
 mod home;
 mod permit;
+mod registry;
 mod reload;
 mod setbacks;
 mod settlement;

@@ -5,17 +5,15 @@ use std::{
     error::Error,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU32, Ordering},
-    },
-    thread::{self, ThreadId},
+    sync::{Arc, PoisonError, atomic::Ordering},
+    thread,
 };
 
 use super::{
     core::{Collecting, Core, Effects, NewScope, NodeId},
     engine::{Engine, Hold},
     handle::Handle,
+    registry::{ANY_RULE, Known, Present, Registry},
 };
 use crate::{
     bucket::Tick,
@@ -51,57 +49,6 @@ impl fmt::Display for CannotReload {
 }
 
 impl Error for CannotReload {}
-
-/// How an engine's requests find their buckets, once that has changed.
-#[derive(Debug, Default)]
-pub(super) struct Reloading {
-    /// How many times the endpoints were loaded anew. The core has the number that counts.
-    epoch: AtomicU32,
-    /// The present routes, from the first reload on.
-    present: RwLock<Option<Present>>,
-    registry: Mutex<Registry>,
-    /// Who has the registry.
-    by: Mutex<Option<ThreadId>>,
-}
-
-/// The routes of one epoch.
-#[derive(Clone, Debug)]
-pub(super) struct Present {
-    pub(super) routes: Arc<Routes>,
-    pub(super) epoch: u32,
-}
-
-/// All scopes that an engine has, by what they are of.
-#[derive(Debug, Default)]
-struct Registry {
-    lines: HashMap<Identity, Vec<Known>>,
-    /// The rules for partitions, of the scopes that there are. The last is the present one.
-    rules: Vec<(u32, Arc<Routes>)>,
-    /// Numbers the rules.
-    next_rule: u32,
-}
-
-/// A scope that an endpoint, a group or a wider scope has or has had.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    scope: SpecId,
-    parent: Option<SpecId>,
-    /// Which rule for partitions its buckets go by.
-    rule: u32,
-    retired: bool,
-}
-
-/// The total across partitions is there for any rule.
-const ANY_RULE: u32 = u32::MAX;
-
-impl Reloading {
-    /// 0 until the endpoints are loaded anew.
-    #[inline]
-    pub(super) fn epoch(&self) -> u32 {
-        // Relaxed: who misses the change finds out under the lock.
-        self.epoch.load(Ordering::Relaxed)
-    }
-}
 
 impl Handle {
     /// Gives the layer other endpoints, in place of all that it has.
@@ -480,51 +427,4 @@ fn elders(line: &[Known], rule: u32, but: Option<SpecId>) -> Box<[SpecId]> {
         .iter()
         .filter(|known| known.rule == rule && Some(known.scope) != but);
     others.map(|known| known.scope).collect()
-}
-
-impl Registry {
-    /// The scopes with which a layer begins are numbered like their specs.
-    fn learn(&mut self, first: &Arc<Routes>) {
-        self.rules.push((0, Arc::clone(first)));
-        self.next_rule = 1;
-        let specs = first.specs().iter().zip(first.identities());
-        for (index, (spec, identity)) in (0_u32..).zip(specs) {
-            let known = Known {
-                scope: SpecId(index),
-                parent: spec.parent,
-                rule: match spec.kind {
-                    SpecKind::AcrossPartitions => ANY_RULE,
-                    _ => 0,
-                },
-                retired: false,
-            };
-            self.lines.entry(identity).or_default().push(known);
-        }
-    }
-
-    /// The number of a rule for partitions.
-    fn rule_of(&mut self, routes: &Routes) -> u32 {
-        let same = self
-            .rules
-            .iter()
-            .rev()
-            .find(|(_, other)| routes.partitions_like(other));
-        same.map_or_else(
-            || {
-                self.next_rule += 1;
-                self.next_rule - 1
-            },
-            |&(rule, _)| rule,
-        )
-    }
-
-    fn forget_rules(&mut self) {
-        let used: HashSet<_> = self
-            .lines
-            .values()
-            .flatten()
-            .map(|known| known.rule)
-            .collect();
-        self.rules.retain(|(rule, _)| used.contains(rule));
-    }
 }
