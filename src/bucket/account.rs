@@ -1,10 +1,8 @@
 //! What a bucket has counted of one unit besides requests.
 
 use super::{
-    Bucket,
-    demand::Demand,
     gate::Gate,
-    rules::{Rules, UnitRule, UnitRules},
+    rules::UnitRule,
     sums::Sums,
     tick::{Span, Tick},
 };
@@ -40,29 +38,29 @@ const LEAVE_AT_ONCE: usize = 4;
 /// log when it is dispatched. Where the server counts at the answer's end, its estimate is *open* in between.
 #[derive(Debug)]
 pub(super) struct Account {
-    unit: Unit,
+    pub(super) unit: Unit,
     /// What was dispatched, or was settled at its end.
-    log: Sums,
+    pub(super) log: Sums,
     /// What was admitted and is not dispatched.
-    places: u128,
+    pub(super) places: u128,
     /// What was dispatched and counts when it is settled.
-    open: u128,
+    pub(super) open: u128,
     /// The latest amount that is no longer in the log, and the sum of all of these.
-    forgotten: (Tick, u128),
-    headroom: Headroom,
-    average: Average,
-    said: Option<Said>,
+    pub(super) forgotten: (Tick, u128),
+    pub(super) headroom: Headroom,
+    pub(super) average: Average,
+    pub(super) said: Option<Said>,
 }
 
 /// What the server has said about a window of which it knows more than we do: others use the same quota, or it is
 /// smaller.
 #[derive(Clone, Copy, Debug)]
-struct Said {
+pub(super) struct Said {
     /// Which of the unit's windows.
-    window: usize,
+    pub(super) window: usize,
     /// So much of it is used besides what is counted here.
-    taken: u64,
-    until: Tick,
+    pub(super) taken: u64,
+    pub(super) until: Tick,
 }
 
 /// Where what a request takes stands in an account.
@@ -78,7 +76,7 @@ pub(crate) enum Held {
 }
 
 impl Account {
-    fn new(unit: Unit) -> Self {
+    pub(super) fn new(unit: Unit) -> Self {
         Self {
             unit,
             log: Sums::default(),
@@ -92,7 +90,7 @@ impl Account {
     }
 
     /// When a window has room for an amount. One that is larger than what was learned goes alone.
-    fn gate(&self, window: usize, rule: UnitRule, amount: u64, now: Tick) -> Gate {
+    pub(super) fn gate(&self, window: usize, rule: UnitRule, amount: u64, now: Tick) -> Gate {
         if amount == 0 {
             return Gate::Open;
         }
@@ -121,7 +119,7 @@ impl Account {
     }
 
     /// When no more is taken than leaves so much free.
-    fn gate_with(&self, rule: UnitRule, free: u64) -> Gate {
+    pub(super) fn gate_with(&self, rule: UnitRule, free: u64) -> Gate {
         let Some(free) = u128::from(free).checked_sub(self.places.saturating_add(self.open)) else {
             return Gate::Closed;
         };
@@ -135,7 +133,7 @@ impl Account {
     }
 
     /// What was dispatched and still counts is kept, and the last `most` of it whatever its age.
-    fn log(&mut self, (longest, most): (Span, u64), amount: u64, now: Tick) -> Held {
+    pub(super) fn log(&mut self, (longest, most): (Span, u64), amount: u64, now: Tick) -> Held {
         for _ in 0..LEAVE_AT_ONCE {
             let Some(oldest) = self.log.front() else {
                 break;
@@ -158,7 +156,7 @@ impl Account {
     }
 
     /// Changes what a request takes.
-    fn change(&mut self, held: Held, before: u64, after: u64) {
+    pub(super) fn change(&mut self, held: Held, before: u64, after: u64) {
         let sum = match held {
             Held::Place => &mut self.places,
             Held::Open => &mut self.open,
@@ -236,279 +234,20 @@ impl Account {
 
 /// What a bucket counts besides requests, boxed together since most count nothing else.
 #[derive(Debug, Default)]
-pub(super) struct Accounts(Vec<Account>);
-
-impl Bucket {
-    pub(super) fn accounts(&self) -> &[Account] {
-        self.accounts.as_deref().map_or(&[], |all| &all.0)
-    }
-
-    pub(super) fn account(&self, unit: Unit) -> Option<&Account> {
-        let mut accounts = self.accounts().iter();
-        accounts.find(|account| account.unit.is_called_as(&unit))
-    }
-
-    pub(super) fn account_mut(&mut self, unit: Unit) -> &mut Account {
-        let accounts = &mut self.accounts.get_or_insert_default().0;
-        let known = |account: &Account| account.unit.is_called_as(&unit);
-        let place = accounts.iter().position(known).unwrap_or_else(|| {
-            accounts.push(Account::new(unit));
-            accounts.len() - 1
-        });
-        &mut accounts[place]
-    }
-
-    /// What requests count as besides one each: some were stated to count as several.
-    pub(super) fn surplus(&self) -> Option<&Account> {
-        self.account(Unit::REQUESTS)
-    }
-
-    #[cold]
-    #[inline(never)]
-    pub(super) fn take_surplus(&mut self, n: u32) {
-        self.account_mut(Unit::REQUESTS).places += u128::from(n);
-    }
-
-    #[cold]
-    #[inline(never)]
-    pub(super) fn give_back_surplus(&mut self, n: u32) {
-        self.account_mut(Unit::REQUESTS).places -= u128::from(n);
-    }
-
-    pub(super) fn stamp_surplus(&mut self, rules: &Rules, n: u32, now: Tick) {
-        if n == 0 {
-            return;
-        }
-        self.give_back_surplus(n);
-        if rules.windows().is_empty() {
-            return;
-        }
-        // The request's own stamp may be raised.
-        let now = self.log.last().unwrap_or(now).max(now);
-        let kept = (rules.longest(), rules.depth() as u64);
-        let _ = self.account_mut(Unit::REQUESTS).log(kept, n.into(), now);
-    }
-
-    /// What is left of a gate when everything is counted that is no request.
-    #[inline]
-    pub(super) fn gate_of_units(
-        &self,
-        gate: Gate,
-        rules: &Rules,
-        demand: &Demand,
-        now: Tick,
-    ) -> Gate {
-        let mut opens = match gate {
-            Gate::Closed => return Gate::Closed,
-            Gate::Until(opens) => opens,
-            Gate::Open => now,
-        };
-        for rules in rules.units() {
-            let Some(account) = self.account(rules.unit) else {
-                continue;
-            };
-            let amount = demand.of(rules.unit);
-            for (window, &rule) in rules.windows.iter().enumerate() {
-                match account.gate(window, rule, amount, now) {
-                    Gate::Open => {}
-                    Gate::Until(tick) => opens = opens.max(tick),
-                    Gate::Closed => return Gate::Closed,
-                }
-            }
-        }
-        if opens <= now {
-            Gate::Open
-        } else {
-            Gate::Until(opens)
-        }
-    }
-
-    /// Takes a place of a unit, if that is counted here.
-    pub(crate) fn take_units(&mut self, rules: &Rules, unit: Unit, amount: u64) -> Held {
-        if rules.unit(unit).is_none() {
-            return Held::Nothing;
-        }
-        let account = self.account_mut(unit);
-        account.places = account.places.saturating_add(amount.into());
-        Held::Place
-    }
-
-    /// What a request takes of a unit becomes another amount.
-    pub(crate) fn change_units(&mut self, unit: Unit, held: Held, before: u64, after: u64) {
-        if held != Held::Nothing {
-            self.account_mut(unit).change(held, before, after);
-        }
-    }
-
-    /// The request has gone out, at `now` or a little before.
-    pub(crate) fn stamp_units(
-        &mut self,
-        rules: &Rules,
-        unit: Unit,
-        held: Held,
-        amount: u64,
-        now: Tick,
-    ) -> Held {
-        self.change_units(unit, held, amount, 0);
-        match rules.unit(unit) {
-            None => Held::Nothing,
-            Some(rules) if rules.unit.is_at_end() => {
-                let account = self.account_mut(unit);
-                account.open = account.open.saturating_add(amount.into());
-                Held::Open
-            }
-            Some(rules) => self.account_mut(unit).log(rules.kept(), amount, now),
-        }
-    }
-
-    /// What a request takes is settled. Where the server counts at the answer's end, that counts from `now` on;
-    /// what was counted at dispatch keeps its time.
-    pub(crate) fn settle_units(
-        &mut self,
-        rules: &Rules,
-        unit: Unit,
-        held: Held,
-        (before, after): (u64, u64),
-        now: Tick,
-    ) -> Held {
-        let rules = rules.unit(unit);
-        let is_at_end = rules.is_some_and(|rules| rules.unit.is_at_end());
-        match (rules, held) {
-            (Some(rules), Held::Open | Held::Logged(_)) if is_at_end || held == Held::Open => {
-                self.change_units(unit, held, before, 0);
-                self.account_mut(unit).log(rules.kept(), after, now)
-            }
-            (None, Held::Open) => {
-                self.change_units(unit, held, before, 0);
-                Held::Nothing
-            }
-            _ => {
-                self.change_units(unit, held, before, after);
-                held
-            }
-        }
-    }
-
-    /// What requests to this endpoint take of a unit on average, as far as that is known.
-    pub(crate) fn average(&self, unit: Unit) -> Option<u64> {
-        self.account(unit)?.average.get()
-    }
-
-    /// A success took this much.
-    ///
-    /// Instead of what it was said to take `before`, if it was.
-    pub(crate) fn note_cost(&mut self, unit: Unit, before: Option<u64>, amount: u64, now: Tick) {
-        let average = &mut self.account_mut(unit).average;
-        match before {
-            Some(before) => average.correct(before, amount, now),
-            None => average.add(amount, now),
-        }
-    }
-
-    /// The server refused a request because of a unit: some estimate was too low. `number` is the request's, and
-    /// that of the last one admitted.
-    pub(crate) fn refused_for(&mut self, unit: Unit, number: (u64, u64), now: Tick) {
-        self.account_mut(unit).headroom.refused(number, now);
-    }
-
-    /// The server says how much is left of a unit. If that is less than by our own count, others take the rest, or the
-    /// server allows less: until `reset` at most.
-    pub(crate) fn said_left(
-        &mut self,
-        unit: Unit,
-        rules: &Rules,
-        (left, limit): (u64, Option<u64>),
-        reset: Option<Span>,
-        now: Tick,
-    ) {
-        let Some(rules) = rules.unit(unit) else {
-            return;
-        };
-        let windows = rules.windows.iter().enumerate();
-        let named = windows.clone().find(|(_, rule)| Some(rule.n) == limit);
-        let shortest = || windows.min_by_key(|(_, rule)| rule.span);
-        let Some((window, &rule)) = named.or_else(shortest) else {
-            return;
-        };
-        let account = self.account_mut(unit);
-        let (logged, _) = account.log.after(now.before(rule.span));
-        let ours = logged
-            .saturating_add(account.places)
-            .saturating_add(account.open);
-        let theirs = u128::from(rule.n)
-            .saturating_sub(ours)
-            .saturating_sub(left.into());
-        let taken = u64::try_from(theirs).unwrap_or(u64::MAX);
-        let until = now.after(reset.map_or(rule.span, |reset| reset.min(rule.span)));
-        account.said = (taken > 0).then_some(Said {
-            window,
-            taken,
-            until,
-        });
-    }
-
-    /// How full the windows of one unit are: what is used of each, and until when the oldest of that counts.
-    pub(crate) fn used_units(
-        &self,
-        rules: &UnitRules,
-        now: Tick,
-    ) -> impl Iterator<Item = (u64, Option<Tick>)> {
-        let account = self.account(rules.unit);
-        rules.windows.iter().enumerate().map(move |(window, rule)| {
-            let Some(account) = account else {
-                return (0, None);
-            };
-            let (logged, oldest) = account.log.after(now.before(rule.span));
-            let said = account
-                .said
-                .filter(|said| said.window == window && said.until > now);
-            let theirs = said.map_or(0, |said| said.taken.into());
-            let used = logged + account.places + account.open + theirs;
-            let oldest = oldest.filter(|_| logged > 0);
-            let until = oldest.map(|oldest| oldest.after(rule.span));
-            (u64::try_from(used).unwrap_or(u64::MAX), until)
-        })
-    }
-
-    /// How full the windows of requests are.
-    pub(crate) fn used_requests(
-        &self,
-        rules: &Rules,
-        now: Tick,
-    ) -> impl Iterator<Item = (u64, Option<Tick>)> {
-        rules.windows().iter().map(move |rule| {
-            let since = now.before(rule.span);
-            let (used, oldest) = self.log.after(since);
-            let surplus = self
-                .surplus()
-                .map_or(0, |of| of.places() + of.logged_after(since));
-            let used = u128::from(used).saturating_add(surplus);
-            (
-                u64::try_from(used).unwrap_or(u64::MAX),
-                oldest.map(|oldest| oldest.after(rule.span)),
-            )
-        })
-    }
-
-    /// How much of each window of a unit is left free because estimates were too low, in thousandths.
-    pub(crate) fn headroom(&self, unit: Unit, now: Tick) -> u32 {
-        self.account(unit)
-            .map_or(0, |account| account.headroom.at(now))
-    }
-}
+pub(super) struct Accounts(pub(super) Vec<Account>);
 
 /// What is left free of a window because estimates were too low.
 #[derive(Clone, Copy, Debug, Default)]
-struct Headroom {
-    thousandths: u32,
+pub(super) struct Headroom {
+    pub(super) thousandths: u32,
     /// Requests up to this one were on their way when it was last raised.
-    wave: u64,
-    raised: Tick0,
+    pub(super) wave: u64,
+    pub(super) raised: Tick0,
 }
 
 /// A tick that begins as none.
 #[derive(Clone, Copy, Debug)]
-struct Tick0(Tick);
+pub(super) struct Tick0(Tick);
 
 impl Default for Tick0 {
     fn default() -> Self {
@@ -517,7 +256,7 @@ impl Default for Tick0 {
 }
 
 impl Headroom {
-    fn refused(&mut self, (serial, newest): (u64, u64), now: Tick) {
+    pub(super) fn refused(&mut self, (serial, newest): (u64, u64), now: Tick) {
         if serial <= self.wave {
             return;
         }
@@ -533,13 +272,13 @@ impl Headroom {
         };
     }
 
-    fn at(&self, now: Tick) -> u32 {
+    pub(super) fn at(&self, now: Tick) -> u32 {
         let eased = (now.0.saturating_sub(self.raised.0.0) / EASED.0).saturating_mul(EASED_BY);
         let eased = u32::try_from(eased).unwrap_or(u32::MAX);
         self.thousandths.saturating_sub(eased)
     }
 
-    fn left_of(&self, n: u64, now: Tick) -> u64 {
+    pub(super) fn left_of(&self, n: u64, now: Tick) -> u64 {
         let thousandths = u64::from(self.at(now));
         n - (n / 1000 * thousandths + n % 1000 * thousandths / 1000)
     }
@@ -547,10 +286,10 @@ impl Headroom {
 
 /// What requests took on average: the mean of the first, and then one that follows the latest.
 #[derive(Clone, Copy, Debug)]
-struct Average {
-    sum: u128,
-    count: u32,
-    at: Tick,
+pub(super) struct Average {
+    pub(super) sum: u128,
+    pub(super) count: u32,
+    pub(super) at: Tick,
 }
 
 impl Default for Average {
@@ -564,7 +303,7 @@ impl Default for Average {
 }
 
 impl Average {
-    fn add(&mut self, amount: u64, now: Tick) {
+    pub(super) fn add(&mut self, amount: u64, now: Tick) {
         if self.count < AVERAGED {
             self.count += 1;
         } else {
@@ -575,13 +314,13 @@ impl Average {
     }
 
     /// One of the latest is another amount after all.
-    fn correct(&mut self, before: u64, amount: u64, now: Tick) {
+    pub(super) fn correct(&mut self, before: u64, amount: u64, now: Tick) {
         self.sum = self.sum.saturating_sub(before.into()) + u128::from(amount);
         self.at = now;
     }
 
     /// Rounded up.
-    fn get(&self) -> Option<u64> {
+    pub(super) fn get(&self) -> Option<u64> {
         let mean = self.sum.div_ceil(u128::from(self.count).max(1));
         (self.count > 0).then_some(u64::try_from(mean).unwrap_or(u64::MAX))
     }

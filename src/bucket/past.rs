@@ -1,6 +1,6 @@
 //! What a bucket has counted, as others copy it.
 
-use super::{Bucket, account::Account, tick::Tick};
+use super::{account::Account, state::Bucket, tick::Tick};
 use crate::costs::Unit;
 
 /// How much a bucket has counted, in all: numbers its dispatches.

@@ -1,6 +1,6 @@
 use super::{
     demand::Demand,
-    learned::learning::Learning,
+    learning::Learning,
     tick::{Span, Tick},
 };
 use crate::{

@@ -4,11 +4,11 @@
 //! use until the last of its requests has ended: whoever asks looks at all of them.
 
 use super::{
-    Bucket,
     demand::Demand,
     gate::Gate,
     rules::{Rule, Rules, UnitRules},
     stamps::Stamps,
+    state::Bucket,
     sums::Sums,
     tick::Tick,
 };

@@ -13,7 +13,6 @@ mod diagnosis;
 mod discovery;
 mod doubt;
 mod estimate;
-pub(super) mod learning;
 mod lesson;
 mod margin;
 mod narrowing;
@@ -24,7 +23,6 @@ mod rate;
 mod slow_start;
 mod suspects;
 
-pub use self::learning::Learning;
 pub(crate) use self::{
     answers::Setback,
     diagnosis::TELLING,

@@ -408,7 +408,11 @@ fn what_is_refused_for_another_unit_pauses_and_teaches_nothing() {
             client.send(10, at(0));
             client.refuse(8, &refusal(RefusalKind::OtherUnit, delay), at(0));
             let lessons = client.bucket.lessons(at(0));
-            assert_eq!(lessons, crate::bucket::Lessons::default(), "{quota:?}");
+            assert_eq!(
+                lessons,
+                crate::bucket::lessons::Lessons::default(),
+                "{quota:?}"
+            );
             assert_eq!(client.bucket.paused_until(), at(pause), "{quota:?}");
         }
     }
