@@ -19,7 +19,7 @@ use super::{
     ids::{NodeId, WaiterId},
     state::Core,
     task::Task,
-    waiter::Stage,
+    waiter::{Mark, Stage},
 };
 use crate::bucket::{Gate, Span, Tick};
 
@@ -122,7 +122,7 @@ impl Core {
         self.keep_orders(id);
         let waiter = self.waiter_mut(id);
         waiter.stage = Stage::Absent;
-        waiter.was_called_back = false;
+        waiter.marks.set(Mark::CalledBack, false);
         let leaf = self.waiter(id).leaf;
         self.tree.tell(leaf, now, fx, || Decision::Absent);
     }

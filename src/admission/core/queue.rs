@@ -8,7 +8,7 @@ use super::{
     ids::{Contender, NodeId, Order, QueueKey, WaiterId},
     state::Core,
     task::{Progress, Task},
-    waiter::{LEVELS, Stage, WaitLimit, Waiter},
+    waiter::{LEVELS, Mark, Marks, Stage, WaitLimit, Waiter},
 };
 use crate::{
     admission::arrival::Arrival,
@@ -325,7 +325,7 @@ impl Core {
             return false;
         };
         let first = self.head_of(first);
-        if !self.waiter(first).was_called_back {
+        if !self.waiter(first).marks.has(Mark::CalledBack) {
             return false;
         }
         let demand = self.demand_of(first);
@@ -337,7 +337,7 @@ impl Core {
         self.give_up_claim(id, now, fx);
         let waiter = self.waiter_mut(id);
         waiter.stage = Stage::Queued;
-        waiter.was_called_back = true;
+        waiter.marks.set(Mark::CalledBack, true);
         // In wider scopes it is a head like any other again.
         waiter.kept_orders = [None; LEVELS];
         self.join_queue(id);
@@ -372,7 +372,7 @@ impl Core {
         }
         self.forget_offer(id);
         self.claimants.remove(leaf, self.waiter(id).order(), id);
-        if self.waiter(id).was_served || self.waiter(id).has_counted() {
+        if self.waiter(id).marks.has(Mark::Served) || self.waiter(id).has_counted() {
             let demand = self.tree.demand_of_claim(claim);
             self.uncount_turn(id, &demand);
             self.take_back(id, &demand);
@@ -395,6 +395,12 @@ impl Core {
                 },
         } = entry;
         self.classed += usize::from(priority != Priority::NORMAL);
+        let mut marks = Marks::default();
+        marks.set(Mark::Flow, flow.is_some());
+        marks.set(
+            Mark::Sheddable,
+            max_waiting.is_some() && priority != Priority::HIGH,
+        );
         if self.waiters.len() == 0 {
             self.bodies.watch(now);
         }
@@ -403,10 +409,7 @@ impl Core {
             arrival,
             priority,
             counted: Counted::default(),
-            has_flow: flow.is_some(),
-            was_served: false,
-            was_called_back: false,
-            is_sheddable: max_waiting.is_some() && priority != Priority::HIGH,
+            marks,
             stage,
             limit,
             since: now,
@@ -431,7 +434,7 @@ impl Core {
         self.claimants.remove(waiter.leaf, waiter.order(), id);
         self.classed -= usize::from(waiter.priority != Priority::NORMAL);
         self.tree.charges.forget(id);
-        if waiter.has_flow {
+        if waiter.marks.has(Mark::Flow) {
             steps::count_way_down(self.flow_of.len());
             self.flow_of.remove(&id);
         }
@@ -452,7 +455,7 @@ impl Core {
     }
 
     pub(super) fn flow_of(&self, id: WaiterId) -> Option<Flow> {
-        if !self.waiter(id).has_flow {
+        if !self.waiter(id).marks.has(Mark::Flow) {
             return None;
         }
         steps::count_way_down(self.flow_of.len());
@@ -471,15 +474,16 @@ impl Core {
         let queue = self.tree.node_mut(leaf).wait_queue.as_mut();
         if let Some(flows) = queue.and_then(|queue| queue.flows.as_mut()) {
             flows.serve(flow, share);
-            self.waiter_mut(id).was_served = true;
+            self.waiter_mut(id).marks.set(Mark::Served, true);
         }
     }
 
     /// It gives that back.
     fn take_back(&mut self, id: WaiterId, demand: &Demand) {
-        if !std::mem::take(&mut self.waiter_mut(id).was_served) {
+        if !self.waiter(id).marks.has(Mark::Served) {
             return;
         }
+        self.waiter_mut(id).marks.set(Mark::Served, false);
         let (leaf, flow) = (self.waiter(id).leaf, self.flow_of(id));
         let priority = self.waiter(id).priority;
         let share = i128::from(self.tree.share(leaf, demand));
@@ -521,7 +525,7 @@ impl Core {
     /// Has a waiter be among those that may be refused for one of a higher class, or not any more.
     fn set_sheddable(&mut self, id: WaiterId, is_there: bool) {
         let waiter = self.waiter(id);
-        if !waiter.is_sheddable {
+        if !waiter.marks.has(Mark::Sheddable) {
             return;
         }
         let (leaf, key) = (waiter.leaf, waiter.key(id));

@@ -18,22 +18,12 @@ pub(super) const LEVELS: usize = SCOPES - 1;
 ///
 /// Its future has the other half ([`Acquire`](crate::admission::Acquire)).
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each says of one thing whether it is so; an enum would have all combinations"
-)]
 pub(super) struct Waiter {
     pub(super) leaf: NodeId,
     pub(super) arrival: Arrival,
     pub(super) priority: Priority,
     pub(super) counted: Counted,
-    pub(super) has_flow: bool,
-    /// Whether what it has was given to its flow.
-    pub(super) was_served: bool,
-    /// Whether it had its places, and lost them to a pause or a quota.
-    pub(super) was_called_back: bool,
-    /// Whether it may be refused for one of a higher class.
-    pub(super) is_sheddable: bool,
+    pub(super) marks: Marks,
     pub(super) stage: Stage,
     pub(super) limit: WaitLimit,
     /// When it entered the queue.
@@ -45,6 +35,37 @@ pub(super) struct Waiter {
     pub(super) kept_orders: [Option<Order>; LEVELS],
     /// When it counts as absent unless it does something before; [`Tick::NEVER`] without an offer.
     pub(super) absent_at: Tick,
+}
+
+/// What else is so of a waiter: one bit each, as there is one of these for each request that waits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks(u8);
+
+/// One of these.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mark {
+    /// It has a flow.
+    Flow = 1,
+    /// What it has was given to its flow.
+    Served = 2,
+    /// It had its places, and lost them to a pause or a quota.
+    CalledBack = 4,
+    /// It may be refused for one of a higher class.
+    Sheddable = 8,
+}
+
+impl Marks {
+    pub(super) fn has(self, mark: Mark) -> bool {
+        self.0 & mark as u8 != 0
+    }
+
+    pub(super) fn set(&mut self, mark: Mark, is_set: bool) {
+        if is_set {
+            self.0 |= mark as u8;
+        } else {
+            self.0 &= !(mark as u8);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -124,5 +145,17 @@ impl WaitLimit {
 
     pub(super) fn is_some(&self) -> bool {
         self.until != Tick::NEVER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There is one for each request that waits.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_waiter_takes_104_bytes() {
+        assert_eq!(size_of::<Waiter>(), 104);
     }
 }
