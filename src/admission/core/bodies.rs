@@ -5,7 +5,7 @@
 //! for the others.
 //!
 //! A scope is *pressed* while a head waits there for a permit. With an observer, a body that has been open for
-//! [`PATIENCE`] within such a time is told of, once.
+//! [`PATIENCE`](super::open_bodies::PATIENCE) within such a time is told of, once.
 
 use super::{
     claim::Claim,
