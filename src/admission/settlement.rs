@@ -8,8 +8,8 @@ use crate::costs::{Cost, Unit};
 
 /// Tells a limiting layer what a request has cost: a response extension.
 ///
-/// Answers have it whose endpoint, or a wider scope, counts something besides requests; not those that throttle, nor
-/// those with a status from 500 on. What was estimated counts until it is settled. Less than that lets others go at
+/// Answers have it whose endpoint, or a wider scope, counts something besides requests, whatever their status. What was
+/// estimated counts until it is settled. Less than that lets others go at
 /// once; more closes the window for as long as it takes, and is no error. Where the server counts
 /// [at the answer's end](crate::Unit::at_end), what is settled by hand counts from then on, also if the body has not
 /// ended. What nobody settles counts as it was estimated: from the answer's end on, or from when the last clone of this
