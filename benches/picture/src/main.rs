@@ -2,7 +2,9 @@
 //! picture that is there is another one.
 
 mod canvas;
-mod draw;
+mod layout;
+mod limits;
+mod style;
 mod timeline;
 
 use std::{error::Error, fs, path::PathBuf, process::ExitCode};
@@ -35,7 +37,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let read = |file: &PathBuf| {
         fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
     };
-    let svg = draw::svg(&serde_json::from_str(&read(&figures)?)?)?;
+    let svg = limits::svg(&serde_json::from_str(&read(&figures)?)?)?;
     let name = picture.display();
     if !check {
         return fs::write(&picture, svg).map_err(|error| format!("{name}: {error}").into());

@@ -1,46 +1,20 @@
-//! The picture: a row for each question, a chart for each answer. In every chart, how many requests were
+//! Who keeps to the limit: a row for each question, a chart for each answer. In every chart, how many requests were
 //! sent within the last second, and the server's limit as a line.
 
-use plotters::style::{
-    RGBColor,
-    text_anchor::{HPos, VPos},
-};
+use plotters::style::RGBColor;
 
 use crate::{
-    canvas::{self, Canvas, Drawn, Point, Style},
+    canvas::{Canvas, Drawn, Point},
+    layout::{self, Area, Cell},
+    style::{
+        GOOD_TEXT, INK, OVER, OVER_TEXT, PALE_INK, UNUSED, UNUSED_TEXT, WITHIN, bold, dashes,
+        plain, thousands,
+    },
     timeline::{Figures, Step, Timeline},
 };
 
-const SIZE: (u32, u32) = (1_040, 912);
-const WIDTH: f64 = 1_040.0;
-const HEIGHT: f64 = 912.0;
-const EDGE: f64 = 28.0;
-const GAP: f64 = 22.0;
-const CHARTS: f64 = 4.0;
-/// Left of a chart, for the numbers at its axis.
-const AXIS: f64 = 32.0;
-const CHART_HEIGHT: f64 = 118.0;
 /// Of what must not be overlooked.
 const THINNEST: f64 = 1.5;
-const FIRST_ROW: f64 = 112.0;
-const ROW_HEIGHT: f64 = 264.0;
-
-// The colours are those of Okabe and Ito, which everybody can tell apart; besides, what is over the limit
-// is above the line, and what is left unused below it. Text in them is darker, to be read on white.
-const WITHIN: RGBColor = RGBColor(86, 160, 211);
-const OVER: RGBColor = RGBColor(213, 94, 0);
-const UNUSED: RGBColor = RGBColor(246, 219, 150);
-const OVER_TEXT: RGBColor = RGBColor(173, 66, 0);
-const UNUSED_TEXT: RGBColor = RGBColor(128, 88, 0);
-const GOOD_TEXT: RGBColor = RGBColor(0, 92, 148);
-const INK: RGBColor = RGBColor(31, 35, 40);
-const PALE_INK: RGBColor = RGBColor(87, 96, 106);
-const LINE: RGBColor = RGBColor(200, 206, 212);
-const PAPER: RGBColor = RGBColor(255, 255, 255);
-const GROUND: RGBColor = RGBColor(243, 245, 247);
-/// Behind what is ours.
-const OURS: RGBColor = RGBColor(229, 241, 250);
-
 /// A question, and what the charts below it have in common.
 struct Row {
     scenario: &'static str,
@@ -95,28 +69,19 @@ const DESCRIPTION: &str = "Three rows of four charts. Each chart shows how many 
     keeps to a limit that it knows, uses all of it, and stops a storm after its first wave.";
 
 pub fn svg(figures: &Figures) -> Result<String, Box<dyn std::error::Error>> {
-    let svg = canvas::svg(SIZE, |canvas| picture(canvas, figures))?;
-    let (head, rest) = svg.split_once('>').ok_or("it begins with a tag")?;
-    Ok(format!(
-        "{head} role=\"img\">\n<title>Requests per second against the limit, by client</title>\n\
-         <desc>{DESCRIPTION}</desc>{rest}"
-    ))
+    let title = "Requests per second against the limit, by client";
+    layout::svg(title, DESCRIPTION, |canvas| picture(canvas, figures))
 }
 
 fn picture(canvas: &Canvas<'_>, figures: &Figures) -> Drawn {
-    // A ground of its own, since pages are light or dark.
-    canvas.rectangle((0.0, 0.0), (WIDTH, HEIGHT), PAPER)?;
-    canvas.text("Who keeps to the limit?", (EDGE, 22.0), bold(24.0, INK))?;
-    canvas.text(
+    layout::heading(
+        canvas,
+        "Who keeps to the limit?",
         "Each chart shows how many requests a client sent within the last second, over time.",
-        (EDGE, 54.0),
-        plain(14.0, PALE_INK),
     )?;
-    legend(canvas, (EDGE, 80.0))?;
-    let mut top = FIRST_ROW;
-    for row in &ROWS {
-        draw_row(canvas, row, figures, top)?;
-        top += ROW_HEIGHT;
+    legend(canvas, layout::LEGEND)?;
+    for (row, nth) in ROWS.iter().zip(0..) {
+        draw_row(canvas, row, figures, nth)?;
     }
     Ok(())
 }
@@ -149,10 +114,8 @@ fn legend(canvas: &Canvas<'_>, (mut x, y): Point) -> Drawn {
     Ok(())
 }
 
-fn draw_row(canvas: &Canvas<'_>, row: &Row, figures: &Figures, top: f64) -> Drawn {
-    canvas.line((EDGE, top), (WIDTH - EDGE, top), 1.0, LINE)?;
-    canvas.text(row.title, (EDGE, top + 14.0), bold(17.0, INK))?;
-    canvas.text(row.explanation, (EDGE, top + 39.0), plain(13.0, PALE_INK))?;
+fn draw_row(canvas: &Canvas<'_>, row: &Row, figures: &Figures, nth: u32) -> Drawn {
+    layout::question(canvas, nth, row.title, row.explanation)?;
     let timelines = || {
         figures
             .timelines
@@ -161,33 +124,16 @@ fn draw_row(canvas: &Canvas<'_>, row: &Row, figures: &Figures, top: f64) -> Draw
     };
     // Ours comes last, and is as fast as it can be: the bench has compared it with the oracle.
     let best = timelines().next_back().map_or(0.0, |ours| ours.took);
-    let width = (WIDTH - 2.0 * EDGE - (CHARTS - 1.0) * GAP) / CHARTS;
-    let mut left = EDGE;
-    for timeline in timelines() {
+    for (timeline, column) in timelines().zip(0..) {
+        let cell = Cell::at(nth, column);
+        cell.caption(canvas, &timeline.client, verdict(timeline, best))?;
         let plot = Plot {
-            left: left + AXIS,
-            top: top + 110.0,
-            width: width - AXIS,
+            area: cell.area(),
             row,
         };
-        if timeline.client == "tower-throttle" {
-            let (from, to) = (
-                (left - 10.0, top + 60.0),
-                (left + width + 10.0, top + 254.0),
-            );
-            canvas.rectangle(from, to, OURS)?;
-        }
-        caption(canvas, timeline, best, (left, top + 67.0))?;
         plot.draw(canvas, timeline)?;
-        left += width + GAP;
     }
     Ok(())
-}
-
-fn caption(canvas: &Canvas<'_>, timeline: &Timeline, best: f64, (x, y): Point) -> Drawn {
-    canvas.text(&timeline.client, (x, y), bold(14.0, INK))?;
-    let (words, colour) = verdict(timeline, best);
-    canvas.text(&words, (x, y + 19.0), plain(13.0, colour))
 }
 
 /// What there is to be seen, in a few words.
@@ -220,45 +166,25 @@ fn verdict(timeline: &Timeline, best: f64) -> (String, RGBColor) {
     }
 }
 
-fn thousands(n: u32) -> String {
-    if n < 1_000 {
-        n.to_string()
-    } else {
-        format!("{} {:03}", n / 1_000, n % 1_000)
-    }
-}
-
 /// Where a chart's numbers are on the picture.
 struct Plot<'a> {
-    left: f64,
-    top: f64,
-    width: f64,
+    area: Area,
     row: &'a Row,
 }
 
 impl Plot<'_> {
     fn x(&self, millis: u32) -> f64 {
         let share = f64::from(millis) / f64::from(self.row.seconds * 1_000);
-        self.left + share.min(1.0) * self.width
+        self.area.x(share)
     }
 
     fn y(&self, count: u32) -> f64 {
         let share = f64::from(count) / f64::from(self.row.top);
-        self.bottom() - share.min(1.0) * CHART_HEIGHT
-    }
-
-    fn right(&self) -> f64 {
-        self.left + self.width
-    }
-
-    fn bottom(&self) -> f64 {
-        self.top + CHART_HEIGHT
+        self.area.y(share)
     }
 
     fn draw(&self, canvas: &Canvas<'_>, timeline: &Timeline) -> Drawn {
-        let ours = timeline.client == "tower-throttle";
-        let ground = if ours { PAPER } else { GROUND };
-        canvas.rectangle((self.left, self.top), (self.right(), self.bottom()), ground)?;
+        self.area.ground(canvas, &timeline.client)?;
         let limit = timeline.limit;
         let steps = timeline.last_second();
         if timeline.scenario != "edge" {
@@ -274,7 +200,7 @@ impl Plot<'_> {
         }
         self.fill(canvas, &steps, 0, WITHIN, |count| count.min(limit))?;
         self.breaches(canvas, &steps, limit)?;
-        dashes(canvas, (self.left, self.right()), self.y(limit))?;
+        dashes(canvas, (self.area.left, self.area.right), self.y(limit))?;
         self.axes(canvas, limit)?;
         self.off_the_scale(canvas, &steps, timeline.most())
     }
@@ -299,7 +225,7 @@ impl Plot<'_> {
             y = self.y(shown(step.count));
             points.push((x, y));
         }
-        let end = points.last().map_or(self.left, |(x, _)| *x);
+        let end = points.last().map_or(self.area.left, |(x, _)| *x);
         points.push((end, self.y(level)));
         canvas.polygon(points, colour)
     }
@@ -325,31 +251,18 @@ impl Plot<'_> {
     }
 
     fn axes(&self, canvas: &Canvas<'_>, limit: u32) -> Drawn {
-        let bottom = self.bottom();
-        canvas.line((self.left, bottom), (self.right(), bottom), 1.0, PALE_INK)?;
-        let beside = (HPos::Right, VPos::Center);
+        self.area.ground_line(canvas)?;
         let mut numbers = vec![(limit, bold(12.0, INK))];
         numbers.extend(self.row.mark.map(|mark| (mark, plain(12.0, PALE_INK))));
         // Where there is room for it.
-        if bottom - self.y(limit) > 16.0 {
+        if self.area.bottom - self.y(limit) > 16.0 {
             numbers.push((0, plain(12.0, PALE_INK)));
         }
         for (number, style) in numbers {
-            let at = (self.left - 6.0, self.y(number));
-            canvas.text(&number.to_string(), at, style.anchored(beside))?;
+            self.area
+                .beside(canvas, &number.to_string(), self.y(number), style)?;
         }
-        for second in self.row.ticks {
-            let x = self.x(second * 1_000);
-            canvas.line((x, bottom), (x, bottom + 4.0), 1.0, PALE_INK)?;
-            let unit = if self.row.ticks.last() == Some(second) {
-                " s"
-            } else {
-                ""
-            };
-            let below = plain(12.0, PALE_INK).anchored((HPos::Center, VPos::Top));
-            canvas.text(&format!("{second}{unit}"), (x, bottom + 8.0), below)?;
-        }
-        Ok(())
+        self.area.seconds(canvas, self.row.seconds, self.row.ticks)
     }
 
     /// Says how high it goes where that is not to be seen.
@@ -359,39 +272,12 @@ impl Plot<'_> {
         }
         let mut after = steps.iter().skip_while(|step| step.count <= self.row.top);
         let end = after.find(|step| step.count <= self.row.top);
-        let x = end.map_or(self.right(), |step| self.x(step.from));
+        let x = end.map_or(self.area.right, |step| self.x(step.from));
         let words = format!("\u{2191} up to {}", thousands(most));
-        canvas.text(&words, (x + 7.0, self.top + 4.0), plain(12.0, OVER_TEXT))
-    }
-}
-
-fn dashes(canvas: &Canvas<'_>, (from, to): (f64, f64), y: f64) -> Drawn {
-    let mut x = from;
-    while x < to {
-        canvas.line((x, y), ((x + 4.0).min(to), y), 1.5, INK)?;
-        x += 7.0;
-    }
-    Ok(())
-}
-
-fn plain(size: f64, colour: RGBColor) -> Style {
-    Style {
-        size,
-        bold: false,
-        colour,
-        anchor: (HPos::Left, VPos::Top),
-    }
-}
-
-fn bold(size: f64, colour: RGBColor) -> Style {
-    Style {
-        bold: true,
-        ..plain(size, colour)
-    }
-}
-
-impl Style {
-    fn anchored(self, anchor: (HPos, VPos)) -> Self {
-        Self { anchor, ..self }
+        canvas.text(
+            &words,
+            (x + 7.0, self.area.top + 4.0),
+            plain(12.0, OVER_TEXT),
+        )
     }
 }
