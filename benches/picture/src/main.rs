@@ -1,17 +1,23 @@
-//! `picture FIGURES PICTURE` draws what the compliance bench measured; with `--check`, it fails if the
-//! picture that is there is another one.
+//! `picture FIGURES LIMITS ORDER` draws what the compliance bench measured: who keeps to the limits, and who goes first.
+//! With `--check`, it fails if a picture that is there is another one.
 
 mod canvas;
 mod layout;
 mod limits;
+mod order;
 mod style;
 mod timeline;
 
-use std::{error::Error, fs, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use lexopt::Arg::{Long, Value};
 
-const USAGE: &str = "usage: picture [--check] FIGURES.json PICTURE.svg";
+const USAGE: &str = "usage: picture [--check] FIGURES.json LIMITS.svg ORDER.svg";
 
 fn main() -> ExitCode {
     match run() {
@@ -33,18 +39,24 @@ fn run() -> Result<(), Box<dyn Error>> {
             _ => return Err(format!("{}\n{USAGE}", arg.unexpected()).into()),
         }
     }
-    let [figures, picture] = files.try_into().map_err(|_| USAGE)?;
-    let read = |file: &PathBuf| {
-        fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
-    };
-    let svg = limits::svg(&serde_json::from_str(&read(&figures)?)?)?;
-    let name = picture.display();
-    if !check {
-        return fs::write(&picture, svg).map_err(|error| format!("{name}: {error}").into());
+    let [figures, limits, order] = files.try_into().map_err(|_| USAGE)?;
+    let figures = serde_json::from_str(&read(&figures)?)?;
+    for (file, svg) in [
+        (limits, limits::svg(&figures)?),
+        (order, order::svg(&figures)?),
+    ] {
+        let name = file.display();
+        if !check {
+            fs::write(&file, svg).map_err(|error| format!("{name}: {error}"))?;
+        } else if read(&file)? == svg {
+            println!("{name} is as the figures are");
+        } else {
+            return Err(format!("{name} is not what these figures look like").into());
+        }
     }
-    if read(&picture)? != svg {
-        return Err(format!("{name} is not what these figures look like").into());
-    }
-    println!("{name} is as the figures are");
     Ok(())
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
 }

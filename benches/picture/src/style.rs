@@ -5,7 +5,7 @@ use plotters::style::{
     text_anchor::{HPos, VPos},
 };
 
-use crate::canvas::{Canvas, Drawn, Style};
+use crate::canvas::{Canvas, Drawn, Point, Style};
 
 // The colours are those of Okabe and Ito, which everybody can tell apart; besides, what is over a limit
 // is above its line, and what is left unused below it. Text in them is darker, to be read on white.
@@ -28,6 +28,24 @@ pub fn dashes(canvas: &Canvas<'_>, (from, to): (f64, f64), y: f64) -> Drawn {
     while x < to {
         canvas.line((x, y), ((x + 4.0).min(to), y), 1.5, INK)?;
         x += 7.0;
+    }
+    Ok(())
+}
+
+/// In any direction.
+pub fn dashes_between(canvas: &Canvas<'_>, from: Point, to: Point) -> Drawn {
+    let length = (to.0 - from.0).hypot(to.1 - from.1);
+    let at = |way: f64| {
+        let share = way / length;
+        (
+            from.0 + share * (to.0 - from.0),
+            from.1 + share * (to.1 - from.1),
+        )
+    };
+    let mut way = 0.0;
+    while way < length {
+        canvas.line(at(way), at((way + 4.0).min(length)), 1.5, INK)?;
+        way += 7.0;
     }
     Ok(())
 }

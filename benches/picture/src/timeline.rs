@@ -6,6 +6,7 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 pub struct Figures {
     pub timelines: Vec<Timeline>,
+    pub series: Vec<Series>,
 }
 
 /// One run.
@@ -21,6 +22,16 @@ pub struct Timeline {
     pub took: f64,
     /// Milliseconds after the start, and how many requests were sent then.
     sent: Vec<(u32, u32)>,
+}
+
+/// One run of those that ask who goes first.
+#[derive(Debug, Deserialize)]
+pub struct Series {
+    pub scenario: String,
+    pub client: String,
+    /// Milliseconds after the start; and how long a request waited that came then, in milliseconds, or how many of a
+    /// batch had been sent by then.
+    pub points: Vec<(u32, u32)>,
 }
 
 /// From this millisecond on, until the next step, so many requests were sent within the last second.

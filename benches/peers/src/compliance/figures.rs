@@ -14,6 +14,8 @@ pub struct Figures {
     pub judged: Vec<Judged>,
     pub sent_again: Vec<SentAgain>,
     pub order: Vec<Order>,
+    pub priority: Vec<PriorityTable>,
+    pub fairness: Vec<Fairness>,
     pub polls: Vec<Polls>,
     pub cancelled: Vec<Cancelled>,
     pub storm: Vec<SentAgain>,
@@ -21,6 +23,7 @@ pub struct Figures {
     pub learned: Vec<Learned>,
     pub tokens: Vec<TokensTable>,
     pub timelines: Vec<Timeline>,
+    pub series: Vec<Series>,
     /// Of governor, whose clock cannot be paused. `None` if that was left out.
     pub real_time: Option<Vec<RealTime>>,
 }
@@ -31,6 +34,13 @@ impl Figures {
         let mut tables = self.judged.iter();
         let table = tables.find(|table| table.scenario == scenario);
         table.expect("all scenarios are judged")
+    }
+
+    /// The rows about classes in this scenario.
+    pub fn priority(&self, scenario: &str) -> &[PriorityRow] {
+        let mut tables = self.priority.iter();
+        let table = tables.find(|table| table.scenario == scenario);
+        &table.expect("all scenarios have a table").rows
     }
 
     /// The rows of this scenario that are about such estimates.
@@ -176,6 +186,58 @@ pub struct Order {
     pub longest_wait_of_all: f64,
 }
 
+/// How long requests wait until they are sent, in seconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Waits {
+    pub median: Spread<f64>,
+    pub worst: Spread<f64>,
+}
+
+/// Interactive requests beside a batch, at one endpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PriorityTable {
+    pub scenario: String,
+    pub rows: Vec<PriorityRow>,
+}
+
+/// The worst of all seeds, where nothing else is said.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PriorityRow {
+    pub client: String,
+    pub interactive: Waits,
+    pub batch: Waits,
+    /// How many of the batch are sent while an interactive request waits, at most.
+    pub goes_before: usize,
+    /// The batch's share of what is sent while both wait, where interactive requests are more than is allowed.
+    pub batch_share: Option<f64>,
+    /// How many requests less than one in eight the batch gets, in the worst stretch in which both wait.
+    pub behind_floor: f64,
+    /// The longest time in which some of the batch wait and none is sent, in seconds.
+    pub batch_stands_still: f64,
+    /// The share of the slots that were used until the last request was sent.
+    pub used: f64,
+    /// The most requests that were sent in any period.
+    pub worst_window: usize,
+}
+
+/// Ten tenants at one endpoint: one greedy, and all of them greedy, with weights from 1 to 4. The worst of all seeds,
+/// where nothing else is said.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fairness {
+    pub client: String,
+    pub polite: Waits,
+    pub greedy: Waits,
+    /// The most by which one tenant gets ahead of another while both wait: 1 is what one request of each takes.
+    pub of_bound: f64,
+    /// The share of the slots that were used until the last request was sent.
+    pub used: f64,
+    /// With weights: the least and the most that a tenant gets of its part.
+    pub least_part: f64,
+    pub largest_part: f64,
+    /// With weights: as `of_bound`.
+    pub of_bound_by_weight: f64,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Polls {
     pub client: String,
@@ -276,6 +338,16 @@ pub struct Timeline {
     pub took: f64,
     /// Milliseconds after the start, and how many were sent then.
     pub sent: Vec<(u64, usize)>,
+}
+
+/// One run, for the picture of who goes first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Series {
+    pub scenario: String,
+    pub client: String,
+    /// Milliseconds after the start; and how long a request waited that came then, in milliseconds, or how many of a
+    /// batch had been sent by then.
+    pub points: Vec<(u64, u64)>,
 }
 
 /// The same loads as above, in real time.

@@ -253,12 +253,17 @@ impl Service<Req> for Recorder {
 
 /// The largest number of them in any half-open second.
 pub fn worst_second(times: &[Duration]) -> usize {
+    worst_window(times, secs(1))
+}
+
+/// The largest number of them in any half-open interval of this length.
+pub fn worst_window(times: &[Duration], length: Duration) -> usize {
     let mut times = times.to_vec();
     times.sort();
     let mut worst = 0;
     let mut first = 0;
     for (last, time) in times.iter().enumerate() {
-        while *time - times[first] >= secs(1) {
+        while *time - times[first] >= length {
             first += 1;
         }
         worst = worst.max(last + 1 - first);

@@ -8,6 +8,8 @@
 //! - [`targets`]: what has to hold, and the best of the others
 //! - [`tables`], [`readme`]: for people; [`json`]: for programs, and for comparing with what is committed
 
+mod columns;
+
 pub mod contestants;
 pub mod figures;
 pub mod json;
@@ -34,6 +36,8 @@ pub fn run(real_time: bool) -> Figures {
         let judged = scope.spawn(scenarios::judged::run);
         let sent_again = scope.spawn(scenarios::sent_again::run);
         let order = scope.spawn(scenarios::order::run);
+        let priority = scope.spawn(scenarios::priority::run);
+        let fairness = scope.spawn(scenarios::fairness::run);
         let polls = scope.spawn(scenarios::polls::run);
         let learned = scope.spawn(scenarios::learned::run);
         let tokens = scope.spawn(scenarios::tokens::run);
@@ -45,9 +49,12 @@ pub fn run(real_time: bool) -> Figures {
             storm: scenarios::storm::run(),
             streams: scenarios::streams::run(),
             timelines: scenarios::timelines::run(),
+            series: scenarios::series::run(),
             judged: finished(judged),
             sent_again: finished(sent_again),
             order: finished(order),
+            priority: finished(priority),
+            fairness: finished(fairness),
             polls: finished(polls),
             learned: finished(learned),
             tokens: finished(tokens),

@@ -1,5 +1,7 @@
 //! The headline figures, as a section of the README.
 
+mod who_goes_first;
+
 use std::fmt::Write as _;
 
 use super::{
@@ -108,6 +110,7 @@ fn section(figures: &Figures) -> String {
     row(&mut out, ours, figures);
     storm(&mut out, figures);
     tokens(&mut out, figures);
+    who_goes_first::write(&mut out, figures);
     versions(&mut out, figures);
     out
 }

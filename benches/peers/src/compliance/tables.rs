@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use super::figures::{Figures, Spread};
+use super::{
+    columns::Table,
+    figures::{Figures, Spread},
+};
 
 /// All of it.
 pub fn to_string(figures: &Figures) -> String {
@@ -32,6 +35,8 @@ pub fn to_string(figures: &Figures) -> String {
         rows.print(&mut out);
     }
     order(&mut out, figures);
+    priority(&mut out, figures);
+    fairness(&mut out, figures);
     polls(&mut out, figures);
     cancelled(&mut out, figures);
     streams(&mut out, figures);
@@ -98,6 +103,75 @@ fn order(out: &mut String, figures: &Figures) {
             &Share(row.overtaken),
             &row.longest_wait,
             &row.longest_wait_of_all,
+        ]);
+    }
+    table.print(out);
+}
+
+fn priority(out: &mut String, figures: &Figures) {
+    for scenario in &figures.priority {
+        let title = format!("Priority, {}", scenario.scenario);
+        let header = [
+            "client",
+            "median wait, s",
+            "worst",
+            "of the batch",
+            "worst",
+            "goes before",
+            "batch's share",
+            "behind 1/8",
+            "stands still, s",
+            "used",
+            "worst window",
+        ];
+        let mut table = Table::new(&title, &header);
+        for row in &scenario.rows {
+            table.row(&[
+                &row.client,
+                &row.interactive.median,
+                &row.interactive.worst,
+                &row.batch.median,
+                &row.batch.worst,
+                &row.goes_before,
+                &Maybe(row.batch_share.map(Share)),
+                &row.behind_floor,
+                &row.batch_stands_still,
+                &Share(row.used),
+                &row.worst_window,
+            ]);
+        }
+        table.print(out);
+    }
+}
+
+fn fairness(out: &mut String, figures: &Figures) {
+    let header = [
+        "client",
+        "median wait, s",
+        "worst",
+        "of the greedy",
+        "worst",
+        "ahead, of L16",
+        "used",
+        "by weight: least part",
+        "largest",
+        "ahead, of L16",
+    ];
+    let title =
+        "Fairness, 1 per 50 ms: ten tenants, of which one is greedy, or all are and have weights";
+    let mut table = Table::new(title, &header);
+    for row in &figures.fairness {
+        table.row(&[
+            &row.client,
+            &row.polite.median,
+            &row.polite.worst,
+            &row.greedy.median,
+            &row.greedy.worst,
+            &row.of_bound,
+            &Share(row.used),
+            &Share(row.least_part),
+            &Share(row.largest_part),
+            &row.of_bound_by_weight,
         ]);
     }
     table.print(out);
@@ -295,48 +369,5 @@ struct Share(f64);
 impl Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.1} %", self.0 * 100.0)
-    }
-}
-
-/// Columns as wide as what is in them: the first to the left, the others to the right, but for names.
-struct Table<'a> {
-    title: &'a str,
-    rows: Vec<Vec<String>>,
-}
-
-impl<'a> Table<'a> {
-    fn new(title: &'a str, header: &[&str]) -> Self {
-        let header = header.iter().map(|&cell| cell.to_owned()).collect();
-        let rows = vec![header];
-        Self { title, rows }
-    }
-
-    fn row(&mut self, cells: &[&dyn Display]) {
-        self.rows
-            .push(cells.iter().map(ToString::to_string).collect());
-    }
-
-    fn print(self, out: &mut String) {
-        let columns = self.rows[0].len();
-        let width = |column: usize| {
-            let cells = self.rows.iter().map(|row| row[column].chars().count());
-            cells.max().unwrap_or(0)
-        };
-        let widths: Vec<_> = (0..columns).map(width).collect();
-        let _ = writeln!(out, "\n{}", self.title);
-        for (at, row) in self.rows.iter().enumerate() {
-            for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
-                let _ = match column {
-                    0 => write!(out, "  {cell:width$}"),
-                    _ if self.rows[0][column] == "who" => write!(out, "  {cell}"),
-                    _ => write!(out, "  {cell:>width$}"),
-                };
-            }
-            out.push('\n');
-            if at == 0 {
-                let line = widths.iter().sum::<usize>() + 2 * columns - 2;
-                let _ = writeln!(out, "  {}", "-".repeat(line));
-            }
-        }
     }
 }

@@ -1,9 +1,13 @@
 //! What has to hold, and the best that anybody else does with the same load.
 
 use super::{
-    figures::{BestPeer, Figures, Judged, SentAgain, SentAgainRow, Target, TokensRow},
+    figures::{
+        BestPeer, Fairness, Figures, Judged, PriorityRow, SentAgain, SentAgainRow, Target,
+        TokensRow,
+    },
     scenarios::{
         judged,
+        priority::{self, Scenario},
         tokens::{self, Estimates},
     },
 };
@@ -86,6 +90,7 @@ pub fn targets(figures: &Figures) -> Vec<Target> {
             .iter()
             .map(|row| (&*row.client, row.overtaken)),
     ));
+    targets.extend(who_goes_first(figures));
     targets.push(target(
         "slots lost when half of a queue leaves, or a readied service",
         0.0,
@@ -127,6 +132,58 @@ pub fn targets(figures: &Figures) -> Vec<Target> {
         tokens("pairs overtaken", Estimates::Off, 0.0, |row| row.overtaken);
     }
     targets
+}
+
+/// Classes and flows: laws L15 and L16.
+fn who_goes_first(figures: &Figures) -> Vec<Target> {
+    // The worst of these loads.
+    let classes = |what: &str, at_most, loads: &[Scenario], figure: fn(&PriorityRow) -> f64| {
+        let rows = || loads.iter().flat_map(|load| figures.priority(load.name));
+        let worst = rows().map(|row| {
+            let of_client = rows().filter(|other| other.client == row.client);
+            let worst = of_client.map(figure).fold(f64::NEG_INFINITY, f64::max);
+            (&*row.client, worst)
+        });
+        target(what, at_most, worst)
+    };
+    let flows = |what: &str, at_most, figure: fn(&Fairness) -> f64| {
+        let rows = figures.fairness.iter();
+        target(what, at_most, rows.map(|row| (&*row.client, figure(row))))
+    };
+    vec![
+        // The next slot, or the one after it if the floor is due.
+        classes(
+            "priority: sent of a batch while an interactive request waits",
+            1.0,
+            &[priority::BACKLOG, priority::WINDOW],
+            |row| row.goes_before as f64,
+        ),
+        classes(
+            "priority: requests by which a batch is behind its eighth",
+            1.0,
+            &priority::ALL,
+            |row| row.behind_floor,
+        ),
+        classes(
+            "priority: share of slots left unused",
+            0.0,
+            &priority::ALL,
+            |row| 1.0 - row.used,
+        ),
+        flows(
+            "fairness: ahead of another tenant, of what L16 allows",
+            1.0,
+            |row| row.of_bound,
+        ),
+        flows(
+            "fairness, weights 1 to 4: ahead of another tenant, of what L16 allows",
+            1.0,
+            |row| row.of_bound_by_weight,
+        ),
+        flows("fairness: share of slots left unused", 0.0, |row| {
+            1.0 - row.used
+        }),
+    ]
 }
 
 fn target<'a>(what: &str, at_most: f64, figures: impl Iterator<Item = (&'a str, f64)>) -> Target {

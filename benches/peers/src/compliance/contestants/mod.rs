@@ -24,12 +24,12 @@ pub use self::{
     governor::{Governor, GovernorOfTokens},
     leaky_bucket::LeakyBucket,
     none::NoLimiter,
-    ours::{ToldTheMean, TowerThrottle},
+    ours::{ToldTheMean, ToldWho, TowerThrottle},
     polling::PollingLoop,
     reqwest_retry::ReqwestRetry,
     resilience::{Adaptive, Resilience, ResilienceRetry},
     semaphore::{Semaphore, TokenGate},
-    throttle_net::ThrottleNet,
+    throttle_net::{ThrottleNet, ThrottleNetQueue},
     tower::{Tower, TowerRetry},
 };
 
@@ -66,7 +66,7 @@ impl Limits {
         Self::per(n, Duration::from_secs(1))
     }
 
-    pub fn per(n: u32, period: Duration) -> Self {
+    pub const fn per(n: u32, period: Duration) -> Self {
         let margin = Duration::ZERO;
         Self {
             rate: Some(Rate { n, period, margin }),
@@ -103,6 +103,28 @@ pub trait Contestant: Sync {
 
     /// Puts the limits in front of the server. Runs inside a runtime.
     fn client(&self, limits: Limits, server: Server) -> Client;
+}
+
+/// Whose request it is, and how urgent: an extension of the request. Most contestants do not look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    pub class: Class,
+    pub tenant: usize,
+    /// What the tenant is to get beside the others.
+    pub weight: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Interactive,
+    Batch,
+}
+
+impl Caller {
+    pub fn of(request: &Req) -> Self {
+        let caller = request.extensions().get();
+        *caller.expect("every request has one")
+    }
 }
 
 /// So many tokens per period, which calls take different numbers of.

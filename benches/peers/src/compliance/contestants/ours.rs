@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use tower::{Layer, ServiceExt, service_fn};
-use tower_throttle::{Cost, Endpoints, Quota, RetryLayer, Settlement, Terms, ThrottleLayer, Unit};
+use tower_throttle::{
+    Cost, Endpoints, Flow, Priority, Quota, RetryLayer, Settlement, Terms, ThrottleLayer, Unit,
+};
 
 use super::{
-    ATTEMPTS, Budget, Budgeter, Client, Contestant, Limits, Req, Server, Tokens, boxed, read,
+    ATTEMPTS, Budget, Budgeter, Caller, Class, Client, Contestant, Limits, Req, Server, Tokens,
+    boxed, read,
 };
 use crate::compliance::load::PATH;
 
@@ -51,6 +54,41 @@ impl Contestant for TowerThrottle {
 
     fn client(&self, limits: Limits, server: Server) -> Client {
         boxed(self.layer(limits).layer(server))
+    }
+}
+
+/// Without retries, and with [`Terms`] that say of which class and flow a request is.
+pub enum ToldWho {
+    DefaultFloor,
+    NoFloor,
+}
+
+impl Contestant for ToldWho {
+    fn name(&self) -> String {
+        match self {
+            Self::DefaultFloor => "tower-throttle",
+            Self::NoFloor => "tower-throttle, no floor",
+        }
+        .to_owned()
+    }
+
+    fn client(&self, limits: Limits, server: Server) -> Client {
+        let layer = TowerThrottle { retry: false }.layer(limits);
+        let layer = match self {
+            Self::DefaultFloor => layer,
+            Self::NoFloor => layer.priority_floor(None),
+        };
+        boxed(layer.layer(server).map_request(|mut request: Req| {
+            let caller = Caller::of(&request);
+            let priority = match caller.class {
+                Class::Interactive => Priority::HIGH,
+                Class::Batch => Priority::LOW,
+            };
+            let flow = Flow::new(caller.tenant).weight(caller.weight);
+            let terms = Terms::new().priority(priority).flow(flow);
+            request.extensions_mut().insert(terms);
+            request
+        }))
     }
 }
 

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use throttle_net::{
-    Backoff, Bulkhead, Limiter, MultiLimiter, Retry, RetryAction, SlidingWindowLog, Throttle,
-    TokioClock, tower::ThrottleLayer,
+    Backoff, Bulkhead, Limiter, MultiLimiter, Queue, Retry, RetryAction, SlidingWindowLog,
+    Throttle, TokioClock, tower::ThrottleLayer,
 };
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 
 use super::{
-    ATTEMPTS, Budget, Budgeter, Client, Contestant, Limits, Rate, Req, Server, Tokens, boxed, read,
-    retry_after,
+    ATTEMPTS, Budget, Budgeter, Caller, Class, Client, Contestant, Limits, Rate, Req, Server,
+    Tokens, boxed, read, retry_after,
 };
 
 /// Its bulkhead over its layer.
@@ -62,6 +62,40 @@ impl Contestant for ThrottleNet {
             }));
         }
         client
+    }
+}
+
+/// Its queue over a limiter, with room for everyone: it goes by priority, then by the key that was served least
+/// recently, then by age.
+pub struct ThrottleNetQueue(pub ThrottleNet);
+
+impl Contestant for ThrottleNetQueue {
+    fn name(&self) -> String {
+        match self.0 {
+            ThrottleNet::Bucket => "throttle-net: queue, n per period",
+            ThrottleNet::Smooth => "throttle-net: queue, smooth",
+            ThrottleNet::SlidingLog => "throttle-net: queue, sliding log",
+        }
+        .to_owned()
+    }
+
+    fn client(&self, limits: Limits, server: Server) -> Client {
+        assert!(limits.at_once.is_none(), "it queues for rates only");
+        let limiter = self.0.limiter(limits.rate.expect("it queues for a rate"));
+        let queue: Queue<_, usize> = Queue::builder().capacity(1 << 15).build(limiter);
+        let queue = Arc::new(queue.with_clock(TokioClock::new()));
+        boxed(service_fn(move |request: Req| {
+            let (queue, server) = (Arc::clone(&queue), server.clone());
+            async move {
+                let caller = Caller::of(&request);
+                let priority = match caller.class {
+                    Class::Interactive => 1,
+                    Class::Batch => 0,
+                };
+                queue.acquire(caller.tenant, priority, None).await?;
+                server.oneshot(request).await
+            }
+        }))
     }
 }
 

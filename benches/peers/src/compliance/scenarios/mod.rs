@@ -1,12 +1,15 @@
 //! A table each.
 
 pub mod cancelled;
+pub mod fairness;
 pub mod judged;
 pub mod learned;
 pub mod order;
 pub mod polls;
+pub mod priority;
 pub mod real_time;
 pub mod sent_again;
+pub mod series;
 pub mod storm;
 pub mod streams;
 pub mod timelines;
@@ -14,12 +17,14 @@ pub mod tokens;
 pub mod windows;
 
 mod oracle;
+mod served;
 mod trial;
 
 use tower_resilience_ratelimiter::WindowType;
 
 use super::contestants::{
-    Contestant, LeakyBucket, PollingLoop, Resilience, Semaphore, ThrottleNet, Tower, TowerThrottle,
+    Contestant, LeakyBucket, PollingLoop, Resilience, Semaphore, ThrottleNet, ThrottleNetQueue,
+    ToldWho, Tower, TowerThrottle,
 };
 
 pub const OURS: TowerThrottle = TowerThrottle { retry: false };
@@ -60,4 +65,25 @@ pub const LIMITERS: [&dyn Contestant; 14] = [
     &LeakyBucket::OneByOne,
     &Semaphore::WithTimers,
     &PollingLoop,
+];
+
+/// Those who order requests by more than their age, or by that alone. What ours does without classes and flows is shown
+/// beside it.
+pub const QUEUES: [(&str, &dyn Contestant); 7] = [
+    ("tower-throttle", &ToldWho::DefaultFloor),
+    ("tower-throttle, no floor", &ToldWho::NoFloor),
+    ("tower-throttle, told nothing", &OURS),
+    (
+        "throttle-net: queue, bucket",
+        &ThrottleNetQueue(ThrottleNet::Bucket),
+    ),
+    (
+        "throttle-net: queue, sliding log",
+        &ThrottleNetQueue(ThrottleNet::SlidingLog),
+    ),
+    ("tower: buffer, rate", &Tower),
+    (
+        "tokio semaphore and a timer per call",
+        &Semaphore::WithTimers,
+    ),
 ];
