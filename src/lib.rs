@@ -99,8 +99,8 @@
 //! # let _ = layer;
 //! ```
 //!
-//! Beside a batch of 1 000 at one request per 50 ms, an interactive request waits for 0.04 s in the median and 0.25 s at
-//! worst; by age it would be 31 s and 50 s. The README has the measurements, and `docs/priority.svg` shows them.
+//! Beside a batch of 1 000 at one request per 50 ms, an interactive request waits for 0.04 s in the median and a quarter of
+//! a second at worst; by age it would be 31 s and 50 s. The README has the measurements, and `docs/priority.svg` shows them.
 //!
 //! With `max_waiting`, a request that finds too many waiting at its endpoint takes the place of the youngest of a lower
 //! class there, which is refused.
