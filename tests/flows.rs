@@ -45,6 +45,30 @@ fn sent(probe: &Probe) -> String {
     probe.log().calls.iter().map(|call| call.body).collect()
 }
 
+/// However much work each of them takes, a hold of the lock serves some of them. (Law L18)
+#[tokio::test(start_paused = true)]
+async fn a_new_quota_lets_those_go_that_have_flows_and_cost_four_units() {
+    let quota = |n| {
+        let units = [
+            Unit::TOKENS,
+            Unit::INPUT_TOKENS,
+            Unit::OUTPUT_TOKENS,
+            Unit::CREDITS,
+        ];
+        units
+            .into_iter()
+            .fold(per(n, 1000), |quota, unit| quota.units(unit, 800, ms(1000)))
+    };
+    let probe = Probe::new();
+    let layer = layer_a(Face::Rps, quota(1));
+    let client = layer.client(&probe);
+    let waiting = enter_all(&client, &probe, (0..6).map(|_| of("a", 1)).collect()).await;
+    layer.handle().set_quota("/a", quota(6)).unwrap();
+    settle().await;
+    assert_eq!(probe.times(), [0; 6]);
+    drop(waiting);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_greedy_flow_takes_no_more_than_the_others() {
     for face in FACES {

@@ -35,6 +35,10 @@ pub(in crate::admission) struct Effects {
 /// [`Work`](super::task::Work), and is done in further holds.
 pub(super) const BATCH: usize = 64;
 
+/// So many are served at least, whatever each of them takes. A hold that takes up a piece of work and cannot serve
+/// anybody leaves that piece as it was, for ever.
+const LEAST: usize = 4;
+
 impl Default for Effects {
     fn default() -> Self {
         Self {
@@ -56,7 +60,7 @@ impl Effects {
     /// For waiters each of which takes so many times the work of one that takes a request and a permit.
     pub(in crate::admission) fn weighing(weight: usize) -> Self {
         Self {
-            weight,
+            weight: weight.min(BATCH / LEAST),
             ..Self::default()
         }
     }

@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 use super::{
     arena::Arena,
     claimants::Claimants,
-    effects::BATCH,
     flows::Flows,
     graces::Graces,
     ids::{QueueKey, WaiterId},
@@ -90,7 +89,7 @@ impl Core {
         };
         // There are several buckets to look at.
         let of_kin = if self.tree.counts_together() { 8 } else { 1 };
-        (self.tree.charges.weight() * of_order * of_kin).min(BATCH)
+        self.tree.charges.weight() * of_order * of_kin
     }
 
     /// Zero if no bucket wants to hear of successes.
