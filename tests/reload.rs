@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::*;
 use tokio_test::assert_pending;
-use tower_throttle::{EndpointName, Endpoints, Quota};
+use tower_throttle::{EndpointName, Endpoints, Priority, Quota, Terms};
 
 /// `/a` and `/b`, the first in this group.
 fn grouped(group: &str, a: Quota, of_group: Quota) -> Endpoints {
@@ -92,7 +92,7 @@ async fn a_route_that_changes_its_group_keeps_its_window() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_finishes_in_the_old_bucket_and_before_newcomers() {
+async fn who_waits_goes_on_in_the_new_bucket_before_newcomers() {
     for face in WINDOWS {
         let probe = Probe::new();
         let layer = AnyLayer::new(face, grouped("one", per(2, 1000), per(100, 1000)));
@@ -108,7 +108,7 @@ async fn who_waits_finishes_in_the_old_bucket_and_before_newcomers() {
             a.map(|bucket| (bucket.is_retired(), bucket.waiting()))
                 .collect()
         };
-        assert_eq!(waiting, [(true, 3), (false, 4)]);
+        assert_eq!(waiting, [(true, 0), (false, 7)]);
         finish(sent).await;
         assert_eq!(
             probe.times(),
@@ -117,6 +117,34 @@ async fn who_waits_finishes_in_the_old_bucket_and_before_newcomers() {
         );
         assert_eq!(probe.ids(), [0, 1, 2, 3, 4, 10, 11, 12, 13]);
         assert_idle(&layer.handle());
+    }
+}
+
+/// Who waits goes by the new group, and those of a higher class go first, whenever they came.
+#[tokio::test(start_paused = true)]
+async fn who_waits_goes_by_the_new_group_and_its_class() {
+    for face in WINDOWS {
+        let probe = Probe::new();
+        let layer = AnyLayer::new(face, grouped("one", per(2, 1000), per(100, 1000)));
+        let client = layer.client(&probe);
+        let mut sent = burst(&client, 5, |id| work(id, "/a", 0)).await;
+        at(&probe, 500).await;
+        let endpoints = grouped("other", per(2, 1000), per(1, 2000));
+        layer.handle().reload(endpoints).unwrap();
+        let high = |id| {
+            let mut request = work(10 + id, "/a", 0);
+            let terms = Terms::new().priority(Priority::HIGH);
+            request.extensions_mut().insert(terms);
+            request
+        };
+        sent.extend(burst(&client, 2, high).await);
+        finish(sent).await;
+        assert_eq!(probe.ids(), [0, 1, 10, 11, 2, 3, 4], "{face:?}");
+        assert_eq!(
+            probe.times(),
+            [0, 0, 1000, 3000, 5000, 7000, 9000],
+            "{face:?}"
+        );
     }
 }
 
@@ -451,247 +479,4 @@ fn a_closed_layer_has_no_other_endpoints() {
     let error = layer.handle().reload(Endpoints::new()).unwrap_err();
     let text = "the layer is closed: expected it to be open";
     assert_eq!(error.to_string(), text);
-}
-
-/// What a request that is spawned does, and when.
-#[derive(Clone, Debug)]
-struct Job {
-    after: u64,
-    path: usize,
-    key: usize,
-    works: u64,
-    dropped_after: Option<u64>,
-}
-
-#[derive(Clone, Debug)]
-enum Op {
-    Send(Job),
-    Reload(usize),
-}
-
-mod schedules {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const PATHS: [&str; 2] = ["/a", "/b"];
-    const KEYS: [&str; 3] = ["1", "2", "3"];
-
-    fn op() -> impl Strategy<Value = Op> {
-        let job = (0..120_u64, 0..2_usize, 0..3_usize, 0..400_u64);
-        let dropped = prop_oneof![3 => Just(None), 1 => (0..500_u64).prop_map(Some)];
-        let job = (job, dropped).prop_map(|((after, path, key, works), dropped_after)| {
-            Op::Send(Job {
-                after,
-                path,
-                key,
-                works,
-                dropped_after,
-            })
-        });
-        prop_oneof![6 => job, 1 => (0..6_usize).prop_map(Op::Reload)]
-    }
-
-    /// Sends what a schedule says, and returns when all have ended. Fails if somebody waits for ever.
-    async fn run(
-        layer: &AnyLayer,
-        probe: &Probe,
-        ops: &[Op],
-        endpoints: Option<&dyn Fn(usize) -> Endpoints>,
-    ) {
-        let client = layer.client(probe);
-        let mut sent = Vec::new();
-        for (id, op) in ops.iter().enumerate() {
-            match op {
-                Op::Reload(n) => {
-                    if let Some(endpoints) = endpoints {
-                        layer.handle().reload(endpoints(*n)).unwrap();
-                    }
-                }
-                Op::Send(job) => {
-                    tokio::time::sleep(ms(job.after)).await;
-                    let request = work(id, PATHS[job.path], job.works);
-                    let request = keyed(KEYS[job.key], request);
-                    let answer = send(client.clone(), request);
-                    let dropped = job.dropped_after;
-                    sent.push(tokio::spawn(async move {
-                        match dropped {
-                            None => answer.await,
-                            Some(after) => {
-                                drop(tokio::time::timeout(ms(after), answer).await);
-                                Ok(())
-                            }
-                        }
-                    }));
-                    settle().await;
-                }
-            }
-        }
-        finish(sent).await;
-    }
-
-    /// No window of `millis` has more than `n` of these.
-    fn holds(times: &[u64], n: usize, millis: u64) {
-        let mut times = times.to_vec();
-        times.sort_unstable();
-        for some in times.windows(n + 1) {
-            assert!(
-                some[n] - some[0] >= millis,
-                "{times:?}: more than {n} in {millis} ms"
-            );
-        }
-    }
-
-    /// The instants of the calls of a path that are for a key, or for any.
-    fn times(probe: &Probe, ops: &[Op], path: usize, key: Option<usize>) -> Vec<u64> {
-        let log = probe.log();
-        let of = |call: &&Call| {
-            let Op::Send(job) = &ops[call.id] else {
-                return false;
-            };
-            job.path == path && key.is_none_or(|key| job.key == key)
-        };
-        log.calls
-            .iter()
-            .filter(of)
-            .map(|call| probe.millis(call.at))
-            .collect()
-    }
-
-    /// In one of several groups, or in none.
-    fn in_group(n: usize) -> Endpoints {
-        let endpoints = Endpoints::new()
-            .route("/a", per(3, 500).concurrency(2))
-            .route("/b", per(2, 300));
-        match n {
-            0 | 1 => endpoints,
-            2 => endpoints.group("g", per(5, 500), ["/a", "/b"]),
-            3 => endpoints.group("h", Quota::concurrent(2), ["/a"]),
-            4 => endpoints
-                .overall(per(6, 500))
-                .across_partitions(per(7, 500)),
-            _ => endpoints
-                .group("h", per(4, 900), ["/b"])
-                .across_partitions(per(9, 500)),
-        }
-    }
-
-    proptest! {
-        #![proptest_config(cases(150))]
-
-        #[test]
-        fn windows_and_permits_hold_whatever_group_a_route_is_in(
-            ops in prop::collection::vec(op(), 1..60),
-        ) {
-            paused(async {
-                let probe = Probe::new();
-                let layer = AnyLayer::new(Face::Throttle, in_group(0));
-                run(&layer, &probe, &ops, Some(&in_group)).await;
-                holds(&times(&probe, &ops, 0, None), 3, 500);
-                holds(&times(&probe, &ops, 1, None), 2, 300);
-                let log = probe.log();
-                let mut changes: Vec<_> = log
-                    .calls
-                    .iter()
-                    .filter(|call| call.path == "/a")
-                    .flat_map(|call| [(call.released.unwrap(), -1), (call.at, 1)])
-                    .collect();
-                changes.sort_unstable();
-                let mut in_flight = 0;
-                for (_, change) in changes {
-                    in_flight += change;
-                    assert!(in_flight <= 2);
-                }
-                drop(log);
-                assert_idle(&layer.handle());
-            });
-        }
-
-        #[test]
-        fn partitions_hold_theirs(ops in prop::collection::vec(op(), 1..60)) {
-            paused(async {
-                let probe = Probe::new();
-                let endpoints = |n| in_group(n).partition_by_header("x-key");
-                let layer = AnyLayer::new(Face::Throttle, endpoints(0));
-                run(&layer, &probe, &ops, Some(&endpoints)).await;
-                for key in 0..KEYS.len() {
-                    holds(&times(&probe, &ops, 0, Some(key)), 3, 500);
-                    holds(&times(&probe, &ops, 1, Some(key)), 2, 300);
-                }
-                assert_idle(&layer.handle());
-            });
-        }
-
-        /// With or without partitions, everybody comes to an end.
-        #[test]
-        fn nobody_is_lost_when_partitions_come_and_go(ops in prop::collection::vec(op(), 1..60)) {
-            paused(async {
-                let probe = Probe::new();
-                let endpoints = |n: usize| match n % 3 {
-                    0 => in_group(n),
-                    1 => in_group(n).partition_by_header("x-key"),
-                    _ => in_group(n).partition_by(|head| Some(head.method().clone())),
-                };
-                let layer = AnyLayer::new(Face::Throttle, endpoints(0));
-                run(&layer, &probe, &ops, Some(&endpoints)).await;
-                assert_idle(&layer.handle());
-            });
-        }
-
-        /// Where partitions come or go, the window of each holds.
-        #[test]
-        fn windows_hold_when_partitions_come_or_go(
-            ops in prop::collection::vec(op(), 1..60),
-            come in any::<bool>(),
-        ) {
-            paused(async {
-                let probe = Probe::new();
-                let endpoints = |partitioned: bool| {
-                    let endpoints = Endpoints::new().route("/a", per(3, 500)).route("/b", per(2, 300));
-                    if partitioned {
-                        return endpoints.partition_by_header("x-key");
-                    }
-                    endpoints
-                };
-                let layer = AnyLayer::new(Face::Throttle, endpoints(!come));
-                run(&layer, &probe, &ops, Some(&|_| endpoints(come))).await;
-                for key in 0..KEYS.len() {
-                    holds(&times(&probe, &ops, 0, Some(key)), 3, 500);
-                    holds(&times(&probe, &ops, 1, Some(key)), 2, 300);
-                }
-            });
-        }
-
-        /// The same endpoints, made anew, change nothing: not an instant, not the order, nothing of the snapshot.
-        #[test]
-        fn the_same_endpoints_change_nothing(
-            ops in prop::collection::vec(op(), 1..60),
-            n in 0..6_usize,
-            partitioned in any::<bool>(),
-        ) {
-            let endpoints = move |_| {
-                let endpoints = in_group(n).each_other_path(per(1, 100));
-                if partitioned {
-                    return endpoints.partition_by_header("x-key");
-                }
-                endpoints
-            };
-            let runs = [true, false].map(|reloads| {
-                paused(async {
-                    let probe = Probe::new();
-                    let layer = AnyLayer::new(Face::Throttle, endpoints(0));
-                    let reloads: Option<&dyn Fn(usize) -> Endpoints> = if reloads { Some(&endpoints) } else { None };
-                    run(&layer, &probe, &ops, reloads).await;
-                    let snapshot = layer.handle().snapshot();
-                    let mut buckets: Vec<_> = snapshot.buckets().map(|bucket| {
-                        let counts = (bucket.admitted(), bucket.refused(), bucket.waiting(), bucket.in_flight());
-                        (bucket.name().to_owned(), counts, bucket.quota().clone(), bucket.is_retired())
-                    }).map(|bucket| format!("{bucket:?}")).collect();
-                    buckets.sort_unstable();
-                    (probe.ids(), probe.times(), buckets)
-                })
-            });
-            prop_assert_eq!(&runs[0], &runs[1]);
-        }
-    }
 }

@@ -69,20 +69,21 @@ impl Handle {
     ///
     /// An endpoint gets a *new bucket* if it is in another group, or in none any more, or if the rule for partitions
     /// has changed; so do all, if [`across_partitions`](Endpoints::across_partitions) comes or goes. Requests that wait
-    /// finish in the old one, which a snapshot shows [as retired](crate::BucketSnapshot::is_retired) for as long as
-    /// there is something in it. Newcomers to the endpoint go behind them. Both buckets count as one, with the new
-    /// quota: together, their windows hold no more than one would, and no more permits are held. That ends when nothing
-    /// in the old one counts any more, after a minute at the earliest.
+    /// go on in the new one, with their age, class and flow, before all newcomers. What was dispatched from the old
+    /// one counts there until it ends, and a snapshot shows it [as retired](crate::BucketSnapshot::is_retired) for as
+    /// long as there is something in it. Both buckets count as one, with the new quota: together, their windows hold no
+    /// more than one would, and no more permits are held. That ends when nothing in the old one counts any more, after
+    /// a minute at the earliest.
     ///
     /// # Partitions
     ///
     /// Partitions keep their buckets as long as the rule stays the same: the same header; a closure that captures
     /// nothing; or a clone of one that does. Their hashes are the layer's, whichever `Endpoints` it was made with.
     ///
-    /// If the rule changes, nobody can tell which of the new partitions a request of an old one belongs to. So each new
-    /// bucket begins with the dispatches of all old ones of its endpoint, and counts the permits of them: too strict
-    /// rather than too lax. Requests that wait in an old partition go by the old bucket alone, and hold up no new
-    /// partition longer than by what they take. What is [settled](crate::Settlement) later, of a request that was
+    /// If the rule changes, nobody can tell which of the new partitions a request of an old one belongs to. Requests
+    /// that wait finish in the old buckets, and each new bucket begins with the dispatches of all old ones of its
+    /// endpoint, and counts the permits of them: too strict rather than too lax. Requests that wait in an old partition
+    /// go by the old bucket alone, and hold up no new partition longer than by what they take. What is [settled](crate::Settlement) later, of a request that was
     /// dispatched before, is not counted again.
     ///
     /// # Errors
@@ -239,6 +240,8 @@ impl Reload<'_> {
         registry.rules.push((rule, Arc::clone(&routes)));
         self.begin_epoch(before.epoch, routes, &plan);
         self.retire(registry, &plan);
+        self.hold(Core::move_on);
+        self.requote(&plan);
         if !plan.pooled.is_empty() {
             self.pool(plan.pooled);
         }
@@ -294,15 +297,26 @@ impl Reload<'_> {
     fn keep(&mut self, registry: &Registry, plan: &Plan) {
         for some in plan.kept.chunks(STEP) {
             let kept = |&(spec, rule): &(usize, u32)| {
-                let (identity, name, quota) = &plan.specs[spec];
+                let (identity, name, _) = &plan.specs[spec];
                 let line = registry.lines.get(identity).map_or(&[][..], Vec::as_slice);
                 let scope = plan.scopes[spec];
-                (scope, name, quota, elders(line, rule, Some(scope)))
+                (scope, name, elders(line, rule, Some(scope)))
             };
             let some: Vec<_> = some.iter().map(kept).collect();
+            self.hold(|core, _, _| {
+                for (scope, name, elders) in some {
+                    core.keep_scope(scope, name, elders);
+                }
+            });
+        }
+    }
+
+    /// Gives them their quotas. By now everyone waits where the new ones have them.
+    fn requote(&mut self, plan: &Plan) {
+        for some in plan.kept.chunks(STEP) {
             self.hold(|core, now, fx| {
-                for (scope, name, quota, elders) in some {
-                    core.keep_scope(scope, name, quota, elders);
+                for &(spec, _) in some {
+                    core.requote(plan.scopes[spec], &plan.specs[spec].2);
                 }
                 core.run(now, fx);
             });
@@ -327,25 +341,36 @@ impl Reload<'_> {
 
     /// Retires the scopes that are not in the plan.
     fn retire(&mut self, registry: &mut Registry, plan: &Plan) {
-        let present: HashSet<_> = plan.scopes.iter().collect();
-        let quotas = plan.specs.iter();
-        let quotas: HashMap<_, _> = quotas
-            .map(|(identity, _, quota)| (identity, quota))
+        let specs = plan.specs.iter().zip(&plan.scopes);
+        let present: HashMap<_, _> = specs
+            .map(|((identity, _, quota), &scope)| (identity, (scope, quota)))
             .collect();
-        let mut gone: Vec<(SpecId, Option<&Quota>)> = Vec::new();
+        let mut gone = Vec::new();
         for (identity, line) in &mut registry.lines {
+            let now = present.get(identity).copied();
+            let is_now = |known: &Known| now.is_some_and(|(scope, _)| scope == known.scope);
+            let rule = line
+                .iter()
+                .find(|known| is_now(known))
+                .map(|known| known.rule);
             for known in line {
-                known.retired = !present.contains(&known.scope);
+                known.retired = !is_now(known);
                 if known.retired {
-                    gone.push((known.scope, quotas.get(identity).copied()));
+                    // One whose buckets are for other keys has no heir.
+                    let heir = now.filter(|_| rule == Some(known.rule));
+                    gone.push((
+                        known.scope,
+                        heir.map(|(heir, _)| heir),
+                        now.map(|(_, quota)| quota),
+                    ));
                 }
             }
         }
-        gone.sort_unstable_by_key(|(scope, _)| *scope);
+        gone.sort_unstable_by_key(|(scope, ..)| *scope);
         for some in gone.chunks(STEP) {
             self.hold(|core, now, fx| {
-                for &(scope, quota) in some {
-                    core.retire_scope(scope, quota);
+                for &(scope, heir, quota) in some {
+                    core.retire_scope(scope, heir, quota);
                 }
                 core.run(now, fx);
             });

@@ -101,7 +101,7 @@ impl Core {
             Stage::Offered(_) | Stage::Reserved(_) => {
                 self.mark_late(id);
                 self.let_leave(leaf, now, fx);
-                if self.tree.is_pooled(leaf) {
+                if self.tree.counts_elsewhere(leaf) {
                     // Those that wait for what it holds are not known here, and cannot take it over.
                     self.revoke(id, now, fx);
                 }
@@ -137,7 +137,7 @@ impl Core {
         if node == leaf && self.next_to_leave(leaf).is_some() {
             return;
         }
-        if self.first_overdue_at(node).is_some() {
+        if self.overdue.first_at(node).is_some() {
             self.set_absent_at(head, now.after(PATIENCE));
             fx.wake(head);
         }
@@ -150,7 +150,7 @@ impl Core {
             let demand = self.demand_of(id);
             let is_closed = |&node: &NodeId| self.tree.gate(node, &demand, now) != Gate::Open;
             let closed = self.tree.path(leaf).filter(is_closed);
-            let blocking = closed.filter_map(|node| self.first_overdue_at(node)).min();
+            let blocking = closed.filter_map(|node| self.overdue.first_at(node)).min();
             let Some((_, blocking)) = blocking else {
                 break;
             };

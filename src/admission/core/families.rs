@@ -1,12 +1,12 @@
 //! Buckets that count together: those that an endpoint, a group or a wider scope has had one after the other.
 //!
-//! A reload may give an endpoint a new bucket while requests wait for the old one, or hold permits of it. Nothing is
-//! copied from one to the other: each keeps what its own requests have taken, and whoever asks whether there is room
-//! looks at all of them. So an endpoint's windows and permits are those of one bucket, whichever its requests went
-//! through.
+//! A reload may give an endpoint a new bucket while requests have dispatched from the old one, or hold permits of it.
+//! Nothing is copied from one to the other: each keeps what its own requests have taken, and whoever asks whether there
+//! is room looks at all of them. So an endpoint's windows and permits are those of one bucket, whichever its requests
+//! went through.
 //!
-//! Requests of all of them go by age: the heads of those that are younger wait. When something changes in one bucket,
-//! the queues of the others are brought up to date.
+//! Those who wait [move](super::moving) to the new one. When something changes in one bucket, the queues of the others
+//! are brought up to date.
 
 use super::{
     ids::{NodeId, WaiterId},
@@ -32,6 +32,13 @@ impl Tree {
     /// Whether any buckets count together.
     pub(super) fn counts_together(&self) -> bool {
         !self.kin.is_empty() || !self.pools.is_empty()
+    }
+
+    /// Whether what is taken at a leaf counts at other nodes than those above it.
+    pub(super) fn counts_elsewhere(&self, leaf: NodeId) -> bool {
+        let is_shared =
+            |id: NodeId| self.kin.of.contains_key(&id) || self.pools.posts.contains_key(&id);
+        self.counts_together() && self.path(leaf).any(is_shared)
     }
 
     /// The node's gate, with what others have counted.
@@ -80,13 +87,6 @@ impl Tree {
         Some(buckets)
     }
 
-    /// How many wait at a node or below, those of its kin included.
-    pub(super) fn waiting_at(&self, id: NodeId) -> usize {
-        let here = self.node(id).waiting();
-        let others = self.kin.others(id).map(|other| self.node(other).waiting());
-        here + others.sum::<usize>()
-    }
-
     /// Whether a request stands at another bucket of the same endpoint: newcomers do not pass it.
     pub(super) fn has_kin_before(&self, leaf: NodeId) -> bool {
         let elders = self.pooled_elders(leaf).iter().copied();
@@ -94,8 +94,12 @@ impl Tree {
         others.any(|other| self.node(other).has_contenders())
     }
 
-    /// New nodes find those that their keys had before.
-    pub(super) fn adopt(&mut self) {
+    /// Nodes that a request needs, and that are new or have come back, find those that their keys had before.
+    pub(super) fn adopt(&mut self, leaf: NodeId) {
+        if self.scope(self.node(leaf).spec).revived {
+            let path: Vec<_> = self.path(leaf).collect();
+            self.keys.born.extend(path);
+        }
         while let Some(id) = self.keys.born.pop() {
             let node = self.node(id);
             let scope = self.scope(node.spec);
@@ -237,38 +241,34 @@ impl Tree {
 }
 
 impl Core {
-    /// Whether an older request stands at another bucket of the same endpoint.
+    /// Whether those at another bucket of the same endpoint go first: at an old one all who have not
+    /// [moved](super::moving) yet, and where partitions are new, those who are older.
     pub(super) fn yields_to_kin(&self, leaf: NodeId) -> bool {
-        if !self.tree.counts_together()
-            || !self
-                .tree
-                .scope(self.tree.node(leaf).spec)
-                .kind
-                .is_endpoint()
-        {
+        if !self.tree.counts_together() {
             return false;
         }
-        let Some(own) = self.first_queued(leaf) else {
-            return false;
+        let scope = self.tree.scope(self.tree.node(leaf).spec);
+        if !scope.kind.is_endpoint() || scope.retired {
+            return scope.heir.is_some();
+        }
+        let mut others = self.tree.kin.others(leaf);
+        if others.any(|other| self.tree.node(other).goes_first()) {
+            return true;
+        }
+        let own = self.first_queued(leaf);
+        let elders = self.tree.pooled_elders(leaf);
+        let goes_first = |&elder: &NodeId| {
+            let first = self.first_queued(elder);
+            first.zip(own).is_some_and(|(first, own)| first < own)
         };
-        let elders = self.tree.pooled_elders(leaf).iter().copied();
-        let mut others = self.tree.kin.others(leaf).chain(elders);
-        others.any(|other| self.first_queued(other).is_some_and(|first| first < own))
+        elders.iter().any(goes_first)
     }
 
-    /// The request that goes next at a leaf, after its age: whatever classes they are of, those who wait for an old
-    /// bucket go before newcomers, so that they come to an end.
+    /// The age of the request that goes next at a leaf.
     fn first_queued(&self, leaf: NodeId) -> Option<(u64, WaiterId)> {
         let queue = self.tree.node(leaf).wait_queue.as_ref()?;
         let first = self.head_of(queue.first(&self.links)?);
         Some((self.waiter(first).arrival.get(), first))
-    }
-
-    /// The oldest offer that was not taken in time, and holds something that counts at a node.
-    pub(super) fn first_overdue_at(&self, node: NodeId) -> Option<(Tick, WaiterId)> {
-        let others = self.tree.kin.others(node);
-        let nodes = std::iter::once(node).chain(others);
-        nodes.filter_map(|node| self.overdue.first_at(node)).min()
     }
 
     /// Has the queues of related nodes brought up to date, if something has changed at a node or above.
@@ -312,15 +312,7 @@ impl Core {
             let sums = node.bucket.sums();
             seen.sums = std::array::from_fn(|n| seen.sums[n].wrapping_add(sums[n]));
             seen.paused_until = seen.paused_until.max(Some(node.bucket.paused_until()));
-            let overdue = self.overdue.first_at(id);
-            seen.overdue = [seen.overdue, overdue].into_iter().flatten().min();
-            let endpoint = self.tree.scope(node.spec).kind.is_endpoint();
-            let first = self.first_queued(id).filter(|_| endpoint);
-            let first = first.map(|first| (first, id));
-            seen.first = match (seen.first, first) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            };
+            seen.waits |= self.tree.scope(node.spec).retired && node.goes_first();
         }
         seen
     }

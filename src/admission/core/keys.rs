@@ -177,9 +177,20 @@ impl Keys {
         } else {
             target.partition
         };
-        match self.find(target.spec, partition, &NO_KEY) {
+        self.of_key(specs, target.spec, partition, &NO_KEY)
+    }
+
+    /// The node of a key, made if it is new.
+    pub(super) fn of_key(
+        &mut self,
+        specs: &Scopes,
+        spec: SpecId,
+        partition: u64,
+        key: &Key<'_>,
+    ) -> NodeId {
+        match self.find(spec, partition, key) {
             Some(found) => found,
-            None => self.insert(specs, target.spec, partition, &NO_KEY),
+            None => self.insert(specs, spec, partition, key),
         }
     }
 
@@ -197,10 +208,7 @@ impl Keys {
             if !of_parent.partitioned {
                 return of_parent.node;
             }
-            match self.find(parent, partition, &NO_KEY) {
-                Some(found) => found,
-                None => self.insert(specs, parent, partition, &NO_KEY),
-            }
+            self.of_key(specs, parent, partition, &NO_KEY)
         });
         if let Some(parent) = parent {
             self.nodes[parent.index()].pins += 1;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ids::{NodeId, WaiterId};
+use super::ids::NodeId;
 use crate::{bucket::Tick, steps};
 
 /// Nodes whose buckets count together.
@@ -29,8 +29,8 @@ pub(super) struct Family {
 pub(super) struct Seen {
     pub(super) sums: [u128; 4],
     pub(super) paused_until: Option<Tick>,
-    pub(super) first: Option<((u64, WaiterId), NodeId)>,
-    pub(super) overdue: Option<(Tick, WaiterId)>,
+    /// Whether anybody waits at one that is not the present one.
+    pub(super) waits: bool,
 }
 
 impl Kin {

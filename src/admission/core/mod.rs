@@ -11,7 +11,8 @@
 //! - [`charges`]: what requests take that is not one request and one permit; [`charge`] has the data of it.
 //! - [`settlements`]: what follows when it is known what a request has cost.
 //! - [`feedback`]: what answers teach, and to which bucket.
-//! - [`reload`]: scopes that come and go; [`kin`] and [`pools`]: their buckets, which count together.
+//! - [`reload`]: scopes that come and go; [`kin`] and [`pools`]: their buckets, which count together; [`moving`]: who
+//!   waits goes on at another one.
 //! - [`effects`]: what follows: the waiters to wake, the events to tell.
 //! - [`state`]: all of it in one object; [`timers`] and [`work`]: what is due later, and what is left for the
 //!   next hold of the lock.
@@ -38,6 +39,7 @@ mod index;
 mod keys;
 mod kin;
 mod line;
+mod moving;
 mod node;
 mod open_bodies;
 mod overdue;

@@ -308,6 +308,12 @@ impl Node {
         self.wait_queue.as_ref().map_or(0, |queue| queue.waiting)
     }
 
+    /// Whether somebody waits here, or has been admitted and is about to go out.
+    pub(super) fn goes_first(&self) -> bool {
+        let queue = self.wait_queue.as_ref();
+        queue.is_some_and(|queue| queue.waiting > 0 || !queue.leaving.is_empty())
+    }
+
     /// How many requests have been admitted, and have a response future or a body that is alive.
     pub(in crate::admission) fn unfinished(&self, enforced: Enforced) -> usize {
         let besides = self.counters.besides;

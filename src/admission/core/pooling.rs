@@ -41,11 +41,6 @@ impl Tree {
         Some(pool.map_or_else(Vec::new, |pool| vec![&pool.before, &pool.since]))
     }
 
-    /// Whether what is taken at an old node counts for many new ones.
-    pub(super) fn is_pooled(&self, id: NodeId) -> bool {
-        !self.pools.posts.is_empty() && self.pools.posts.contains_key(&id)
-    }
-
     /// The old nodes before whose requests those of a node do not go.
     pub(super) fn pooled_elders(&self, id: NodeId) -> &[NodeId] {
         let node = self.node(id);

@@ -246,10 +246,11 @@ impl Core {
                         self.stop_leaving(leaf, key, now, fx);
                         self.waiter_mut(id).stage = Stage::Reserved(claim);
                         self.await_presence(id, now);
-                        if self.overdue.is_empty() {
+                        if self.overdue.is_empty() && !self.tree.counts_together() {
                             self.tidy(leaf);
                         } else {
-                            // It may have been the last before the head, which can take over what is overdue.
+                            // It may have been the last before the head, which can take over what is overdue. And
+                            // those who have moved go behind it.
                             self.settle(leaf, now, fx);
                         }
                     } else if !self.is_overdue(first) {
@@ -500,6 +501,9 @@ impl Core {
         let queue = self.tree.node_mut(leaf).wait_queue.as_mut();
         let queue = queue.expect("it is counted here");
         queue.stand(&mut self.links, key, flow);
+        if self.tree.counts_together() && self.tree.has_heir(leaf) {
+            self.move_later(id);
+        }
     }
 
     pub(super) fn count(&mut self, id: WaiterId) {

@@ -31,36 +31,43 @@ impl Core {
         self.tree.add_scope(new)
     }
 
-    /// A scope is in the present configuration, with this name and this quota. It may have been in an earlier one.
+    /// A scope is in the present configuration, with this name. It may have been in an earlier one.
     pub(in crate::admission) fn keep_scope(
         &mut self,
         id: SpecId,
         name: &str,
-        quota: &Quota,
         elders: Box<[SpecId]>,
     ) {
         self.tree.begin_with(id, &elders);
         let scope = &mut self.tree.scopes[id.0 as usize];
         scope.revived |= scope.retired;
         scope.retired = false;
+        scope.heir = None;
         scope.elders = elders;
         if &*scope.name != name {
             scope.name = name.into();
         }
-        self.requote(id, quota);
     }
 
-    /// A scope is in the present configuration no more. If its endpoint is, it has the same quota.
-    pub(in crate::admission) fn retire_scope(&mut self, id: SpecId, quota: Option<&Quota>) {
+    /// A scope is in the present configuration no more. If its endpoint is, it has the same quota, and those who wait
+    /// go on at its heir.
+    pub(in crate::admission) fn retire_scope(
+        &mut self,
+        id: SpecId,
+        heir: Option<SpecId>,
+        quota: Option<&Quota>,
+    ) {
         let scope = &mut self.tree.scopes[id.0 as usize];
         scope.retired = true;
+        scope.heir = heir;
         scope.elders = Box::default();
         if let Some(quota) = quota {
             self.requote(id, quota);
         }
     }
 
-    fn requote(&mut self, id: SpecId, quota: &Quota) {
+    /// A scope has this quota in the present configuration.
+    pub(in crate::admission) fn requote(&mut self, id: SpecId, quota: &Quota) {
         if self.tree.scope(id).quota != *quota {
             self.set_quota(id, quota.clone());
         }
@@ -122,6 +129,7 @@ impl Tree {
             node: super::ids::NodeId::new(0),
             elders: Box::default(),
             revived: false,
+            heir: None,
         };
         let id = self.scopes.insert(scope);
         let node = self.keys.insert_standing(id, parent_node);

@@ -34,6 +34,8 @@ pub(in crate::admission) struct Scope {
     pub(super) elders: Box<[SpecId]>,
     /// Whether it has come back, so that its nodes may be older than those of its elders.
     pub(super) revived: bool,
+    /// What its endpoint is now, with buckets for the same keys. Only of one that has retired.
+    pub(super) heir: Option<SpecId>,
 }
 
 impl Scope {

@@ -114,7 +114,7 @@ impl Core {
         let to_go = usize::from(victim.is_some());
         let full = max_waiting.and_then(|most| {
             let mut path = self.tree.path(leaf);
-            path.find(|&id| self.tree.waiting_at(id) - to_go >= most)
+            path.find(|&id| self.tree.node(id).waiting() - to_go >= most)
         });
         if full.is_none() && !limit.is_some() {
             self.shed(victim, now, fx);

@@ -84,6 +84,8 @@ pub(super) enum Task {
     Rules { from: usize },
     /// Refuses each waiter from this index on: the layer is closed.
     Close { from: usize },
+    /// Moves each waiter in this range of indices to the bucket that its endpoint has now.
+    Move { from: usize, to: usize },
 }
 
 #[derive(Clone, Copy, Debug)]

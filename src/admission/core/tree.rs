@@ -92,6 +92,7 @@ impl Tree {
                 node: NodeId::new(index),
                 elders: Box::default(),
                 revived: false,
+                heir: None,
             })
             .collect();
         // The node of each of these scopes stands at the index of its scope, for ever.
@@ -200,15 +201,8 @@ impl Tree {
         if !scope.has_keys() {
             return scope.node;
         }
-        let is_revived = scope.revived;
         let leaf = self.keys.locate(&self.scopes, target);
-        if is_revived {
-            let path: Vec<_> = self.path(leaf).collect();
-            self.keys.born.extend(path);
-        }
-        if !self.keys.born.is_empty() {
-            self.adopt();
-        }
+        self.adopt(leaf);
         leaf
     }
 

@@ -84,6 +84,7 @@ impl Core {
                 }
             }
             Task::Close { from } => self.close_waiters(from, now, fx),
+            Task::Move { from, to } => self.move_waiters(from, to, now, fx),
         }
     }
 
