@@ -141,17 +141,14 @@ fn scene() -> impl Strategy<Value = Scene> {
     let overall = (2u32..8, 10u64..200);
     let (ahead, behind) = (vec(asked(), 0..25), vec(asked(), 0..10));
     (windows, concurrency, overall, pause, ahead, behind, asked()).prop_map(
-        |(windows, concurrency, overall, pause, ahead, behind, mut it)| {
-            it.flow = None;
-            Scene {
-                windows,
-                concurrency,
-                overall,
-                pause,
-                ahead,
-                behind,
-                it,
-            }
+        |(windows, concurrency, overall, pause, ahead, behind, it)| Scene {
+            windows,
+            concurrency,
+            overall,
+            pause,
+            ahead,
+            behind,
+            it,
         },
     )
 }
@@ -220,6 +217,28 @@ proptest! {
             let at_limit = ended == began - 1 && reason == RefusedReason::WaitedTooLong;
             prop_assert!(at_limit || reason == RefusedReason::DeadlineWouldPass, "{reason:?}");
         }
+    }
+}
+
+/// L10, L16: those who have no flow are one flow, and a newcomer of another one does not wait for all of them.
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_of_a_flow_does_not_wait_for_all_that_have_none() {
+    for deadline in [None, Some(700)] {
+        let handle = layer_a(Face::Throttle, per(3, 1_000)).handle();
+        handle.pause("/a", ms(500)).unwrap();
+        let start = Instant::now();
+        for _ in 0..3 {
+            drop(spawn(&handle, start, head("/a", Terms::new()), ms(0)));
+            settle().await;
+        }
+        let mut terms = Terms::new().flow(Flow::new(1));
+        let said = handle.wait_for(&head("/a", terms.clone())).unwrap();
+        if let Some(after) = deadline {
+            terms = terms.deadline(start + ms(after));
+        }
+        drop(handle.admit(&head("/a", terms)).await.unwrap());
+        assert_eq!(Instant::now() - start, ms(500));
+        assert_eq!(said, Some(ms(500)));
     }
 }
 

@@ -12,15 +12,15 @@ use support::{
 };
 
 const TOKENS: Unit = Unit::new("tokens");
-const LOW: Terms2 = Terms2(Priority::LOW);
-const NORMAL: Terms2 = Terms2(Priority::NORMAL);
-const HIGH: Terms2 = Terms2(Priority::HIGH);
+const LOW: Class = Class(Priority::LOW);
+const NORMAL: Class = Class(Priority::NORMAL);
+const HIGH: Class = Class(Priority::HIGH);
 
 /// A class, from which terms are made.
 #[derive(Clone, Copy)]
-struct Terms2(Priority);
+struct Class(Priority);
 
-impl Terms2 {
+impl Class {
     fn terms(self) -> Terms {
         Terms::new().priority(self.0)
     }

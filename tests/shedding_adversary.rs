@@ -1,10 +1,11 @@
 //! Who makes room in a full queue (L15, `max_waiting`), by what is promised alone.
 #![allow(missing_docs)]
 
-use http::StatusCode;
+use http::{Request, StatusCode};
+use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_throttle::{
-    Cost, Endpoints, Flow, Priority, Quota, RefusedReason, RetryLayer, Terms, ThrottleLayer,
+    Cost, Endpoints, Flow, Handle, Priority, Quota, RefusedReason, RetryLayer, Terms, ThrottleLayer,
 };
 
 mod support;
@@ -296,4 +297,54 @@ async fn a_retry_of_a_service_does_not_make_room() {
     settle().await;
     assert!(!retried.is_finished());
     assert_eq!(refused_of(high, 150).await, [0]);
+}
+
+/// One of a lower class that costs two requests waits where one is free: a newcomer of a higher class goes at once.
+async fn a_large_one_waits(handle: &Handle) {
+    let head = |terms| Request::get("/a").extension(terms).body(()).unwrap();
+    let first = handle.admit(&head(Terms::new())).await.unwrap();
+    drop(first.dispatch().unwrap());
+    let large = Terms::new().priority(LOW).cost(Cost::new().requests(2));
+    let handle = handle.clone();
+    drop(tokio::spawn(async move {
+        drop(handle.admit(&head(large)).await.unwrap().dispatch());
+    }));
+    settle().await;
+}
+
+/// Nobody makes room for a newcomer that does not wait.
+#[tokio::test(start_paused = true)]
+async fn nobody_makes_room_for_a_newcomer_that_goes_at_once() {
+    let layer = throttle(endpoint_a(per(2, 20))).max_waiting(1);
+    let (handle, probe) = (layer.handle(), Probe::new());
+    let mut client = AnyLayer::Throttle(layer).client(&probe);
+    a_large_one_waits(&handle).await;
+    let mut newcomer = call(&mut client, get("/a"));
+    assert!(newcomer.poll().is_ready());
+    assert_eq!(probe.times(), [0]);
+    assert_eq!(handle.snapshot().bucket("/a").unwrap().refused(), 0);
+}
+
+/// L10: and whoever lets nobody wait lets such a newcomer go.
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_that_goes_at_once_goes_where_nobody_may_wait() {
+    for case in 0..3 {
+        let layer = throttle(endpoint_a(per(2, 20)));
+        let layer = match case {
+            0 => layer.max_wait(ms(0)),
+            1 => layer.max_waiting(0),
+            _ => layer,
+        };
+        let unlimited = layer.clone().max_wait(ms(1000)).max_waiting(10);
+        a_large_one_waits(&unlimited.handle()).await;
+        let mut terms = Terms::new();
+        if case == 2 {
+            terms = terms.deadline(Instant::now());
+        }
+        let head = Request::get("/a").extension(terms).body(()).unwrap();
+        let handle = layer.handle();
+        assert_eq!(handle.wait_for(&head).unwrap(), Some(ms(0)));
+        let admission = handle.admit(&head).await;
+        assert!(admission.is_ok(), "case {case}: {:?}", admission.err());
+    }
 }

@@ -346,7 +346,7 @@ impl Core {
     }
 
     /// Whether a newcomer may go past those that wait at a node for what it needs none of.
-    fn lets_pass(&self, id: NodeId, leaf: NodeId, demand: &Demand, now: Tick) -> bool {
+    pub(super) fn lets_pass(&self, id: NodeId, leaf: NodeId, demand: &Demand, now: Tick) -> bool {
         let node = self.tree.node(id);
         if self.tree.has_kin_before(id) {
             return false;

@@ -5,7 +5,8 @@
 //! - [`tree`]: may it go? Scopes, their buckets, and what a request takes of them. [`keys`] has the
 //!   buckets that come and go; [`index`] finds them, and [`arena`] keeps them.
 //! - [`queue`]: which one goes? A request's way through its queue. [`contest`] has the heads, from the
-//!   leaves to the root, [`absence`] the waiters that do not take their turn, [`slots`] when a turn comes.
+//!   leaves to the root, [`absence`] the waiters that do not take their turn, [`slots`] when a turn comes, [`shedding`]
+//!   who makes room for a newcomer.
 //! - [`closing`]: nobody is let through any more. [`bodies`]: answers whose bodies are open while others wait for their
 //!   permits; [`awaited`] says what a request waits for.
 //! - [`charges`]: what requests take that is not one request and one permit; [`charge`] has the data of it.
@@ -52,6 +53,7 @@ mod scope;
 mod scopes;
 mod settlements;
 mod shares;
+mod shedding;
 mod slots;
 mod state;
 mod sweep;

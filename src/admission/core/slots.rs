@@ -109,6 +109,9 @@ impl Core {
             let reason = RefusedReason::ServerClosed;
             return Some(Box::new(self.refuse(leaf, slot, reason, now, fx)));
         }
+        if self.goes_before_all(entry, &demand, now) {
+            return None;
+        }
         let victim = self.victim(entry);
         // It takes the victim's place, in wider scopes too.
         let to_go = usize::from(victim.is_some());
@@ -133,22 +136,6 @@ impl Core {
             }
         };
         Some(Box::new(self.refuse(leaf, (slot, scope), reason, now, fx)))
-    }
-
-    /// Who has to go for a newcomer where too many wait: the youngest of the lowest class at its own endpoint, if that
-    /// is below the newcomer's.
-    fn victim(&self, entry: &Entry) -> Option<WaiterId> {
-        let most = entry.max_waiting?;
-        let queue = self.tree.node(entry.leaf).wait_queue.as_ref()?;
-        let last = queue.sheddable.last(&self.links)?;
-        let is_full = queue.waiting >= most;
-        (is_full && last.order.priority() < entry.asks.priority).then(|| self.head_of(last))
-    }
-
-    fn shed(&mut self, victim: Option<WaiterId>, now: Tick, fx: &mut Effects) {
-        if let Some(victim) = victim {
-            self.turn_away(victim, RefusedReason::QueueFull, now, fx);
-        }
     }
 
     /// How long a request would wait that came now, as far as windows and pauses tell; `None` if it could never go.
@@ -289,6 +276,10 @@ impl Core {
             return Rank::default();
         };
         let Some(flows) = &queue.flows else {
+            if flow.is_some() {
+                // It shares with those who have none, and may go before them.
+                return Rank::default();
+            }
             return Rank::in_line(&queue.queue, &self.links, key);
         };
         let own = if flow.is_none() {
