@@ -385,6 +385,10 @@ async fn in_a_stack_by_hand_any_layer_can_be_closed() {
 
 type Statuses = BoxCloneSyncService<support::Req, StatusCode, BoxError>;
 
+type Outcome = Result<http::Response<support::Scripted>, support::InnerError>;
+
+type Answering = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
 /// A service that answers 429 or 503 for ever, and counts.
 fn throttling(
     status: StatusCode,
@@ -394,12 +398,7 @@ fn throttling(
     support::Req,
     Response = http::Response<support::Scripted>,
     Error = support::InnerError,
-    Future = Pin<
-        Box<
-            dyn Future<Output = Result<http::Response<support::Scripted>, support::InnerError>>
-                + Send,
-        >,
-    >,
+    Future = Answering,
 > + Clone
 + Send
 + Sync
@@ -415,7 +414,7 @@ fn throttling(
                 .insert("retry-after", "1".parse().unwrap());
             Ok(answer)
         };
-        Box::pin(future) as Pin<Box<dyn Future<Output = _> + Send>>
+        Box::pin(future) as Answering
     })
 }
 

@@ -22,8 +22,8 @@ fn head(handle: &Handle, bucket: &str) -> Option<(Awaited, String, u64)> {
     Some((head.awaits(), head.scope().to_owned(), waited))
 }
 
-fn some(awaits: Awaited, scope: &str, waited: u64) -> Option<(Awaited, String, u64)> {
-    Some((awaits, scope.to_owned(), waited))
+fn what(awaits: Awaited, scope: &str, waited: u64) -> (Awaited, String, u64) {
+    (awaits, scope.to_owned(), waited)
 }
 
 fn with(path: &str, terms: Terms) -> Req {
@@ -80,11 +80,11 @@ async fn a_head_says_what_it_waits_for() {
     settle().await;
     assert_eq!(
         head(&handle, "/a"),
-        some(Awaited::Window(TOKENS), "/a", 100)
+        Some(what(Awaited::Window(TOKENS), "/a", 100))
     );
     handle.pause("/a", ms(10_000)).unwrap();
     at(&probe, 6_000).await;
-    assert_eq!(head(&handle, "/a"), some(Awaited::Pause, "/a", 6_000));
+    assert_eq!(head(&handle, "/a"), Some(what(Awaited::Pause, "/a", 6_000)));
     handle.resume("/a").unwrap();
     settle().await;
     assert_eq!(head(&handle, "/a"), None);
@@ -95,7 +95,7 @@ async fn a_head_says_what_it_waits_for() {
     settle().await;
     assert_eq!(
         head(&handle, "/a"),
-        some(Awaited::Window(Unit::REQUESTS), "/a", 0)
+        Some(what(Awaited::Window(Unit::REQUESTS), "/a", 0))
     );
     handle.close();
     settle().await;
@@ -119,25 +119,25 @@ async fn a_head_that_waits_for_a_wider_scope_names_it() {
     at(&probe, 10).await;
     let b = enter(&client, &probe, get("/b")).await;
     at(&probe, 30).await;
-    assert_eq!(head(&handle, "/a"), some(Awaited::Permits, "g", 30));
-    assert_eq!(head(&handle, "g"), some(Awaited::Permits, "g", 30));
-    assert_eq!(head(&handle, "/b"), some(Awaited::Turn, "g", 20));
+    assert_eq!(head(&handle, "/a"), Some(what(Awaited::Permits, "g", 30)));
+    assert_eq!(head(&handle, "g"), Some(what(Awaited::Permits, "g", 30)));
+    assert_eq!(head(&handle, "/b"), Some(what(Awaited::Turn, "g", 20)));
     assert_eq!(head(&handle, "overall"), None);
     a.abort();
     settle().await;
     assert_eq!(head(&handle, "/a"), None);
-    assert_eq!(head(&handle, "/b"), some(Awaited::Permits, "g", 20));
-    assert_eq!(head(&handle, "g"), some(Awaited::Permits, "g", 20));
+    assert_eq!(head(&handle, "/b"), Some(what(Awaited::Permits, "g", 20)));
+    assert_eq!(head(&handle, "g"), Some(what(Awaited::Permits, "g", 20)));
     drop(body);
     support::came(vec![b]).await;
-    let later = enter(&client, &probe, get("/b")).await;
+    let second = enter(&client, &probe, get("/b")).await;
     assert_eq!(
         head(&handle, "/b"),
-        some(Awaited::Window(Unit::REQUESTS), "/b", 0)
+        Some(what(Awaited::Window(Unit::REQUESTS), "/b", 0))
     );
     // Its own scope keeps it back, so it stands in no wider queue.
     assert_eq!(head(&handle, "g"), None);
-    later.abort();
+    second.abort();
 }
 
 /// The head is who goes next: the oldest of the highest class, or of the flow whose turn it is.

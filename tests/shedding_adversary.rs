@@ -148,9 +148,10 @@ async fn nobody_makes_room_for_another_partition() {
     };
     for across in [false, true] {
         let endpoints = endpoint_a(per(1, 1_000)).partition_by_header("key");
-        let endpoints = match across {
-            true => endpoints.across_partitions(Quota::per_second(100)),
-            false => endpoints,
+        let endpoints = if across {
+            endpoints.across_partitions(Quota::per_second(100))
+        } else {
+            endpoints
         };
         let probe = Probe::new();
         let client = AnyLayer::new(Face::Throttle, endpoints)

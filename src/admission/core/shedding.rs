@@ -35,9 +35,9 @@ impl Core {
     pub(super) fn goes_before_all(&self, entry: &Entry, demand: &Demand, now: Tick) -> bool {
         let (leaf, priority) = (entry.leaf, entry.asks.priority);
         let is_first = |id: NodeId| {
-            let queue = self.tree.node(id).wait_queue.as_ref();
-            let is_first = |queue: &Box<WaitQueue>| self.is_above(queue, priority);
-            queue.is_none_or(is_first) && self.picked(id).is_none()
+            let queue = self.tree.node(id).wait_queue.as_deref();
+            let is_first = queue.is_none_or(|queue| has_only_below(queue, priority));
+            is_first && self.picked(id).is_none()
         };
         let goes = |id: NodeId| {
             self.tree.is_open_for(id, demand, now)
@@ -46,11 +46,11 @@ impl Core {
         };
         entry.limit.until >= now && self.tree.path(leaf).all(goes)
     }
+}
 
-    /// Whether all who stand in a queue are of lower classes.
-    fn is_above(&self, queue: &WaitQueue, priority: Priority) -> bool {
-        let mut classes = Priority::ALL.into_iter();
-        let same_or_higher = classes.any(|class| class >= priority && queue.has(class));
-        !same_or_higher && !queue.has_leaving()
-    }
+/// Whether all who stand in a queue are of lower classes.
+fn has_only_below(queue: &WaitQueue, priority: Priority) -> bool {
+    let mut classes = Priority::ALL.into_iter();
+    let same_or_higher = classes.any(|class| class >= priority && queue.has(class));
+    !same_or_higher && !queue.has_leaving()
 }
