@@ -90,7 +90,8 @@ impl Core {
         };
         // There are several buckets to look at.
         let of_kin = if self.tree.counts_together() { 8 } else { 1 };
-        (self.tree.charges.weight() * of_order * of_kin).min(BATCH)
+        // Each hold serves two at least: with one, a piece of work would take all of the budget before it has begun.
+        (self.tree.charges.weight() * of_order * of_kin).min(BATCH / 2)
     }
 
     /// Zero if no bucket wants to hear of successes.
