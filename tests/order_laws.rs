@@ -166,7 +166,11 @@ fn paces() -> impl Strategy<Value = Vec<(u64, u64)>> {
 }
 
 /// Whether one of these waits, and is not absent, at each instant of a stretch.
-fn wait_throughout<'a>(lives: impl Iterator<Item = &'a Life> + Clone, from: u64, to: u64) -> bool {
+fn wait_throughout<'a>(
+    lives: &(impl Iterator<Item = &'a Life> + Clone),
+    from: u64,
+    to: u64,
+) -> bool {
     let mut covered = from;
     while covered < to {
         let waits = lives.clone().filter(|life| {
@@ -231,8 +235,8 @@ proptest! {
                 let mut given = [0_i64; 3];
                 for last in &sent[i..] {
                     let from = first.to.saturating_sub(1);
-                    if !wait_throughout(of(f), from, last.to)
-                        || !wait_throughout(of(g), from, last.to)
+                    if !wait_throughout(&of(f), from, last.to)
+                        || !wait_throughout(&of(g), from, last.to)
                     {
                         break;
                     }

@@ -96,9 +96,6 @@ pub struct Driver<'a> {
 
 /// Runs a case to its end.
 pub async fn run(config: &Config, ops: &[Op], seed: u64) {
-    if std::env::var_os("TRACE").is_some() {
-        eprintln!("CASE {config:?}");
-    }
     let mut driver = Driver::new(config, seed).await;
     for op in ops {
         if driver.is_abandoned {
@@ -152,9 +149,6 @@ impl<'a> Driver<'a> {
 
     fn tell(&mut self, what: impl Into<String>) {
         let line = format!("{:>4} ms: {}", self.now(), what.into());
-        if std::env::var_os("TRACE").is_some() {
-            eprintln!("{line}");
-        }
         self.story.push(line);
     }
 
@@ -244,16 +238,7 @@ impl<'a> Driver<'a> {
                 self.handle.sweep();
                 self.step(|state| vec![state.sweep()]);
             }
-            Op::Close => {
-                self.tell("the layer is closed");
-                let handle = self.handle.clone();
-                let mut drain: Drain = spawn(Box::pin(async move { handle.drain().await }));
-                self.handle.close();
-                if drain.poll().is_pending() {
-                    self.drains.push(drain);
-                }
-                self.step(|state| vec![state.close()]);
-            }
+            Op::Close => self.close(),
             Op::Inner(readiness) => {
                 self.tell(format!("the inner service: {readiness:?}"));
                 self.world.set_readiness(readiness);
@@ -280,6 +265,17 @@ impl<'a> Driver<'a> {
                 }
             }
         }
+    }
+
+    fn close(&mut self) {
+        self.tell("the layer is closed");
+        let handle = self.handle.clone();
+        let mut drain: Drain = spawn(Box::pin(async move { handle.drain().await }));
+        self.handle.close();
+        if drain.poll().is_pending() {
+            self.drains.push(drain);
+        }
+        self.step(|state| vec![state.close()]);
     }
 
     fn set_quota(&mut self, scope: usize, limit: &Limit) {

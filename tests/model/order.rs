@@ -5,7 +5,7 @@ use tower_throttle::Flow;
 
 use crate::{
     config::{self, Config, ENDPOINTS, GROUP, Millis, OVERALL, SCOPES, layer},
-    costs,
+    costs::{self, Stated},
     ops::{Call, Op, answer, call, piece, readiness, sleep},
     support::Face,
 };
@@ -59,11 +59,6 @@ pub fn config() -> impl Strategy<Value = Config> {
     ordered(layer(false, face(), config::limit, Just(None::<Millis>)))
 }
 
-/// The same, of requests that cost something.
-pub fn costly_config() -> impl Strategy<Value = Config> {
-    ordered(layer(true, face(), costs::limit, Just(None::<Millis>)))
-}
-
 fn face() -> impl Strategy<Value = Face> {
     prop_oneof![
         1 => Just(Face::Rps),
@@ -102,13 +97,11 @@ fn asked() -> impl Strategy<Value = Asked> {
 }
 
 /// Mostly at two endpoints, so that many wait at one.
-fn ordered_call(costs: bool) -> impl Strategy<Value = Call> {
+fn ordered_call() -> impl Strategy<Value = Call> {
     let asleep = prop_oneof![9 => Just(0u64), 1 => sleep()];
-    let cost = option::weighted(0.6, costs::stated());
-    let cost = cost.prop_map(move |cost| cost.filter(|_| costs).unwrap_or_default());
     let endpoint = prop_oneof![6 => 0usize..2, 1 => 0..ENDPOINTS];
     let partition = prop_oneof![4 => Just(Some(0)), 1 => Just(None)];
-    let call = call(cost, Just(None::<i64>), asleep);
+    let call = call(Just(Stated::default()), Just(None::<i64>), asleep);
     (call, asked(), endpoint, partition).prop_map(|(call, asked, endpoint, partition)| Call {
         endpoint,
         partition: partition.unwrap_or(call.partition),
@@ -117,13 +110,12 @@ fn ordered_call(costs: bool) -> impl Strategy<Value = Call> {
     })
 }
 
-/// Whether some of the requests state a cost.
-pub fn op(costs: bool) -> impl Strategy<Value = Op> {
+pub fn op() -> impl Strategy<Value = Op> {
     let which = || any::<usize>();
     let scope = || prop_oneof![2 => 0usize..2, 1 => GROUP..=OVERALL, 2 => 0..SCOPES];
     prop_oneof![
-        28 => ordered_call(costs).prop_map(Op::Call),
-        10 => (2..13usize, ordered_call(costs)).prop_map(|(n, call)| Op::Burst(n, call)),
+        28 => ordered_call().prop_map(Op::Call),
+        10 => (2..13usize, ordered_call()).prop_map(|(n, call)| Op::Burst(n, call)),
         2 => which().prop_map(Op::Poll),
         6 => which().prop_map(Op::Drop),
         20 => (which(), answer()).prop_map(|(which, answer)| Op::Answer(which, answer)),
@@ -143,10 +135,4 @@ pub fn op(costs: bool) -> impl Strategy<Value = Op> {
         24 => (prop_oneof![3 => Just(1u64), 2 => 1u64..8], any::<bool>())
             .prop_map(|(time, lazily)| Op::Advance(time, lazily)),
     ]
-    .prop_map(move |op| match op {
-        Op::Sleep(..) | Op::Doze(_) if costs => Op::Run,
-        Op::Call(call) if costs => Op::Call(Call { sleep: 0, ..call }),
-        Op::Burst(n, call) if costs => Op::Burst(n, Call { sleep: 0, ..call }),
-        op => op,
-    })
 }

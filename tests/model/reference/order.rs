@@ -21,7 +21,7 @@ type FlowId = (Priority, Option<u8>);
 /// Fair queueing at a leaf: a flow goes at its start, which what it is given moves on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Flows {
-    flows: BTreeMap<FlowId, State>,
+    all: BTreeMap<FlowId, State>,
     /// By class, where the flow started that was served last.
     now: [u128; PRIORITIES.len()],
     /// How many times a flow has taken its place among the others.
@@ -46,7 +46,7 @@ impl Flows {
     /// A request of a flow takes its place: the first of it, if nobody of the flow waits.
     fn stand(&mut self, id: FlowId, weight: u32, is_first: bool) {
         let now = self.now[id.0];
-        let state = self.flows.entry(id).or_insert(State {
+        let state = self.all.entry(id).or_insert(State {
             start: now,
             weight,
             placed: 0,
@@ -60,11 +60,11 @@ impl Flows {
 
     fn place(&mut self, id: FlowId) {
         self.placed += 1;
-        self.flows.get_mut(&id).unwrap().placed = self.placed;
+        self.all.get_mut(&id).unwrap().placed = self.placed;
     }
 
     fn serve(&mut self, id: FlowId, share: u64) {
-        let state = self.flows.get_mut(&id).unwrap();
+        let state = self.all.get_mut(&id).unwrap();
         self.now[id.0] = self.now[id.0].max(state.start);
         state.start += state.weigh(share);
         self.place(id);
@@ -80,9 +80,9 @@ impl Flows {
                 weight,
                 placed: 0,
             };
-            let state = self.flows.entry(id).or_insert(new);
+            let state = self.all.entry(id).or_insert(new);
             state.start += state.weigh(amount);
-        } else if let Some(state) = self.flows.get_mut(&id) {
+        } else if let Some(state) = self.all.get_mut(&id) {
             state.start = state.start.saturating_sub(state.weigh(amount));
         } else {
             return;
@@ -110,7 +110,7 @@ impl Model<'_> {
         };
         // They are by age; so is the first of each flow.
         let turn = |id: &usize| {
-            let state = &flows.flows[&self.flow(*id)];
+            let state = &flows.all[&self.flow(*id)];
             (state.start, state.placed, self.order(*id))
         };
         of_class.min_by_key(turn)
@@ -142,7 +142,7 @@ impl Model<'_> {
     fn floor_of(&self, leaf: Bucket) -> Bucket {
         let limits = |bucket: &Bucket| self.scopes[bucket.scope].limit.limits();
         let path = self.path(leaf).into_iter();
-        path.filter(limits).last().unwrap_or(leaf)
+        path.rev().find(limits).unwrap_or(leaf)
     }
 
     /// Which of those that stand at a bucket goes next, though others of a higher class stand there: its class is owed
@@ -177,10 +177,9 @@ impl Model<'_> {
         let (leaf, asked) = (self.requests[&id].leaf, self.requests[&id].asked);
         let others = self.queue(leaf);
         let first_of = |flow: FlowId| others.iter().all(|&other| self.flow(other) != flow);
-        if !self.flows.contains_key(&leaf) {
-            if asked.owner.is_none() {
-                return;
-            }
+        let is_first = first_of(flow_of(asked));
+        let has_flows = self.flows.contains_key(&leaf);
+        if asked.owner.is_some() && !has_flows {
             // Until now there was one flow in each class.
             let mut flows = Flows::default();
             for priority in 0..PRIORITIES.len() {
@@ -188,13 +187,12 @@ impl Model<'_> {
                     flows.stand((priority, None), 1, true);
                 }
             }
-            flows.stand(flow_of(asked), weight_of(asked), true);
-            self.flows.insert(leaf, flows);
-            return;
+            let before = self.flows.insert(leaf, flows);
+            assert!(before.is_none());
         }
-        let is_first = first_of(flow_of(asked));
-        let flows = self.flows.get_mut(&leaf).unwrap();
-        flows.stand(flow_of(asked), weight_of(asked), is_first);
+        if let Some(flows) = self.flows.get_mut(&leaf) {
+            flows.stand(flow_of(asked), weight_of(asked), is_first);
+        }
     }
 
     /// A request is given what it needs, and stands in its queues yet.
@@ -272,7 +270,7 @@ impl Model<'_> {
             let now = flows.now;
             let stays =
                 |id: &FlowId, state: &State| waiting.contains(id) || state.start > now[id.0];
-            flows.flows.retain(|id, state| stays(id, state));
+            flows.all.retain(|id, state| stays(id, state));
         }
     }
 
