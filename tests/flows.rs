@@ -176,6 +176,31 @@ async fn what_is_settled_is_charged_so_small_estimates_gain_nothing() {
     }
 }
 
+/// Requests without a flow are one flow in this, too.
+#[tokio::test(start_paused = true)]
+async fn what_is_settled_is_charged_where_there_is_no_flow() {
+    let probe = Probe::new();
+    let quota = Quota::unlimited().units(TOKENS, 100, ms(1000));
+    let client = layer_a(Face::Rps, quota).client(&probe);
+    let plain = |tokens| {
+        let mut request = get("/a").map(|_| "-");
+        let terms = Terms::new().cost(Cost::new().of(TOKENS, tokens));
+        request.extensions_mut().insert(terms);
+        request
+    };
+    let mut first = client.clone();
+    let first = first.ready().await.unwrap().call(plain(10)).await.unwrap();
+    let mut requests = vec![costs("a", 1, 50); 6];
+    requests.extend(vec![plain(50); 3]);
+    let tasks = enter_all(&client, &probe, requests).await;
+    // One of the flow went at once. What the first one has cost more is nearly what the flow is given by two requests.
+    let settlement = first.extensions().get::<Settlement>().unwrap();
+    settlement.settle(Cost::new().of(TOKENS, 100));
+    came(tasks).await;
+    // Two go at a time, those of one instant by age.
+    assert_eq!(sent(&probe), "-aaaa-a-a-");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_class_goes_before_a_flow() {
     let probe = Probe::new();

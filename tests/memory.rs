@@ -16,7 +16,8 @@ use http_body_util::{Empty, Full};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tower::{Layer, Service, ServiceExt};
 use tower_throttle::{
-    ConcurrencyLayer, Endpoints, Handle, Quota, RetryLayer, RpsLayer, Throttle, ThrottleLayer,
+    ConcurrencyLayer, Endpoints, Flow, Handle, Quota, RetryLayer, RpsLayer, Terms, Throttle,
+    ThrottleLayer,
 };
 
 #[global_allocator]
@@ -143,6 +144,80 @@ fn a_waiting_request_costs_at_most_400_bytes_over_the_bare_service() {
             over <= 400,
             "{name}: {over} bytes over the bare service's {bare}"
         );
+    }
+}
+
+/// One request of each of so many flows waits at one endpoint, and goes. Returns the live bytes of a waiting one, and
+/// what is left of all when they have gone.
+fn use_flows(flows: usize, flow: impl Fn(usize) -> Option<Flow>) -> (usize, usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let layer = RpsLayer::new(Endpoints::new().route("GET /a", Quota::per_second(10)));
+        let handle = layer.handle();
+        let mut service = layer.layer(Instant);
+        let mut cx = Context::from_waker(Waker::noop());
+        let before = live_bytes();
+        let mut waiting = Vec::with_capacity(flows);
+        let futures = live_bytes() - before;
+        handle.pause("GET /a", Duration::from_secs(1)).unwrap();
+        for index in 0..flows {
+            assert!(service.poll_ready(&mut cx).is_ready());
+            let mut request = request("/a");
+            if let Some(flow) = flow(index) {
+                request.extensions_mut().insert(Terms::new().flow(flow));
+            }
+            let mut future = Box::pin(service.call(request));
+            assert!(future.as_mut().poll(&mut cx).is_pending());
+            waiting.push(future);
+        }
+        let each = (live_bytes() - before - futures) / flows;
+        // Those of one half go, and of the other half leave.
+        for future in waiting.drain(flows / 2..) {
+            drop(future);
+        }
+        handle.set_quota("GET /a", Quota::unlimited()).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for future in &mut waiting {
+            assert!(future.as_mut().poll(&mut cx).is_ready());
+        }
+        drop(waiting);
+        handle.sweep();
+        // What is emptied is freed a little at a time, by later requests that wait.
+        let pace = Quota::per(1, Duration::from_millis(1));
+        handle.set_quota("GET /a", pace).unwrap();
+        for _ in 0..500 {
+            service
+                .ready()
+                .await
+                .unwrap()
+                .call(request("/a"))
+                .await
+                .unwrap();
+        }
+        (each, live_bytes().saturating_sub(before))
+    })
+}
+
+#[test]
+fn a_hundred_thousand_flows_that_come_and_go_leave_nothing() {
+    const FLOWS: usize = 100_000;
+    let _alone = alone();
+    let (without, left_without) = use_flows(FLOWS, |_| None);
+    let (of_one, left_of_one) = use_flows(FLOWS, |_| Some(Flow::new("one")));
+    let (each, left) = use_flows(FLOWS, |index| Some(Flow::new(index)));
+    println!("bytes of a waiting request: {without}, of one flow {of_one}, of its own flow {each}");
+    println!("{left} bytes left, {left_of_one} of one flow, {left_without} of none");
+    // No more than a key takes, besides what its request takes.
+    let each = each - of_one;
+    assert!(each <= 250, "{each} bytes per flow");
+    // Room for as many waiting requests stays. Of the flows nothing does.
+    for left in [left, left_of_one] {
+        let of_flows = left.saturating_sub(left_without);
+        assert!(of_flows <= 4_096, "{of_flows} bytes left of the flows");
     }
 }
 

@@ -3,7 +3,7 @@
 mod support;
 
 use support::*;
-use tower_throttle::{Endpoints, Quota};
+use tower_throttle::{Endpoints, Flow, Quota, Terms, Unit};
 
 /// L1: 1 per 50 ms holds from 10 ms on, yet two requests go out at 100 ms. The first was admitted
 /// while there was no window, and is not counted although it is dispatched under one.
@@ -288,4 +288,31 @@ async fn a_lowered_quota_holds_for_all_partitions_when_a_wider_scope_opens() {
         }
         assert_eq!(probe.times(), [0, 0], "{face:?}");
     }
+}
+
+/// L18: what a call changes is done in as many holds of the lock as it takes. With three units and a flow one hold had
+/// room for nothing but the piece of work itself, so a pause or a new quota never returned.
+#[test]
+fn a_pause_ends_though_a_flow_waits_where_three_units_are_counted() {
+    without_deadlock("a pause", async {
+        let units = ["a", "b", "c"].map(Unit::new);
+        let quota = units.into_iter().fold(Quota::unlimited(), |quota, unit| {
+            quota.units(unit, 8, ms(100))
+        });
+        let probe = Probe::new();
+        let layer = layer_a(Face::Throttle, quota.clone());
+        let (mut client, handle) = (layer.client(&probe), layer.handle());
+        handle.pause("/a", ms(10)).unwrap();
+        let mut request = get("/a");
+        request
+            .extensions_mut()
+            .insert(Terms::new().flow(Flow::new("tenant")));
+        let mut waits = call(&mut client, request);
+        assert!(waits.poll().is_pending());
+        handle.pause("/a", ms(20)).unwrap();
+        handle.set_quota("/a", quota).unwrap();
+        tokio::time::sleep(ms(20)).await;
+        assert!(waits.is_woken() && waits.poll().is_ready());
+        assert_eq!(probe.times(), [20]);
+    });
 }

@@ -39,16 +39,14 @@ pub(super) struct Charge {
     pub(super) is_accepted: bool,
     /// What was settled by hand stays.
     pub(super) by_hand: bool,
-    pub(super) payer: Option<Payer>,
+    pub(super) payer: Payer,
 }
 
 /// The flow that is charged with what a request costs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Payer {
     pub(super) priority: Priority,
     pub(super) flow: Option<Flow>,
-    /// With so much of the tightest limit.
-    pub(super) share: u64,
 }
 
 /// What it takes of one unit.

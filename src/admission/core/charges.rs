@@ -1,7 +1,7 @@
 //! What requests take that is not one request and one permit: from their admission until they are settled.
 
 use super::{
-    charge::{Charge, Item, MOST, Settler},
+    charge::{Charge, Item, MOST, Payer, Settler},
     claim::Claim,
     ids::NodeId,
     node::Node,
@@ -177,7 +177,7 @@ impl Tree {
             holders: 1,
             is_accepted: false,
             by_hand: false,
-            payer: None,
+            payer: Payer::default(),
         };
         steps::count_way_down(self.charges.admitted.len());
         self.charges.admitted.insert(claim.serial, charge);
@@ -381,6 +381,7 @@ impl Tree {
             return None;
         }
         charge.by_hand |= by == Settler::Hand;
+        let before = self.share_charged(claim);
         self.each_charged(claim, |node, rules, charge, level, _| {
             for item in &mut charge.units {
                 let Some(after) = actual.get(item.unit) else {
@@ -412,7 +413,9 @@ impl Tree {
         if by == Settler::Hand {
             self.note_costs(claim, now);
         }
-        self.charge_flow(claim);
+        if let Some(before) = before {
+            self.charge_flow(claim, before);
+        }
         if more {
             // Who has its places and has not gone out is looked at again.
             self.note_change();

@@ -18,30 +18,34 @@ impl Tree {
 
     /// Has a flow answer for what a request turns out to cost.
     pub(super) fn note_flow(&mut self, claim: Claim, priority: Priority, flow: Option<Flow>) {
-        if flow.is_none() || !claim.is_charged() {
+        if !claim.is_charged() {
             return;
         }
-        let share = self.share(claim.leaf, &self.charges.get(claim).demand());
         if let Some(charge) = self.charges.admitted.get_mut(&claim.serial) {
-            charge.payer = Some(Payer {
-                priority,
-                flow,
-                share,
-            });
+            charge.payer = Payer { priority, flow };
         }
     }
 
-    /// Charges its flow with what a request has cost more, or less.
-    pub(super) fn charge_flow(&mut self, claim: Claim) {
-        let Some(charge) = self.charges.admitted.get(&claim.serial) else {
+    /// How much of the tightest limit a request has cost, as far as that is known and a flow is to answer for it.
+    pub(super) fn share_charged(&self, claim: Claim) -> Option<u64> {
+        let queue = self.node(claim.leaf).wait_queue.as_ref();
+        queue.and_then(|queue| queue.flows.as_ref())?;
+        let charge = self.charges.admitted.get(&claim.serial)?;
+        Some(self.share(claim.leaf, &charge.actual()))
+    }
+
+    /// Charges its flow with what a request has cost more, or less, than was known before.
+    pub(super) fn charge_flow(&mut self, claim: Claim, before: u64) {
+        let Some(share) = self.share_charged(claim) else {
             return;
         };
-        let Some(payer) = charge.payer else { return };
-        let share = self.share(claim.leaf, &charge.actual());
-        let more = i128::from(share) - i128::from(payer.share);
-        if let Some(charge) = self.charges.admitted.get_mut(&claim.serial) {
-            charge.payer = Some(Payer { share, ..payer });
+        let more = i128::from(share) - i128::from(before);
+        // A flow that is charged nothing keeps its place among those that start where it does.
+        if more == 0 {
+            return;
         }
+        let charge = self.charges.admitted.get(&claim.serial);
+        let payer = charge.map(|charge| charge.payer).unwrap_or_default();
         let queue = self.node_mut(claim.leaf).wait_queue.as_mut();
         if let Some(flows) = queue.and_then(|queue| queue.flows.as_mut()) {
             flows.charge(payer.priority, payer.flow, more);

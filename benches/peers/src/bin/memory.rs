@@ -16,7 +16,7 @@ use throttle_net::{Throttle, tower::ThrottleLayer as NetLayer};
 use tower::{Layer, Service};
 use tower_resilience_bulkhead::BulkheadLayer;
 use tower_resilience_ratelimiter::RateLimiterLayer;
-use tower_throttle::{ConcurrencyLayer, Endpoints, Quota, RpsLayer, ThrottleLayer};
+use tower_throttle::{ConcurrencyLayer, Endpoints, Flow, Quota, RpsLayer, Terms, ThrottleLayer};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -99,6 +99,10 @@ fn main() {
     println!("  {key:6} ThrottleLayer {:40} {}", "", verdict(key, 250));
     let governor = bytes_per_key(Governed::new(Bare, plenty()));
     println!("  {governor:6} governor");
+
+    println!("\nLive bytes of a flow of which one request waits, besides that request");
+    let flow = bytes_per_flow();
+    println!("  {flow:6} ThrottleLayer {:40} {}", "", verdict(flow, 250));
 }
 
 fn by_path() -> Endpoints {
@@ -175,7 +179,24 @@ impl Future for Keeping {
 
 const WAITERS: usize = 16_000;
 
-fn bytes_per_waiter<S: Service<Request<Body>>>(mut service: S) -> usize {
+fn bytes_per_waiter<S: Service<Request<Body>>>(service: S) -> usize {
+    bytes_per_waiting(service, |_| None)
+}
+
+/// What a flow takes more than one more request of the same flow.
+fn bytes_per_flow() -> usize {
+    let layer = || {
+        let endpoints = Endpoints::new().route("/a", Quota::per_minute(1).concurrency(1));
+        ThrottleLayer::new(endpoints).without_retry().layer(Silent)
+    };
+    let own = bytes_per_waiting(layer(), |index| Some(Flow::new(index)));
+    own.saturating_sub(bytes_per_waiting(layer(), |_| Some(Flow::new("one"))))
+}
+
+fn bytes_per_waiting<S: Service<Request<Body>>>(
+    mut service: S,
+    flow: impl Fn(usize) -> Option<Flow>,
+) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -184,9 +205,12 @@ fn bytes_per_waiter<S: Service<Request<Body>>>(mut service: S) -> usize {
     let mut cx = Context::from_waker(Waker::noop());
     let mut waiting = Vec::with_capacity(WAITERS);
     let before = live_bytes();
-    for _ in 0..WAITERS {
+    for index in 0..WAITERS {
         assert!(service.poll_ready(&mut cx).is_ready());
-        let request = Request::get("/a").body(Body::default()).expect("a path");
+        let mut request = Request::get("/a").body(Body::default()).expect("a path");
+        if let Some(flow) = flow(index) {
+            request.extensions_mut().insert(Terms::new().flow(flow));
+        }
         let mut future = Box::pin(service.call(request));
         assert!(future.as_mut().poll(&mut cx).is_pending());
         waiting.push(future);
