@@ -306,6 +306,7 @@ pub mod reqwest;
 pub mod retry;
 pub mod signal;
 mod steps;
+mod waited;
 
 pub use admission::{
     Admission, Awaited, BucketSnapshot, CannotReload, Deadline, Handle, Permit, QueueHead,
@@ -326,6 +327,7 @@ pub use limit::{
 pub use quota::{Forecast, InvalidQuota, MAX_WINDOWS, Quota, QuotaLimit, Window};
 pub use request_head::RequestHead;
 pub use retry::{Attempt, Attempts, Backoff, Budget, Idempotent, ReplayBody, Retry, RetryLayer};
+pub use waited::Waited;
 
 /// The error type of every layer here, as in tower.
 pub use tower::BoxError;
