@@ -282,6 +282,8 @@
 //! - `hyper-client`: [`retry`] understands the errors of hyper, hyper-util's client and HTTP/2.
 //! - `reqwest`: reqwest's client below the layers, and its types above them. Includes `hyper-client`.
 //! - `tower-retry`: the decisions of [`RetryLayer`] as a policy for tower's own retry layer.
+//! - `metrics`: `Metrics`, an observer that counts with the `metrics` facade.
+//! - `tracing`: `Tracing`, an observer that logs with `tracing`.
 //! - `full`: all of them.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -297,6 +299,7 @@ mod event;
 mod in_memory;
 mod late;
 mod limit;
+mod observe;
 mod peek;
 mod quota;
 mod request_head;
@@ -324,6 +327,12 @@ pub use limit::{
     Concurrency, ConcurrencyLayer, ResponseFuture, Rps, RpsLayer, Throttle, ThrottleFuture,
     ThrottleLayer,
 };
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use observe::Metrics;
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub use observe::Tracing;
 pub use quota::{Forecast, InvalidQuota, MAX_WINDOWS, Quota, QuotaLimit, Window};
 pub use request_head::RequestHead;
 pub use retry::{Attempt, Attempts, Backoff, Budget, Idempotent, ReplayBody, Retry, RetryLayer};
@@ -352,6 +361,17 @@ pub mod _clients {}
 )]
 #[cfg_attr(all(doctest, not(feature = "mock")), doc = "A guide.")]
 pub mod _language_models {}
+
+// Its examples need the observers.
+#[cfg_attr(
+    any(all(feature = "metrics", feature = "tracing"), not(doctest)),
+    doc = include_str!("../docs/operating.md")
+)]
+#[cfg_attr(
+    all(doctest, not(all(feature = "metrics", feature = "tracing"))),
+    doc = "A guide."
+)]
+pub mod _operating {}
 
 /// The README's example has to compile.
 #[cfg(doctest)]
