@@ -284,6 +284,7 @@
 //! - `tower-retry`: the decisions of [`RetryLayer`] as a policy for tower's own retry layer.
 //! - `metrics`: `Metrics`, an observer that counts with the `metrics` facade.
 //! - `tracing`: `Tracing`, an observer that logs with `tracing`.
+//! - `serde`: `config`, the settings of a layer from TOML, JSON or YAML, and quotas as texts.
 //! - `full`: all of them.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -291,6 +292,9 @@
 mod admission;
 mod body;
 mod bucket;
+#[cfg(feature = "serde")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub mod config;
 mod costs;
 mod endpoints;
 mod error;
