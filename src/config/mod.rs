@@ -1,7 +1,7 @@
 //! A layer's settings from a file.
 //!
 //! [`Config`] is read by any format of serde that describes itself: TOML, JSON, YAML. Quotas are texts as
-//! [`Quota`](crate::Quota) reads them, times are texts such as `500ms`. Whatever is wrong is an error that names the key
+//! [`Quota`] reads them, times are texts such as `500ms`. Whatever is wrong is an error that names the key
 //! and says what was expected; nothing is overlooked.
 //!
 //! ```
@@ -46,8 +46,8 @@
 //! | `partition_by_header` | the name of a header |
 //! | `max_wait`, `max_pause` | a time |
 //! | `max_waiting`, `max_keys` | a number |
-//! | `learning` | `false`, or any of `concurrency`, `margin`, `rate`, `quota_headers` and `discover`, true or false: [`Learning`](crate::Learning) |
-//! | `retry` | `false`, or any of the following: [`RetryLayer`](crate::RetryLayer) |
+//! | `learning` | `false`, or any of `concurrency`, `margin`, `rate`, `quota_headers` and `discover`, true or false: [`Learning`] |
+//! | `retry` | `false`, or any of the following: [`RetryLayer`] |
 //! | `retry.max_attempts` | a number, at least 1 |
 //! | `retry.max_total`, `retry.max_retry_after` | a time |
 //! | `retry.backoff` | `kind` (`full`, `equal` or `decorrelated`), `base` and `cap`: [`Backoff`](crate::Backoff) |
