@@ -40,7 +40,10 @@
 //!
 //! [`Handle`], from `layer.handle()`, shows what each bucket is doing, changes quotas and pauses endpoints while
 //! requests wait, and admits [what is no request](#what-is-no-tower-service). An [`Observer`], given to a layer with
-//! `observe`, gets an event for every decision as it is made: see [`EventKind`]. What all services of a layer share
+//! `observe`, gets an event for every decision as it is made: see [`EventKind`]. Two come with features: `Metrics` counts
+//! with the `metrics` facade, and `Tracing` logs; [`_operating`] lists what, and says what to watch. With `report_waited`
+//! each response says for how long its request was held back ([`Waited`]). With the feature `serde`, all settings come
+//! from a file (`config`). What all services of a layer share
 //! is set before the first of them is made (`max_keys`, `learn`, `max_pause`, `observe`); later, `Handle` has setters
 //! for the first three.
 //!
