@@ -58,12 +58,25 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     }
 }
 
+/// Both get each event, the first one first. If it panics, the second does not get that event.
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn on_event(&self, event: &Event<'_>) {
+        self.0.on_event(event);
+        self.1.on_event(event);
+    }
+}
+
 /// One decision of a layer.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Event<'a> {
+    /// What the bucket is configured as: the template or the name of its endpoint, the name of a group, or one of the
+    /// constants of [`Endpoints`](crate::Endpoints). There are as many of these as were configured, whatever paths
+    /// requests have: it is a label for metrics. Empty for events of a retrying layer.
+    pub endpoint: &'a str,
     /// The bucket that the event is about, by its [`BucketSnapshot::name`](crate::BucketSnapshot::name). For a
-    /// request it is the bucket of its endpoint. Empty for events of a retrying layer, which knows no buckets.
+    /// request it is the bucket of its endpoint. It is the [`endpoint`](Self::endpoint), or host and path of requests
+    /// where a path has a bucket to itself. Empty for events of a retrying layer, which knows no buckets.
     pub bucket: &'a str,
     /// The partition of the bucket, if there are partitions: as
     /// [`BucketSnapshot::partition`](crate::BucketSnapshot::partition) has it.
@@ -73,6 +86,9 @@ pub struct Event<'a> {
     pub sequence: u64,
     /// When it was decided, by tokio's clock. An observer may get the event later.
     pub at: Instant,
+    /// Whether the event is about a request and was decided by another's call, by a handle or by the timer: what the
+    /// thread is doing, and its current span, have nothing to do with the request then.
+    pub elsewhere: bool,
     /// What was decided.
     pub kind: EventKind<'a>,
 }
@@ -108,16 +124,28 @@ pub enum EventKind<'a> {
         waited: Duration,
     },
     /// The inner service was called: `call` has returned, or panicked.
-    Dispatched,
+    Dispatched {
+        /// How long it was queued: from its entry into the queue until its inner service was ready and it still had its
+        /// places. Zero if it did not have to wait.
+        queued: Duration,
+        /// For how much of that its endpoint, or a wider scope, was paused. Of more than 64 pauses of the layer within
+        /// one wait, the last 64 count.
+        paused: Duration,
+    },
     /// The head of the inner service's answer came, or an error.
     Answered {
         /// The status; `None` for an error.
         status: Option<StatusCode>,
+        /// The time since it was dispatched.
+        time: Duration,
     },
     /// A request's permit at its endpoint ended: with its response body, or with the head
     /// ([`Quota::release_at_head`](crate::Quota::release_at_head)). Under [`RpsLayer`](crate::RpsLayer), which
     /// has no permits, nothing ends.
-    Ended,
+    Ended {
+        /// The time since it was dispatched.
+        in_flight: Duration,
+    },
     /// What a request has cost is known, at least in part: this much. Told each time that more is known, by a
     /// [`Settle`](crate::Settle) or by hand, in the units that are named then. It is not told that a request has cost
     /// nothing because it was throttled or not accepted.
@@ -234,10 +262,12 @@ impl SharedObserver {
         // Relaxed, as nothing but the number depends on it.
         let before = self.0.told_of_retries.fetch_add(1, Ordering::Relaxed);
         self.tell(&Event {
+            endpoint: "",
             bucket: "",
             partition: None,
             sequence: before + 1,
             at,
+            elsewhere: false,
             kind,
         });
     }

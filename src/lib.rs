@@ -40,7 +40,10 @@
 //!
 //! [`Handle`], from `layer.handle()`, shows what each bucket is doing, changes quotas and pauses endpoints while
 //! requests wait, and admits [what is no request](#what-is-no-tower-service). An [`Observer`], given to a layer with
-//! `observe`, gets an event for every decision as it is made: see [`EventKind`]. What all services of a layer share
+//! `observe`, gets an event for every decision as it is made: see [`EventKind`]. Two come with features: `Metrics` counts
+//! with the `metrics` facade, and `Tracing` logs; [`_operating`] lists what, and says what to watch. With `report_waited`
+//! each response says for how long its request was held back ([`Waited`]). With the feature `serde`, all settings come
+//! from a file (`config`). What all services of a layer share
 //! is set before the first of them is made (`max_keys`, `learn`, `max_pause`, `observe`); later, `Handle` has setters
 //! for the first three.
 //!
@@ -285,6 +288,9 @@
 //! - `hyper-client`: [`retry`] understands the errors of hyper, hyper-util's client and HTTP/2.
 //! - `reqwest`: reqwest's client below the layers, and its types above them. Includes `hyper-client`.
 //! - `tower-retry`: the decisions of [`RetryLayer`] as a policy for tower's own retry layer.
+//! - `metrics`: `Metrics`, an observer that counts with the `metrics` facade.
+//! - `tracing`: `Tracing`, an observer that logs with `tracing`.
+//! - `serde`: `config`, the settings of a layer from TOML, JSON or YAML, and quotas as texts.
 //! - `full`: all of them.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -292,6 +298,9 @@
 mod admission;
 mod body;
 mod bucket;
+#[cfg(feature = "serde")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub mod config;
 mod costs;
 mod endpoints;
 mod error;
@@ -300,6 +309,7 @@ mod event;
 mod in_memory;
 mod late;
 mod limit;
+mod observe;
 mod peek;
 mod quota;
 mod request_head;
@@ -309,6 +319,7 @@ pub mod reqwest;
 pub mod retry;
 pub mod signal;
 mod steps;
+mod waited;
 
 pub use admission::{
     Admission, Awaited, BucketSnapshot, CannotReload, Deadline, Handle, Permit, QueueHead,
@@ -326,9 +337,16 @@ pub use limit::{
     Concurrency, ConcurrencyLayer, ResponseFuture, Rps, RpsLayer, Throttle, ThrottleFuture,
     ThrottleLayer,
 };
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use observe::Metrics;
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub use observe::Tracing;
 pub use quota::{Forecast, InvalidQuota, MAX_WINDOWS, Quota, QuotaLimit, Window};
 pub use request_head::RequestHead;
 pub use retry::{Attempt, Attempts, Backoff, Budget, Idempotent, ReplayBody, Retry, RetryLayer};
+pub use waited::Waited;
 
 /// The error type of every layer here, as in tower.
 pub use tower::BoxError;
@@ -353,6 +371,17 @@ pub mod _clients {}
 )]
 #[cfg_attr(all(doctest, not(feature = "mock")), doc = "A guide.")]
 pub mod _language_models {}
+
+// Its examples need the observers.
+#[cfg_attr(
+    any(all(feature = "metrics", feature = "tracing"), not(doctest)),
+    doc = include_str!("../docs/operating.md")
+)]
+#[cfg_attr(
+    all(doctest, not(all(feature = "metrics", feature = "tracing"))),
+    doc = "A guide."
+)]
+pub mod _operating {}
 
 /// The README's example has to compile.
 #[cfg(doctest)]

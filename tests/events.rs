@@ -1109,7 +1109,7 @@ async fn the_panic_of_an_observer_reaches_the_caller_that_decided() {
         tokio::time::sleep(ms(200)).await;
         if face != Face::Rps {
             let held = call(&mut client, job("/a", ms(5000)));
-            panic_at(|kind| matches!(kind, EventKind::Ended));
+            panic_at(|kind| matches!(kind, EventKind::Ended { .. }));
             let mut held = Some(held);
             reaches(&mut || drop(held.take()));
         }

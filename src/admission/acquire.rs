@@ -161,15 +161,16 @@ impl Acquire {
         let turn = shared.engine.with(|core, now, fx| {
             let outcome = core.take_reserved(id, now, fx);
             match &outcome {
-                TakeOutcome::Taken(claim) => *state = State::Taken(*claim),
+                TakeOutcome::Taken(claim, _) => *state = State::Taken(*claim),
                 TakeOutcome::Refused(_) => *state = State::Done,
                 TakeOutcome::CalledBack | TakeOutcome::Wait => {}
             }
             outcome
         });
         match turn {
-            TakeOutcome::Taken(claim) => {
+            TakeOutcome::Taken(claim, waited) => {
                 *state = State::Done;
+                aside.set_waited(waited);
                 let dispatch = Dispatch::new(Arc::clone(shared), claim, std::mem::take(aside));
                 Ok(Turn::Dispatch(dispatch))
             }

@@ -1,7 +1,11 @@
 use std::fmt;
 
 use super::core::Setback;
-use crate::costs::{Asks, SettleBody};
+use crate::{
+    bucket::Tick,
+    costs::{Asks, SettleBody},
+    waited::Waited,
+};
 
 /// What few dispatched requests have: a boxed value, so that the others carry one word.
 #[derive(Default)]
@@ -14,6 +18,10 @@ struct Rare {
     /// What came of the attempt before.
     setback: Option<Setback>,
     reading: Option<Reading>,
+    /// For how long it was held back, if anybody wants to know, and if it was.
+    waited: Waited,
+    /// When it was dispatched, if somebody observes.
+    dispatched: Option<Tick>,
 }
 
 /// Reads from an answer what its request has cost.
@@ -51,6 +59,25 @@ impl Aside {
     #[inline]
     pub(super) fn is_some(&self) -> bool {
         self.0.is_some()
+    }
+
+    pub(super) fn set_waited(&mut self, waited: Waited) {
+        if waited != Waited::default() {
+            self.0.get_or_insert_default().waited = waited;
+        }
+    }
+
+    pub(super) fn waited(&self) -> Waited {
+        let some = self.0.as_ref();
+        some.map_or_else(Waited::default, |some| some.waited)
+    }
+
+    pub(super) fn set_dispatched(&mut self, at: Tick) {
+        self.0.get_or_insert_default().dispatched = Some(at);
+    }
+
+    pub(super) fn dispatched(&self) -> Option<Tick> {
+        self.0.as_ref()?.dispatched
     }
 
     pub(super) fn setback(&self) -> Option<&Setback> {

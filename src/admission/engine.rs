@@ -17,7 +17,7 @@ use tokio::{runtime, time::Instant};
 use super::{
     clock::Clock,
     closing::Closing,
-    core::{Claim, Core, Decision, Effects, Garbage, NodeId, Told, WaiterId},
+    core::{Claim, Core, Decider, Decision, Effects, Garbage, NodeId, Told, WaiterId},
     deadline::Deadline,
     registry::Reloading,
     timer::{Armed, Driver, Joined, Timer},
@@ -237,7 +237,13 @@ impl Engine {
         let tree = &mut locked.core.tree;
         tree.observed = true;
         tree.looks_twice = true;
+        locked.core.pauses.tracked = true;
         first
+    }
+
+    /// Notes from now on for how long requests wait for pauses.
+    pub(crate) fn track_pauses(&self) {
+        self.lock().core.pauses.tracked = true;
     }
 
     pub(crate) fn observer(&self) -> Option<&SharedObserver> {
@@ -523,9 +529,9 @@ impl Engine {
         let kind = match &told.decision {
             &Decision::Queued { waiting } => EventKind::Queued { waiting },
             &Decision::Admitted { waited } => EventKind::Admitted { waited },
-            Decision::Dispatched => EventKind::Dispatched,
-            &Decision::Answered { status } => EventKind::Answered { status },
-            Decision::Ended => EventKind::Ended,
+            &Decision::Dispatched { queued, paused } => EventKind::Dispatched { queued, paused },
+            &Decision::Answered { status, time } => EventKind::Answered { status, time },
+            &Decision::Ended { in_flight } => EventKind::Ended { in_flight },
             Decision::Settled(cost) => EventKind::Settled(cost),
             Decision::NotSettled => EventKind::NotSettled,
             Decision::Refused(refused) => EventKind::Refused(refused),
@@ -541,10 +547,12 @@ impl Engine {
             Decision::Swept => EventKind::Swept,
         };
         observer.tell(&Event {
-            bucket: &told.bucket,
+            endpoint: &told.endpoint,
+            bucket: told.key.as_deref().unwrap_or(&told.endpoint),
             partition: told.partition,
             sequence: told.sequence,
             at,
+            elsewhere: told.decider == Decider::Another,
             kind,
         });
     }

@@ -8,7 +8,10 @@ use tower::BoxError;
 
 use super::{
     aside::Aside,
-    core::{Claim, Core, Decision, Effects, NodeId, Reopens, Setback, Settler, says_something},
+    core::{
+        Abandoned, Claim, Core, Decision, Effects, NodeId, Reopens, Setback, Settler,
+        says_something,
+    },
     engine::{Engine, Hold, Unadmitted},
     hint::RetryHint,
     setbacks::Setbacks,
@@ -20,6 +23,7 @@ use crate::{
     costs::{AnswerHead, Cost, SettleBody},
     late::Listen,
     signal::{QuotaReport, Signal, SignalKind},
+    waited::{Tally, Waited},
 };
 
 /// A request whose inner service is being called.
@@ -49,6 +53,16 @@ impl Dispatch {
         let mut permit = self.permit;
         permit.stamp();
         permit
+    }
+}
+
+impl Dispatch {
+    /// Adds the time for which the request was queued to that of its other attempts, if somebody wants to know.
+    #[cold]
+    pub(crate) fn tally(&self, request: &Extensions) {
+        if let Some(tally) = request.get::<Tally>() {
+            tally.add(&self.permit.aside.waited());
+        }
     }
 }
 
@@ -90,7 +104,7 @@ impl InFlight {
         if self.claim.places != 0 {
             let claim = self.claim;
             self.claim.places = 0;
-            self.shared.engine.stamp(claim);
+            self.shared.engine.stamp(claim, &mut self.aside);
         }
     }
 
@@ -103,7 +117,34 @@ impl InFlight {
     /// The inner service answered; `None` is an error.
     #[cold]
     pub(crate) fn answered(&self, status: Option<StatusCode>) {
-        self.shared.engine.answered(self.claim, status);
+        let dispatched = self.aside.dispatched();
+        self.shared.engine.answered(self.claim, status, dispatched);
+    }
+
+    /// Tells an observer of the answer, if there is one.
+    #[inline]
+    pub(crate) fn observe<B, E>(&self, result: &Result<Response<B>, E>) {
+        if self.is_observed() {
+            self.answered(result.as_ref().ok().map(Response::status));
+        }
+    }
+
+    /// Says with an answer for how long its request was held back, if that is asked for.
+    #[inline]
+    pub(crate) fn report_waited<B>(&self, response: &mut Response<B>) {
+        if self.shared.reports_waited {
+            self.insert_waited(response);
+        }
+    }
+
+    /// Here, and below.
+    #[cold]
+    fn insert_waited<B>(&self, response: &mut Response<B>) {
+        let mut waited = self.aside.waited();
+        if let Some(below) = response.extensions().get::<Waited>() {
+            waited = waited.and(below);
+        }
+        response.extensions_mut().insert(waited.with_attempts(1));
     }
 
     /// The answer was a throttling one: its bucket hears of it, and everyone who waits there. Returns when
@@ -304,7 +345,7 @@ impl InFlight {
         }
         let claim = self.claim;
         self.claim.permits = 0;
-        self.shared.engine.abandon(claim);
+        self.shared.engine.abandon(claim, &self.aside);
     }
 
     #[inline]
@@ -315,6 +356,11 @@ impl InFlight {
             self.claim.permits &= !ended;
             if ended == Claim::ALIVE {
                 return self.shared.engine.left(claim.leaf);
+            }
+            if claim.observed {
+                let dispatched = self.aside.dispatched();
+                let engine = &self.shared.engine;
+                return engine.end_observed(engine.lock(), claim, ended, dispatched);
             }
             self.shared.engine.release(claim, ended);
         }
@@ -383,15 +429,34 @@ impl Drop for Listener {
     }
 }
 
+/// How long ago it was dispatched.
+fn since(dispatched: Option<Tick>, now: Tick) -> Duration {
+    dispatched.map_or(Duration::ZERO, |dispatched| now.since(dispatched))
+}
+
+/// Tells the observer, if there is one, and notes the time for what it is told later.
+fn tell_dispatched(core: &mut Core, claim: Claim, aside: &mut Aside, now: Tick, fx: &mut Effects) {
+    if !claim.observed {
+        return;
+    }
+    let waited = aside.waited();
+    aside.set_dispatched(now);
+    let told = || Decision::Dispatched {
+        queued: waited.queued(),
+        paused: waited.paused(),
+    };
+    core.tree.tell(claim.leaf, now, fx, told);
+}
+
 impl Engine {
     fn asked_to_wait(&self, claim: Claim, delay: Duration, setback: Option<&Setback>) {
         let random = fastrand::f64();
         self.with(|core, now, fx| core.asked_to_wait(claim, delay, setback, random, now, fx));
     }
 
-    fn stamp(&self, claim: Claim) {
+    fn stamp(&self, claim: Claim, aside: &mut Aside) {
         if claim.is_charged() {
-            return self.stamp_charged(claim);
+            return self.stamp_charged(claim, aside);
         }
         let now = self.clock.now();
         let mut locked = self.lock();
@@ -404,28 +469,27 @@ impl Engine {
         };
         let contested = locked.core.tree.stamp(claim, now);
         if contested || claim.observed || is_behind {
-            self.dispatched(locked, claim, contested);
+            self.dispatched(locked, claim, aside, contested);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn stamp_charged(&self, claim: Claim) {
+    fn stamp_charged(&self, claim: Claim, aside: &mut Aside) {
         self.with(|core, now, fx| {
             let contested = core.tree.stamp_charged(claim, now);
-            core.tree.tell(claim.leaf, now, fx, || Decision::Dispatched);
+            tell_dispatched(core, claim, aside, now, fx);
             core.settle_after(claim.leaf, contested, now, fx);
         });
     }
 
     /// Somebody waits at a scope of a request that has gone out, or observes it.
     #[cold]
-    fn dispatched(&self, locked: Hold<'_>, claim: Claim, contested: bool) {
+    fn dispatched(&self, locked: Hold<'_>, claim: Claim, aside: &mut Aside, contested: bool) {
         // Until now nobody could say when the next place comes; now a timer can be set.
         self.step(locked, |core, now, fx| {
-            let leaf = claim.leaf;
-            core.tree.tell(leaf, now, fx, || Decision::Dispatched);
-            core.settle_after(leaf, contested, now, fx);
+            tell_dispatched(core, claim, aside, now, fx);
+            core.settle_after(claim.leaf, contested, now, fx);
         });
     }
 
@@ -458,9 +522,6 @@ impl Engine {
         if permits & Claim::BODY != 0 {
             locked.core.close_body(claim);
         }
-        if claim.observed {
-            return self.end_observed(locked, claim, permits);
-        }
         if claim.is_charged() {
             return self.end_charged(locked, claim, permits);
         }
@@ -478,13 +539,17 @@ impl Engine {
         });
     }
 
-    fn abandon(&self, claim: Claim) {
+    fn abandon(&self, claim: Claim, aside: &Aside) {
         if claim.permits == Claim::ALIVE {
             return self.left(claim.leaf);
         }
         let locked = self.lock();
         if locked.core.tree.keeps_abandoned(claim.leaf) {
-            self.step(locked, |core, now, fx| core.abandon(claim, now, fx));
+            let dispatched = aside.dispatched().unwrap_or(Tick::NEVER);
+            let of = Abandoned { claim, dispatched };
+            self.step(locked, |core, now, fx| core.abandon(of, now, fx));
+        } else if claim.observed {
+            self.end_observed(locked, claim, claim.permits, aside.dispatched());
         } else {
             self.release_locked(locked, claim, claim.permits);
         }
@@ -499,21 +564,27 @@ impl Engine {
     }
 
     #[cold]
-    fn end_observed(&self, locked: Hold<'_>, claim: Claim, permits: u8) {
+    fn end_observed(&self, locked: Hold<'_>, claim: Claim, permits: u8, dispatched: Option<Tick>) {
         self.step(locked, |core, now, fx| {
             let leaf = claim.leaf;
+            if permits & Claim::BODY != 0 {
+                core.close_body(claim);
+            }
             if permits & Claim::LEAF != 0 {
+                let in_flight = since(dispatched, now);
                 // Told while the permits keep the leaf.
-                core.tree.tell(leaf, now, fx, || Decision::Ended);
+                core.tree
+                    .tell(leaf, now, fx, || Decision::Ended { in_flight });
             }
             let contested = core.tree.release(claim, permits, now);
             core.settle_after(leaf, contested, now, fx);
         });
     }
 
-    fn answered(&self, claim: Claim, status: Option<StatusCode>) {
+    fn answered(&self, claim: Claim, status: Option<StatusCode>, dispatched: Option<Tick>) {
         self.with(|core: &mut Core, now: Tick, fx: &mut Effects| {
-            let told = || Decision::Answered { status };
+            let time = since(dispatched, now);
+            let told = || Decision::Answered { status, time };
             core.tree.tell(claim.leaf, now, fx, told);
         });
     }

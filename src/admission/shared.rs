@@ -11,6 +11,8 @@ pub(crate) struct Shared {
     pub(crate) limits: WaitLimits,
     pub(crate) classifier: Classifier,
     pub(crate) pricing: Pricing,
+    /// Whether each response says for how long its request was held back.
+    pub(crate) reports_waited: bool,
 }
 
 /// For how long, and behind how many others, a request is prepared to wait.
@@ -38,6 +40,7 @@ impl Shared {
             limits: WaitLimits::default(),
             classifier: Classifier::default(),
             pricing: Pricing::default(),
+            reports_waited: false,
         }
     }
 }

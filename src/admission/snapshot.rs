@@ -30,6 +30,7 @@ pub struct BucketSnapshot {
     spec: SpecId,
     retired: bool,
     name: Box<str>,
+    endpoint: Box<str>,
     partition: Option<u64>,
     quota: Quota,
     concurrency: Option<usize>,
@@ -238,6 +239,7 @@ impl BucketSnapshot {
             spec: node.spec,
             retired: scope.retired,
             name: tree.name(node),
+            endpoint: scope.name.clone(),
             partition: tree.partition(node),
             quota: scope.quota.clone(),
             concurrency: node.bucket.concurrency(&scope.rules, now),
@@ -264,6 +266,13 @@ impl BucketSnapshot {
     /// the host for requests that match nothing.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What the bucket is configured as: the [`name`](Self::name), or for a bucket that a path or a host has to itself
+    /// the constant of [`Endpoints`](crate::Endpoints) that all of these go by. A label for metrics: there are as many
+    /// as were configured.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// Whether the bucket is of endpoints that a [reload](crate::Handle::reload) has replaced: no request enters it any

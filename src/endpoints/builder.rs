@@ -234,10 +234,14 @@ impl Endpoints {
     /// If `name` is empty or contains a `/`, if it is one of the constants above, or if there is a
     /// named endpoint or a group of that name.
     #[track_caller]
-    pub fn named(mut self, name: &str, quota: Quota) -> Self {
-        or_panic(self.claim_name(name));
+    pub fn named(self, name: &str, quota: Quota) -> Self {
+        or_panic(self.try_named(name, quota))
+    }
+
+    pub(crate) fn try_named(mut self, name: &str, quota: Quota) -> Result<Self, InvalidEndpoint> {
+        self.claim_name(name)?;
         self.config().named.push((name.into(), quota));
-        self
+        Ok(self)
     }
 
     /// Chooses a [named](Self::named) endpoint from the head of the request; `None` leaves the
@@ -283,19 +287,28 @@ impl Endpoints {
     /// (this one included).
     #[track_caller]
     pub fn group<'a>(
-        mut self,
+        self,
         name: &str,
         quota: Quota,
         templates: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        or_panic(self.claim_name(name));
+        or_panic(self.try_group(name, quota, templates))
+    }
+
+    pub(crate) fn try_group<'a>(
+        mut self,
+        name: &str,
+        quota: Quota,
+        templates: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, InvalidEndpoint> {
+        self.claim_name(name)?;
         let groups = &mut self.config().groups;
         let group = groups.len();
         groups.push((name.into(), quota));
         for template in templates {
-            or_panic(self.put_into_group(template, group));
+            self.put_into_group(template, group)?;
         }
-        self
+        Ok(self)
     }
 
     /// Limits everything together, on top of the narrower quotas: each partition by itself, if
@@ -361,6 +374,11 @@ impl Endpoints {
                 "header {name:?}: expected the name of an HTTP header, such as \"authorization\""
             );
         };
+        self.partition_by_header_name(name)
+    }
+
+    #[track_caller]
+    pub(crate) fn partition_by_header_name(self, name: HeaderName) -> Self {
         self.partition(PartitionRule::Header(name))
     }
 

@@ -150,6 +150,7 @@ where
                         request,
                         ..
                     } = waiting;
+                    dispatch.tally(request.extensions());
                     let is_connect = request.method() == Method::CONNECT;
                     let future = service.call(request);
                     state.set(State::Calling {
@@ -169,13 +170,12 @@ where
                     else {
                         unreachable!("matched above")
                     };
-                    if permit.is_observed() {
-                        permit.answered(result.as_ref().ok().map(Response::status));
-                    }
+                    permit.observe(&result);
                     let mut response = match result {
                         Ok(response) => response,
                         Err(error) => return Poll::Ready(Err(permit.end_with(error))),
                     };
+                    permit.report_waited(&mut response);
                     if opens_a_tunnel(is_connect, response.status()) {
                         permit.until_head();
                     }

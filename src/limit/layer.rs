@@ -275,6 +275,16 @@ macro_rules! builder {
                 self
             }
 
+            /// Leaves with each response for how long its request was held back: the extension
+            /// [`Waited`](crate::Waited).
+            ///
+            /// Off by default. Applies to the services that this value of the layer makes.
+            pub fn report_waited(mut self) -> Self {
+                self.shared.engine.track_pauses();
+                self.shared.reports_waited = true;
+                self
+            }
+
             /// Watches and changes the layer while it runs, and [admits](Handle::admit) what is no request of its
             /// services: as this value of the layer is set.
             ///

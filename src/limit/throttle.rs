@@ -117,6 +117,10 @@ impl<S> Layer<S> for ThrottleLayer {
         let limit = Limit::new(inner, &self.shared);
         let kind = match &self.retry {
             Some(retry) => {
+                let mut retry = retry.clone();
+                if self.shared.reports_waited {
+                    retry = retry.report_waited();
+                }
                 let observer = self.shared.engine.observer().cloned();
                 Kind::Retried(retry.joint(limit, self.shared.home(), observer))
             }

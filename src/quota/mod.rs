@@ -12,3 +12,6 @@ pub use self::{
     text::InvalidQuota,
     window::Window,
 };
+
+#[cfg(feature = "serde")]
+pub(crate) use self::text::{read_duration, write_duration};

@@ -17,6 +17,28 @@ use super::{
 };
 use crate::costs::Unit;
 
+/// A time as a text of its own, such as `500ms`.
+///
+/// # Errors
+///
+/// What is wrong with it.
+#[cfg(feature = "serde")]
+pub(crate) fn read_duration(text: &str) -> Result<Duration, String> {
+    match read_time(text.trim(), None) {
+        Err(Reason::ZeroTime) => Ok(Duration::ZERO),
+        time => time.map_err(|reason| reason.to_string()),
+    }
+}
+
+/// As [`read_duration`] reads it.
+#[cfg(feature = "serde")]
+pub(crate) fn write_duration(time: Duration) -> String {
+    if time.is_zero() {
+        return "0s".to_owned();
+    }
+    Time(time).to_string()
+}
+
 /// When a window says that it counts.
 #[derive(Clone, Copy)]
 enum Counted {

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 use tower::BoxError;
@@ -20,7 +20,7 @@ use super::{
     replay::Replay,
     rules::Rules,
 };
-use crate::{body::Body, late::is_unfinished, peek::Peek};
+use crate::{body::Body, late::is_unfinished, peek::Peek, waited::Tally};
 
 pin_project! {
     /// The response of [`Retry`](crate::Retry).
@@ -109,6 +109,14 @@ impl<S, B> Resend<S, B> {
             replay,
             progress: Progress::new(),
         })
+    }
+
+    /// Leaves with the last answer for how long all attempts were held back.
+    #[cold]
+    fn report_waited(&self, response: &mut Extensions) {
+        if let Some(tally) = self.head.extensions().get::<Tally>() {
+            response.insert(tally.get().with_attempts(self.progress.attempts()));
+        }
     }
 
     /// Makes an attempt; the service is ready.
@@ -282,6 +290,9 @@ where
                     if let Some(resend) = this.resend {
                         if let Ok(response) = &mut result {
                             resend.progress.tell(response.extensions_mut());
+                            if this.rules.reports_waited {
+                                resend.report_waited(response.extensions_mut());
+                            }
                         }
                         resend.progress.end();
                     }

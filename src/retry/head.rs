@@ -28,6 +28,10 @@ impl Head {
         }
     }
 
+    pub(super) fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
     /// What a decision needs to know of the request, read where it is.
     pub(super) fn facts(&self, now: Instant) -> Facts {
         let has_header = |name: &HeaderName| self.headers.has(name);

@@ -204,6 +204,14 @@ impl RetryLayer {
         self.with(|rules| rules.observer = Some(observer))
     }
 
+    /// Leaves with each response for how long all attempts of its request together were queued: the extension
+    /// [`Waited`](crate::Waited). The limiting layers below are to be asked, too.
+    ///
+    /// Off by default. A [`ThrottleLayer`](crate::ThrottleLayer) that is asked sees to its own retries.
+    pub fn report_waited(self) -> Self {
+        self.with(|rules| rules.reports_waited = true)
+    }
+
     /// Retries of the layer to which `inner` belongs, which is their `home`. `observer` is that layer's, and gets the events of retries
     /// unless this layer has an observer of its own.
     pub(crate) fn joint<S>(

@@ -215,6 +215,11 @@ impl Progress {
         }
     }
 
+    /// How many there were.
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
     /// Leaves with the last answer what it took.
     pub(super) fn tell(&self, response: &mut Extensions) {
         if self.attempts > 1 {

@@ -18,6 +18,8 @@ pub(super) struct Rules {
     pub(super) bodies: Bodies,
     pub(super) classifier: Classifier,
     pub(super) observer: Option<SharedObserver>,
+    /// Whether each response says for how long all attempts were held back.
+    pub(super) reports_waited: bool,
     /// The limiting layer whose own retries these are.
     pub(super) home: Option<Home>,
 }
@@ -45,6 +47,7 @@ impl Default for Rules {
             bodies: Bodies::default(),
             classifier: Classifier::default(),
             observer: None,
+            reports_waited: false,
             home: None,
         }
     }

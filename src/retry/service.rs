@@ -14,7 +14,7 @@ use super::{
     head::Head,
     rules::Rules,
 };
-use crate::{body::Body, peek::Peek};
+use crate::{body::Body, peek::Peek, waited::Tally};
 
 /// The service of [`RetryLayer`](crate::RetryLayer).
 ///
@@ -115,6 +115,9 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let rules = Arc::clone(&self.rules);
+        if rules.reports_waited {
+            tally(&mut request);
+        }
         let replay = match rules.bodies.plan(request.body_mut()) {
             Plan::Replay(replay) => Some(replay),
             // The event of its failure depends on the head.
@@ -137,4 +140,10 @@ where
         let future = resend.call(request);
         RetryFuture::calling(future, Some(resend), rules)
     }
+}
+
+/// The queues of all attempts of a request are added up; those of a retrying layer above, too.
+#[cold]
+fn tally<B>(request: &mut Request<B>) {
+    request.extensions_mut().get_or_insert_default::<Tally>();
 }

@@ -72,9 +72,9 @@ impl Observer for Recorder {
         let what = match &event.kind {
             EventKind::Queued { waiting } => Queued(*waiting),
             EventKind::Admitted { waited } => Admitted(whole(*waited)),
-            EventKind::Dispatched => Dispatched,
-            EventKind::Answered { status } => Answered(status.map(|status| status.as_u16())),
-            EventKind::Ended => Ended,
+            EventKind::Dispatched { .. } => Dispatched,
+            EventKind::Answered { status, .. } => Answered(status.map(|status| status.as_u16())),
+            EventKind::Ended { .. } => Ended,
             EventKind::Refused(refused) => What::Refused(refused.reason(), refused.retry_after()),
             EventKind::Throttled(signal) => Throttled(signal.kind(), signal.retry_after()),
             EventKind::Paused { time, cause } => Paused(*time, *cause),

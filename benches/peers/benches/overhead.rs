@@ -6,11 +6,15 @@
 use std::{
     env,
     process::{Command, exit},
-    sync::Barrier,
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
 
+use metrics::{Key, KeyName, Metadata, SharedString, Unit};
 use peers::{
     Bare, Body, Contestant, Governed, PATH, by_path, call, call_leaky, endpoints, interleaved,
     leaky_bucket, plenty, request, tower_stack,
@@ -19,7 +23,11 @@ use throttle_net::{SlidingWindowLog, Throttle, tower::ThrottleLayer as NetLayer}
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_resilience_bulkhead::BulkheadLayer;
 use tower_resilience_ratelimiter::{RateLimiterLayer, WindowType};
-use tower_throttle::{BoxError, ConcurrencyLayer, Endpoints, Quota, RpsLayer, ThrottleLayer};
+use tower_throttle::{
+    BoxError, ConcurrencyLayer, Endpoints, Event, Metrics, Observer, Quota, RpsLayer,
+    ThrottleLayer, Tracing,
+};
+use tracing_subscriber::{Layer as _, filter::LevelFilter, layer::SubscriberExt as _};
 
 /// Calls between two looks at the clock. Short turns, so that a disturbance hits few of them.
 const CALLS: usize = 500;
@@ -50,6 +58,7 @@ fn main() {
     threads();
     route_tables();
     million_keys();
+    observers();
     let memory = Command::new(env!("CARGO_BIN_EXE_memory")).status();
     if !memory.is_ok_and(|status| status.success()) {
         println!("what is allocated could not be measured");
@@ -342,6 +351,85 @@ fn route_tables() {
         println!("  {:6.2} times with {name}", cost / costs.cost(GOVERNOR));
     }
     println!();
+}
+
+/// What it costs to be told. Last, as it sets what the whole process logs and counts to.
+fn observers() {
+    struct Nothing;
+    impl Observer for Nothing {
+        fn on_event(&self, _: &Event<'_>) {}
+    }
+    let log = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::sink)
+        .with_filter(LevelFilter::INFO);
+    let log = tracing_subscriber::registry().with(log);
+    tracing::subscriber::set_global_default(log).expect("the first");
+    metrics::set_global_recorder(Bins).expect("the first");
+
+    let layer = || ThrottleLayer::new(endpoints()).without_retry();
+    let mut bare = Bare;
+    let mut off = layer().layer(Bare);
+    let mut told = layer().observe(Nothing).layer(Bare);
+    let mut logged = layer().observe(Tracing::new("bench")).layer(Bare);
+    let mut counted = layer().observe(Metrics::new("bench")).layer(Bare);
+    let both = (Tracing::new("bench"), Metrics::new("bench"));
+    let mut both = layer().observe(both).layer(Bare);
+    let mut waited = layer().report_waited().layer(Bare);
+    let costs = Costs::of(vec![
+        ("bare", Box::new(|| calls(&mut bare))),
+        ("no observer", Box::new(|| calls(&mut off))),
+        (
+            "an observer that does nothing",
+            Box::new(|| calls(&mut told)),
+        ),
+        ("Tracing, at info", Box::new(|| calls(&mut logged))),
+        ("Metrics, as atomics", Box::new(|| calls(&mut counted))),
+        ("Tracing and Metrics", Box::new(|| calls(&mut both))),
+        ("report_waited", Box::new(|| calls(&mut waited))),
+    ]);
+    println!("ThrottleLayer without retry to itself without an observer");
+    for (name, cost) in &costs.0[2..] {
+        let off = costs.cost("no observer");
+        let more = (cost - off) / CALLS as f64 * 1e9;
+        println!("  {:6.2} times with {name} ({more:.0} ns more)", cost / off);
+    }
+    println!();
+}
+
+/// Counts as an exporter does: counters are atomics, and a histogram is one for each bucket.
+struct Bins;
+
+struct Histogram {
+    bins: [AtomicU64; Metrics::DURATION_BUCKETS.len() + 1],
+}
+
+impl metrics::HistogramFn for Histogram {
+    fn record(&self, value: f64) {
+        let bin = Metrics::DURATION_BUCKETS.partition_point(|bound| *bound < value);
+        self.bins[bin].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl metrics::Recorder for Bins {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> metrics::Counter {
+        metrics::Counter::from_arc(Arc::new(AtomicU64::new(0)))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::from_arc(Arc::new(AtomicU64::new(0)))
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> metrics::Histogram {
+        metrics::Histogram::from_arc(Arc::new(Histogram {
+            bins: std::array::from_fn(|_| AtomicU64::new(0)),
+        }))
+    }
 }
 
 fn million_keys() {

@@ -124,7 +124,9 @@ impl Core {
         waiter.stage = Stage::Absent;
         waiter.marks.set(Mark::CalledBack, false);
         let leaf = self.waiter(id).leaf;
-        self.tree.tell(leaf, now, fx, || Decision::Absent);
+        let decider = fx.decider(id);
+        self.tree
+            .tell_by(decider, leaf, now, fx, || Decision::Absent);
     }
 
     /// Wakes the head of a node if it is held up there by an overdue offer: it can take that over.

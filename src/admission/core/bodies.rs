@@ -9,7 +9,7 @@
 
 use super::{
     claim::Claim,
-    effects::{Decision, Effects},
+    effects::{Decider, Decision, Effects},
     ids::{NodeId, WaiterId},
     state::Core,
 };
@@ -93,7 +93,8 @@ impl Core {
         }
         let time = now.since(since);
         let told = || Decision::BodyOpen { time };
-        self.tree.tell(claim.leaf, now, fx, told);
+        self.tree
+            .tell_by(Decider::Another, claim.leaf, now, fx, told);
     }
 
     /// How many bodies are open at a scope, and for how long the oldest has been, at least.

@@ -4,7 +4,7 @@
 //! What has been dispatched goes on.
 
 use super::{
-    effects::{Decision, Effects},
+    effects::{Decider, Decision, Effects},
     ids::{NodeId, WaiterId},
     state::Core,
     task::Task,
@@ -66,14 +66,21 @@ impl Core {
             Stage::Offered(_) | Stage::Reserved(_) => self.give_up_claim(id, now, fx),
             Stage::Refused(_) => return,
         }
-        let refused = self.refuse_closed(self.waiter(id).leaf, now, fx);
+        let (leaf, decider) = (self.waiter(id).leaf, fx.decider(id));
+        let refused = self.refuse_closed(leaf, decider, now, fx);
         self.set_refused(id, refused, fx);
     }
 
     /// No turn would ever come.
-    pub(super) fn refuse_closed(&mut self, leaf: NodeId, now: Tick, fx: &mut Effects) -> Refused {
+    pub(super) fn refuse_closed(
+        &mut self,
+        leaf: NodeId,
+        decider: Decider,
+        now: Tick,
+        fx: &mut Effects,
+    ) -> Refused {
         let never = (Tick::NEVER, leaf);
-        self.refuse(leaf, never, RefusedReason::Closed, now, fx)
+        self.refuse(leaf, never, RefusedReason::Closed, decider, now, fx)
     }
 
     /// Whether the layer is closed, and neither a response future that was polled nor a body is alive.

@@ -621,6 +621,7 @@ impl Core {
             self.ask(id, now, fx);
         }
         let told = || Decision::Admitted { waited: time };
-        self.tree.tell(leaf, now, fx, told);
+        let decider = fx.decider(id);
+        self.tree.tell_by(decider, leaf, now, fx, told);
     }
 }

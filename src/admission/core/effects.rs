@@ -23,6 +23,8 @@ pub(in crate::admission) struct Effects {
     pub(in crate::admission) gone: Option<WaiterId>,
     /// The events for the observer, in this order.
     pub(in crate::admission) told: Vec<Told>,
+    /// The waiter whose future is being polled or dropped. What is told of others has another caller than theirs.
+    pub(in crate::admission) caller: Option<WaiterId>,
     /// Memory to be freed after the lock was released.
     pub(in crate::admission) garbage: Garbage,
     /// How many more waiters or nodes may be served before the lock is released.
@@ -45,6 +47,7 @@ impl Default for Effects {
             wake: Vec::new(),
             gone: None,
             told: Vec::new(),
+            caller: None,
             garbage: Garbage::default(),
             budget: BATCH,
             weight: 1,
@@ -55,6 +58,15 @@ impl Default for Effects {
 impl Effects {
     pub(super) fn wake(&mut self, id: WaiterId) {
         self.wake.push(id);
+    }
+
+    /// Whose call decides about a waiter.
+    pub(super) fn decider(&self, id: WaiterId) -> Decider {
+        if self.caller == Some(id) {
+            Decider::Itself
+        } else {
+            Decider::Another
+        }
     }
 
     /// For waiters each of which takes so many times the work of one that takes a request and a permit.
@@ -73,10 +85,22 @@ impl Effects {
     }
 }
 
+/// Whose call, poll or drop decides about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::admission) enum Decider {
+    Itself,
+    /// Another request, a handle, or the timer.
+    Another,
+}
+
 /// An event, as it leaves the lock.
 #[derive(Debug)]
 pub(in crate::admission) struct Told {
-    pub(in crate::admission) bucket: Box<str>,
+    pub(in crate::admission) decider: Decider,
+    /// The name of its scope, as configured.
+    pub(in crate::admission) endpoint: Box<str>,
+    /// Host and path, if the bucket stands for these.
+    pub(in crate::admission) key: Option<Box<str>>,
     pub(in crate::admission) partition: Option<u64>,
     pub(in crate::admission) sequence: u64,
     pub(in crate::admission) at: Tick,
@@ -86,22 +110,39 @@ pub(in crate::admission) struct Told {
 /// [`EventKind`](crate::EventKind), with what it borrows.
 #[derive(Debug)]
 pub(in crate::admission) enum Decision {
-    Queued { waiting: usize },
-    Admitted { waited: Duration },
-    Dispatched,
-    Answered { status: Option<StatusCode> },
-    Ended,
+    Queued {
+        waiting: usize,
+    },
+    Admitted {
+        waited: Duration,
+    },
+    Dispatched {
+        queued: Duration,
+        paused: Duration,
+    },
+    Answered {
+        status: Option<StatusCode>,
+        time: Duration,
+    },
+    Ended {
+        in_flight: Duration,
+    },
     Settled(Box<Cost>),
     NotSettled,
     Refused(Box<Refused>),
     Throttled(Box<Signal>),
-    Paused { time: Duration, cause: PauseCause },
+    Paused {
+        time: Duration,
+        cause: PauseCause,
+    },
     Resumed,
     Learned(Learned),
     Eased(Option<Learned>),
     GivenBack,
     Absent,
-    BodyOpen { time: Duration },
+    BodyOpen {
+        time: Duration,
+    },
     Closed,
     Swept,
 }

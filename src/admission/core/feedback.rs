@@ -6,6 +6,7 @@ use super::{
     claim::Claim,
     effects::{Decision, Effects},
     ids::NodeId,
+    pauses::Paused,
     slots::Rank,
     state::Core,
     task::{Progress, Task},
@@ -284,7 +285,8 @@ impl Core {
         } = &mut self.tree;
         let node = &mut keys.nodes[id.index()];
         let rules = &scopes[node.spec.0 as usize].rules;
-        let before = observed.then(|| (node.bucket.paused_until(), node.bucket.kept_lessons(now)));
+        let before = (*observed || self.pauses.tracked)
+            .then(|| (node.bucket.paused_until(), node.bucket.kept_lessons(now)));
         let knew = node.bucket.has_learned();
         lesson(&mut node.bucket, *enforced, rules, *serial);
         let knows = node.bucket.has_learned();
@@ -294,6 +296,8 @@ impl Core {
             let (paused, learned) = (bucket.paused_until(), bucket.kept_lessons(now));
             if paused > paused_until.max(now) {
                 let time = paused.since(now);
+                let of = Paused::bucket(self.tree.node(id));
+                self.pauses.begin(of, paused, now);
                 let told = || Decision::Paused { time, cause };
                 self.tree.tell(id, now, fx, told);
             }

@@ -6,7 +6,15 @@ use crate::{bucket::Tick, steps};
 /// The permits of abandoned requests, by the time at which they end.
 #[derive(Debug, Default)]
 pub(super) struct Graces {
-    graces: BTreeMap<(Tick, u64, u8), Claim>,
+    graces: BTreeMap<(Tick, u64, u8), Abandoned>,
+}
+
+/// A dispatched request whose caller has dropped it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::admission) struct Abandoned {
+    pub(in crate::admission) claim: Claim,
+    /// When it was dispatched, if somebody observes.
+    pub(in crate::admission) dispatched: Tick,
 }
 
 impl Graces {
@@ -14,15 +22,15 @@ impl Graces {
         self.graces.first_key_value().map(|(&(due, _, _), _)| due)
     }
 
-    pub(super) fn keep(&mut self, due: Tick, claim: Claim, permits: u8) {
+    pub(super) fn keep(&mut self, due: Tick, of: Abandoned, permits: u8) {
         steps::count_way_down(self.graces.len());
-        self.graces.insert((due, claim.serial, permits), claim);
+        self.graces.insert((due, of.claim.serial, permits), of);
     }
 
-    pub(super) fn take_due(&mut self, now: Tick) -> Option<(Claim, u8, Tick)> {
+    pub(super) fn take_due(&mut self, now: Tick) -> Option<(Abandoned, u8, Tick)> {
         self.next().filter(|&due| due <= now)?;
         steps::count_way_down(self.graces.len());
-        let ((due, _, permits), claim) = self.graces.pop_first()?;
-        Some((claim, permits, due))
+        let ((due, _, permits), of) = self.graces.pop_first()?;
+        Some((of, permits, due))
     }
 }

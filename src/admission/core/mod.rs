@@ -44,6 +44,7 @@ mod moving;
 mod node;
 mod open_bodies;
 mod overdue;
+mod pauses;
 mod pooling;
 mod pools;
 mod queue;
@@ -70,8 +71,9 @@ pub(super) use self::{
     awaited::Awaits,
     charge::Settler,
     claim::Claim,
-    effects::{Decision, Effects, Told},
+    effects::{Decider, Decision, Effects, Told},
     feedback::{Reopens, Setback, says_something},
+    graces::Abandoned,
     ids::{NodeId, WaiterId},
     keys::Garbage,
     node::Node,

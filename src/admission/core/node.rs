@@ -304,6 +304,11 @@ impl Node {
         }
     }
 
+    /// Host and path, if it stands for these.
+    pub(super) fn key(&self) -> Option<Box<str>> {
+        (!self.text.is_empty()).then(|| self.text.as_str().into())
+    }
+
     pub(in crate::admission) fn waiting(&self) -> usize {
         self.wait_queue.as_ref().map_or(0, |queue| queue.waiting)
     }

@@ -16,6 +16,7 @@ use crate::{
     costs::{Asks, Flow, Priority},
     error::{Refused, RefusedReason},
     steps,
+    waited::Waited,
 };
 
 /// A request that cannot go at once.
@@ -54,7 +55,7 @@ pub(in crate::admission) enum WaitOutcome {
 #[derive(Debug)]
 pub(in crate::admission) enum TakeOutcome {
     /// It is no waiter any more: it goes out now.
-    Taken(Claim),
+    Taken(Claim, Waited),
     /// A pause has begun since it was admitted, and it is in its place in the queue again.
     CalledBack,
     /// Its places were taken over while it was not ready. It is in its place in the queue again.
@@ -118,6 +119,7 @@ impl Core {
             self.claimants.insert(leaf, self.waiter(id).order(), id);
             self.await_presence(id, now);
             let waited = std::time::Duration::ZERO;
+            fx.caller = Some(id);
             self.tree
                 .tell(leaf, now, fx, || Decision::Admitted { waited });
             return WaitOutcome::Reserved(id);
@@ -127,6 +129,7 @@ impl Core {
             return WaitOutcome::Refused(refused);
         }
         let id = self.insert(entry, Stage::Queued, now);
+        fx.caller = Some(id);
         self.join_queue(id);
         let waiting = self.tree.node(leaf).waiting();
         self.tree
@@ -143,6 +146,7 @@ impl Core {
         now: Tick,
         fx: &mut Effects,
     ) -> WaitOutcome {
+        fx.caller = Some(id);
         self.run(now, fx);
         self.note_presence(id, now, fx);
         self.outcome(id, now, fx)
@@ -155,6 +159,7 @@ impl Core {
         now: Tick,
         fx: &mut Effects,
     ) -> Option<Box<Refused>> {
+        fx.caller = Some(id);
         self.run(now, fx);
         self.shut_out_if_closed(id, now, fx);
         let Stage::Refused(_) = self.waiter(id).stage else {
@@ -173,6 +178,7 @@ impl Core {
         now: Tick,
         fx: &mut Effects,
     ) -> TakeOutcome {
+        fx.caller = Some(id);
         self.run(now, fx);
         self.shut_out_if_closed(id, now, fx);
         if !matches!(self.waiter(id).stage, Stage::Reserved(_)) {
@@ -189,14 +195,27 @@ impl Core {
             // It comes again at once, and goes on.
             Review::Unfinished => return TakeOutcome::Wait,
         }
+        let waited = self.waited(id, now);
         match self.remove(id, fx).stage {
-            Stage::Reserved(claim) => TakeOutcome::Taken(claim),
+            Stage::Reserved(claim) => TakeOutcome::Taken(claim, waited),
             stage => unreachable!("it had its places: {stage:?}"),
         }
     }
 
+    /// For how long it has been in here, as far as somebody wants to know.
+    fn waited(&self, id: WaiterId, now: Tick) -> Waited {
+        if !self.pauses.tracked {
+            return Waited::default();
+        }
+        let Waiter { leaf, since, .. } = *self.waiter(id);
+        let nodes: Vec<_> = self.tree.path(leaf).map(|id| self.tree.node(id)).collect();
+        let paused = self.pauses.within(&nodes, since, now);
+        Waited::in_queue(now.since(since), paused)
+    }
+
     /// A waiter's future was dropped.
     pub(in crate::admission) fn cancel(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) {
+        fx.caller = Some(id);
         let leaf = self.waiter(id).leaf;
         match self.waiter(id).stage {
             Stage::Queued => self.leave_queue(id),
@@ -379,7 +398,9 @@ impl Core {
             self.take_back(id, &demand);
         }
         self.tree.give_back(claim);
-        self.tree.tell(leaf, now, fx, || Decision::GivenBack);
+        let decider = fx.decider(id);
+        self.tree
+            .tell_by(decider, leaf, now, fx, || Decision::GivenBack);
     }
 
     fn insert(&mut self, entry: Entry, stage: Stage, now: Tick) -> WaiterId {

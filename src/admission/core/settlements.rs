@@ -3,7 +3,8 @@
 use super::{
     charge::Settler,
     claim::Claim,
-    effects::{Decision, Effects},
+    effects::{Decider, Decision, Effects},
+    graces::Abandoned,
     ids::NodeId,
     state::Core,
     task::{Progress, Task},
@@ -79,8 +80,9 @@ impl Core {
     }
 
     /// The caller of a dispatched request has dropped it. Its permits end after the grace of their scopes.
-    pub(in crate::admission) fn abandon(&mut self, claim: Claim, now: Tick, fx: &mut Effects) {
-        let claim = self.close_body(claim);
+    pub(in crate::admission) fn abandon(&mut self, of: Abandoned, now: Tick, fx: &mut Effects) {
+        let claim = self.close_body(of.claim);
+        let of = Abandoned { claim, ..of };
         let mut kept = Vec::new();
         self.tree.each(claim.leaf, |node, scopes, bit| {
             let grace = scopes[node.spec.0 as usize].rules.grace();
@@ -98,15 +100,15 @@ impl Core {
             None => at_once |= whole,
         }
         for (due, permits) in kept {
-            self.graces.keep(due, claim, permits);
+            self.graces.keep(due, of, permits);
         }
-        self.end_permits(claim, at_once, now, now, fx);
+        self.end_permits(of, at_once, (now, Decider::Itself), now, fx);
     }
 
     /// Ends the permits of abandoned requests whose grace is over.
     pub(in crate::admission) fn end_graces(&mut self, now: Tick, fx: &mut Effects) {
-        while let Some((claim, permits, ended)) = self.graces.take_due(now) {
-            self.end_permits(claim, permits, ended, now, fx);
+        while let Some((of, permits, ended)) = self.graces.take_due(now) {
+            self.end_permits(of, permits, (ended, Decider::Another), now, fx);
             if !fx.spend() {
                 return;
             }
@@ -114,12 +116,22 @@ impl Core {
     }
 
     /// They ended at `ended`, which may be a while ago if nobody has looked.
-    fn end_permits(&mut self, claim: Claim, permits: u8, ended: Tick, now: Tick, fx: &mut Effects) {
+    fn end_permits(
+        &mut self,
+        of: Abandoned,
+        permits: u8,
+        (ended, decider): (Tick, Decider),
+        now: Tick,
+        fx: &mut Effects,
+    ) {
+        let claim = of.claim;
         if permits == 0 {
             return;
         }
         if permits & Claim::LEAF != 0 {
-            self.tree.tell(claim.leaf, now, fx, || Decision::Ended);
+            let in_flight = ended.since(of.dispatched);
+            let told = || Decision::Ended { in_flight };
+            self.tree.tell_by(decider, claim.leaf, now, fx, told);
         }
         if self.tree.release(claim, permits, ended) {
             self.settle(claim.leaf, now, fx);

@@ -2,11 +2,12 @@
 
 use super::{
     charge::Needs,
-    effects::{Decision, Effects},
+    effects::{Decider, Decision, Effects},
     flows::FlowId,
     ids::{NodeId, Order, QueueKey, WaiterId},
     line::Line,
     node::WaitQueue,
+    pauses::Paused,
     queue::Entry,
     ranked::Links,
     scope::SCOPES,
@@ -94,20 +95,21 @@ impl Core {
             max_waiting,
             ref asks,
         } = *entry;
+        let by = Decider::Itself;
         if self.tree.closed {
-            return Some(Box::new(self.refuse_closed(leaf, now, fx)));
+            return Some(Box::new(self.refuse_closed(leaf, by, now, fx)));
         }
         let (stated, priority) = (asks.cost.as_ref(), asks.priority);
         if let Some(scope) = self.never_fits(leaf, stated) {
             let slot = (Tick::NEVER, scope);
             let reason = RefusedReason::NeverFits;
-            return Some(Box::new(self.refuse(leaf, slot, reason, now, fx)));
+            return Some(Box::new(self.refuse(leaf, slot, reason, by, now, fx)));
         }
         let demand = self.tree.demand(leaf, stated);
         if self.tree.is_closed(leaf, now) {
             let slot = self.slot(leaf, &demand, priority, Rank::default(), now);
             let reason = RefusedReason::ServerClosed;
-            return Some(Box::new(self.refuse(leaf, slot, reason, now, fx)));
+            return Some(Box::new(self.refuse(leaf, slot, reason, by, now, fx)));
         }
         if self.goes_before_all(entry, &demand, now) {
             return None;
@@ -135,7 +137,8 @@ impl Core {
                 return None;
             }
         };
-        Some(Box::new(self.refuse(leaf, (slot, scope), reason, now, fx)))
+        let slot = (slot, scope);
+        Some(Box::new(self.refuse(leaf, slot, reason, by, now, fx)))
     }
 
     /// How long a request would wait that came now, as far as windows and pauses tell; `None` if it could never go.
@@ -167,6 +170,7 @@ impl Core {
         leaf: NodeId,
         (slot, scope): (Tick, NodeId),
         reason: RefusedReason,
+        decider: Decider,
         now: Tick,
         fx: &mut Effects,
     ) -> Refused {
@@ -179,7 +183,7 @@ impl Core {
             reason,
             (!wait.is_zero() && slot != Tick::NEVER).then_some(wait),
         );
-        self.tree.tell(leaf, now, fx, || {
+        self.tree.tell_by(decider, leaf, now, fx, || {
             Decision::Refused(Box::new(refused.clone()))
         });
         refused
@@ -213,7 +217,8 @@ impl Core {
         } else {
             self.uncount(id);
         }
-        let refused = self.refuse(leaf, slot, reason, now, fx);
+        let decider = fx.decider(id);
+        let refused = self.refuse(leaf, slot, reason, decider, now, fx);
         self.set_refused(id, refused, fx);
     }
 
@@ -423,7 +428,9 @@ impl Core {
         fx: &mut Effects,
     ) {
         let cause = PauseCause::Handle;
-        self.tree.pause(scope, now.after(time.into()));
+        let until = now.after(time.into());
+        self.tree.pause(scope, until);
+        self.pauses.begin(Paused::Scope(scope), until, now);
         self.tree
             .tell_of_scope(scope, now, fx, || Decision::Paused { time, cause });
         self.change(scope, false);
@@ -432,6 +439,7 @@ impl Core {
     /// Ends the pauses of all buckets of a scope.
     pub(in crate::admission) fn resume(&mut self, scope: SpecId, now: Tick, fx: &mut Effects) {
         self.tree.resume(scope);
+        self.pauses.end(scope, now);
         self.tree
             .tell_of_scope(scope, now, fx, || Decision::Resumed);
         self.change(scope, true);

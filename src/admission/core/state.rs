@@ -9,6 +9,7 @@ use super::{
     keys::Garbage,
     open_bodies::Bodies,
     overdue::Overdue,
+    pauses::Pauses,
     ranked::Links,
     task::Work,
     timers::Timers,
@@ -35,6 +36,7 @@ pub(in crate::admission) struct Core {
     pub(super) graces: Graces,
     pub(super) bodies: Bodies,
     pub(super) unheard: Unheard,
+    pub(in crate::admission) pauses: Pauses,
     /// How many futures of the layer's own retries wait outside of its queue.
     pub(in crate::admission) away: usize,
     pub(super) work: Work,
@@ -59,6 +61,7 @@ impl Core {
             graces: Graces::default(),
             bodies: Bodies::default(),
             unheard: Unheard::default(),
+            pauses: Pauses::default(),
             away: 0,
             work: Work::default(),
             next_ticket: 0,

@@ -1,7 +1,7 @@
 //! Forgetting the buckets of keys that are not in use any more, a few at a time.
 
 use super::{
-    effects::{Decision, Effects, Told},
+    effects::{Decider, Decision, Effects, Told},
     tree::Tree,
 };
 use crate::bucket::Tick;
@@ -57,7 +57,9 @@ impl Tree {
             forgotten += 1;
             if self.observed {
                 fx.told.push(Told {
-                    bucket: self.name(&node),
+                    decider: Decider::Another,
+                    endpoint: self.scope(node.spec).name.clone(),
+                    key: node.key(),
                     partition: self.partition(&node),
                     sequence: node.counters.told + 1,
                     at: now,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     charge::Charges,
     claim::Claim,
-    effects::{Decision, Effects, Told},
+    effects::{Decider, Decision, Effects, Told},
     floors::DEFAULT_FLOOR,
     ids::NodeId,
     keys::Keys,
@@ -501,11 +501,8 @@ impl Tree {
 
     /// What a bucket is called: as configured, or by the host and path that it stands for.
     pub(in crate::admission) fn name(&self, node: &Node) -> Box<str> {
-        if node.text.is_empty() {
-            self.scope(node.spec).name.clone()
-        } else {
-            node.text.as_str().into()
-        }
+        node.key()
+            .unwrap_or_else(|| self.scope(node.spec).name.clone())
     }
 
     /// The partition of a bucket, if there are partitions and it is not shared by them.
@@ -522,6 +519,18 @@ impl Tree {
         fx: &mut Effects,
         decision: impl FnOnce() -> Decision,
     ) {
+        self.tell_by(Decider::Itself, id, now, fx, decision);
+    }
+
+    /// The same, of a decision that may be another's than the request's that it is about.
+    pub(in crate::admission) fn tell_by(
+        &mut self,
+        decider: Decider,
+        id: NodeId,
+        now: Tick,
+        fx: &mut Effects,
+        decision: impl FnOnce() -> Decision,
+    ) {
         if !self.observed {
             return;
         }
@@ -530,7 +539,9 @@ impl Tree {
         let sequence = counters.told;
         let node = self.node(id);
         fx.told.push(Told {
-            bucket: self.name(node),
+            decider,
+            endpoint: self.scope(node.spec).name.clone(),
+            key: node.key(),
             // With partitions, what stands for a whole scope belongs to none.
             partition: (self.scope(node.spec).node != id)
                 .then(|| self.partition(node))
