@@ -7,12 +7,14 @@ use foldhash::fast::RandomState;
 use super::{
     arena::{self, Arena, Step},
     flows::Flows,
-    ids::NodeId,
+    ids::{NodeId, QueueKey},
     index::Index,
     node::Node,
     pools::PoolsOf,
+    ranked::Links,
     scopes::Scopes,
     text::Text,
+    waiter::Waiter,
 };
 use crate::{
     bucket::{self, Span, Tick},
@@ -49,6 +51,8 @@ pub(in crate::admission) struct Garbage {
     forgotten: Vec<Node>,
     entries: Vec<Box<[u64]>>,
     pub(super) flows: Vec<Flows>,
+    pub(super) waiters: Vec<Arena<Waiter>>,
+    pub(super) links: Vec<Links<QueueKey>>,
 }
 
 impl Garbage {
@@ -61,7 +65,7 @@ impl Garbage {
 
     pub(in crate::admission) fn is_empty(&self) -> bool {
         let of_keys = self.nodes.is_empty() && self.forgotten.is_empty();
-        let others = self.pools.is_empty() && self.flows.is_empty();
+        let others = self.pools.is_empty() && self.flows.is_empty() && self.waiters.is_empty();
         of_keys && self.entries.is_empty() && others
     }
 }

@@ -250,6 +250,14 @@ impl<K: Copy + Ord + Debug> Links<K> {
         self.links.len()
     }
 
+    /// Hands out all memory, if no set has a key.
+    pub(super) fn take_all(&mut self) -> Option<Self> {
+        let links =
+            (self.links.len() == 0).then(|| std::mem::replace(&mut self.links, Arena::new()))?;
+        let drawn = self.drawn;
+        Some(Self { links, drawn })
+    }
+
     /// Takes a free link from the end of the memory, if there is one. A link in use stays where it is.
     pub(super) fn compact_step(&mut self) -> Step<Link<K>> {
         self.links.compact_step(|_, _, _| false)

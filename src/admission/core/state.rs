@@ -23,6 +23,9 @@ use crate::{
     endpoints::Routes,
 };
 
+/// Room for so many waiters stays when nobody waits any more.
+const KEPT: usize = 512;
+
 /// The state of one limiting layer.
 #[derive(Debug)]
 pub(in crate::admission) struct Core {
@@ -104,6 +107,11 @@ impl Core {
     pub(in crate::admission) fn clear(&mut self, garbage: &mut Garbage) {
         self.tree.keys.clear(garbage);
         garbage.flows.append(&mut self.discarded);
+        if self.waiters.len() == 0 && self.waiters.end() > KEPT {
+            let waiters = std::mem::replace(&mut self.waiters, Arena::new());
+            garbage.waiters.push(waiters);
+            garbage.links.extend(self.links.take_all());
+        }
     }
 
     pub(super) fn waiter(&self, id: WaiterId) -> &Waiter {
