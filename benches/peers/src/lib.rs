@@ -1,7 +1,9 @@
 //! What the benches have in common: a bare service, requests, and interleaved timing.
 
+pub mod answers;
 #[cfg(feature = "virtual-time")]
 pub mod compliance;
+pub mod routes;
 
 use std::{
     convert::Infallible,
