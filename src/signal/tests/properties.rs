@@ -11,6 +11,7 @@ use super::{
     },
     delay, kind_of, secs,
 };
+use crate::signal::dialects::Dialects;
 
 const NAMES: &[&str] = &[
     "retry-after",
@@ -71,6 +72,47 @@ const PROFILES: &[Profile] = &[
     Profile::Stripe,
     Profile::Salesforce,
 ];
+
+/// Names that nearly every answer has, and that are told by comparison.
+const COMMON: &[&str] = &[
+    "age",
+    "alt-svc",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "last-modified",
+    "server",
+    "set-cookie",
+    "strict-transport-security",
+    "transfer-encoding",
+    "vary",
+    "via",
+];
+
+/// What is passed by a look at a name must not be one that a dialect reads.
+fn is_told_apart(name: &str) {
+    let header = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+    for &profile in PROFILES {
+        let dialects = Dialects::of(profile);
+        let is_read = dialects.iter().any(|dialect| dialect.has_header(name));
+        assert!(
+            !is_read || dialects.may_know(&header),
+            "{profile:?}: {name}"
+        );
+    }
+}
+
+#[test]
+fn no_name_that_a_dialect_reads_is_passed() {
+    for name in [NAMES, COMMON].concat() {
+        is_told_apart(name);
+    }
+}
 
 /// Values that lead into every parser, and any bytes at all.
 fn value() -> impl Strategy<Value = Vec<u8>> {
