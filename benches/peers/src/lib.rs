@@ -4,6 +4,7 @@ pub mod answers;
 #[cfg(feature = "virtual-time")]
 pub mod compliance;
 pub mod routes;
+pub mod side_by_side;
 
 use std::{
     convert::Infallible,
