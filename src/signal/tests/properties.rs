@@ -151,6 +151,14 @@ fn in_bounds(wait: Option<Duration>) -> bool {
 
 proptest! {
     #[test]
+    fn no_name_at_all_that_a_dialect_reads_is_passed(
+        start in prop::sample::select(&["", "x-", "rate", "ratelimit-", "x-app-", "x-ms-ratelimit-"][..]),
+        name in "[a-z0-9_*-]{1,30}(-remaining)?",
+    ) {
+        is_told_apart(&format!("{start}{name}"));
+    }
+
+    #[test]
     fn no_answer_panics_or_names_a_wait_out_of_bounds(
         status in prop_oneof![Just(429_u16), Just(503), Just(403), Just(200), 100_u16..1000],
         pairs in prop::collection::vec((prop::sample::select(NAMES), value()), 0..8),
