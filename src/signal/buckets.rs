@@ -40,6 +40,16 @@ pub(super) struct Bucket<'a> {
 }
 
 impl Bucket<'_> {
+    /// Whether nothing is known of it but its name.
+    pub(super) fn is_untouched(&self) -> bool {
+        let name = self.name;
+        *self
+            == Bucket {
+                name,
+                ..Bucket::default()
+            }
+    }
+
     /// Several lines may describe one bucket (a server that sends `RateLimit-*` and `X-RateLimit-*`,
     /// or a line twice). Where they disagree, the less favourable counts.
     pub(super) fn leave(&mut self, remaining: u64) {

@@ -47,8 +47,12 @@ impl Classifier {
         if response.headers().is_empty() && matches!(self, Self::Profile(_)) {
             return None;
         }
-        self.get()
-            .quota(&Answer::arriving(response.status(), response.headers()))
+        let answer = Answer::arriving(response.status(), response.headers());
+        match self {
+            // Its own, and not the trait's, which is not inlined.
+            &Self::Profile(profile) => profile.quota(&answer),
+            Self::Other(classify) => classify.quota(&answer),
+        }
     }
 
     /// The delay that a refusal names in its head.

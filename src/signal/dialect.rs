@@ -8,6 +8,7 @@ use super::{
     answer::Answer,
     body::Text,
     buckets::{Bucket, Buckets},
+    known::Pattern,
     meaning::{SignalKind, SignalScope},
     report::QuotaReport,
 };
@@ -19,9 +20,8 @@ pub(super) struct Dialect {
     pub(super) refuses: &'static [u16],
     /// Whether the body of such an answer can say more.
     pub(super) wants_body: fn(&Answer<'_>) -> bool,
-    /// The names of its quota headers; what ends in a hyphen is the beginning of names, and an asterisk
-    /// stands for anything.
-    pub(super) headers: &'static [&'static str],
+    /// The names of its quota headers.
+    pub(super) headers: &'static [Pattern],
     /// What its quota headers say.
     pub(super) buckets: for<'a> fn(&Answer<'a>) -> Buckets<'a>,
     /// Adds to a report what its quota headers say besides.
@@ -75,12 +75,7 @@ impl Dialect {
 
     /// Whether a header of this name tells its quota.
     pub(super) fn has_header(&self, name: &str) -> bool {
-        let is_of = |pattern: &&str| match pattern.split_once('*') {
-            Some((start, end)) => name.starts_with(start) && name.ends_with(end),
-            None if pattern.ends_with('-') => name.starts_with(pattern),
-            None => name == *pattern,
-        };
-        self.headers.iter().any(is_of)
+        self.headers.iter().any(|pattern| pattern.matches(name))
     }
 }
 

@@ -80,6 +80,7 @@ mod dialect;
 mod dialects;
 mod headers;
 mod json;
+mod known;
 mod meaning;
 mod names;
 mod phrases;

@@ -72,19 +72,15 @@ impl Profile {
         Some(signal)
     }
 
+    #[inline]
     pub(super) fn quota(self, answer: &Answer<'_>) -> Option<QuotaReport> {
         let dialects = Dialects::of(self);
-        let seen = dialects.look(answer.headers());
-        // Most answers have none of these headers, and then nothing else is looked at.
-        if seen == Seen::NONE || is_cached(answer.headers()) {
+        let mut names = answer.headers().keys();
+        // Most answers have no header that tells a quota, and this is all that they pay.
+        if !names.any(|name| dialects.may_know(name)) {
             return None;
         }
-        let report = dialects.ask(answer, seen, Buckets::report);
-        let mut report = report.unwrap_or_default();
-        for dialect in dialects.seen(seen) {
-            (dialect.report)(answer, &mut report);
-        }
-        (report != QuotaReport::default()).then_some(report)
+        dialects.quota(answer)
     }
 }
 
@@ -135,12 +131,25 @@ impl Dialects {
         }
     }
 
-    /// One pass over the names, which is all that an answer without quota headers costs.
+    #[inline(never)]
+    fn quota(&self, answer: &Answer<'_>) -> Option<QuotaReport> {
+        let seen = self.look(answer.headers());
+        if seen == Seen::NONE || is_cached(answer.headers()) {
+            return None;
+        }
+        let report = self.ask(answer, seen, Buckets::report);
+        let mut report = report.unwrap_or_default();
+        for dialect in self.seen(seen) {
+            (dialect.report)(answer, &mut report);
+        }
+        (report != QuotaReport::default()).then_some(report)
+    }
+
     fn look(&self, headers: &HeaderMap) -> Seen {
         let mut seen = Seen::NONE;
         for name in headers.keys() {
-            let name = name.as_str();
             if self.may_know(name) {
+                let name = name.as_str();
                 for (at, dialect) in self.iter().enumerate() {
                     seen.0 |= u32::from(dialect.has_header(name)) << at;
                 }

@@ -7,39 +7,37 @@ use std::{
     env,
     process::{Command, exit},
     sync::{
-        Arc, Barrier,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
     time::Duration,
 };
 
 use metrics::{Key, KeyName, Metadata, SharedString, Unit};
 use peers::{
-    Bare, Body, Contestant, Governed, PATH, by_path, call, call_leaky, endpoints, interleaved,
-    leaky_bucket, plenty, request, tower_stack,
+    Bare, Body, Contestant, Governed, PATH,
+    answers::Answering,
+    by_path, call, call_leaky, endpoints, interleaved, leaky_bucket, plenty, request, routes,
+    side_by_side::{called, side_by_side},
+    tower_stack,
 };
 use throttle_net::{SlidingWindowLog, Throttle, tower::ThrottleLayer as NetLayer};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_resilience_bulkhead::BulkheadLayer;
 use tower_resilience_ratelimiter::{RateLimiterLayer, WindowType};
 use tower_throttle::{
-    BoxError, ConcurrencyLayer, Endpoints, Event, Metrics, Observer, Quota, RpsLayer,
-    ThrottleLayer, Tracing,
+    ConcurrencyLayer, Endpoints, Event, Metrics, Observer, Quota, RpsLayer, ThrottleLayer, Tracing,
 };
 use tracing_subscriber::{Layer as _, filter::LevelFilter, layer::SubscriberExt as _};
 
 /// Calls between two looks at the clock. Short turns, so that a disturbance hits few of them.
 const CALLS: usize = 500;
 const ROUNDS: usize = 1501;
-const THREADED_CALLS: usize = 20_000;
-const THREADED_ROUNDS: usize = 15;
+const THREADED_ROUNDS: usize = 301;
 
-const PATHS: [&str; 4] = [
+const PATHS: [&str; 2] = [
     PATH,
     "http://api.example.com/v1/speech-to-speech/21m00Tcm4TlvDq8ikWAM",
-    "http://api.example.com/v1/sound-generation",
-    "http://api.example.com/v1/voices/21m00Tcm4TlvDq8ikWAM",
 ];
 
 fn main() {
@@ -56,6 +54,8 @@ fn main() {
     both();
     retry();
     threads();
+    headers();
+    kinds_of_routes();
     route_tables();
     million_keys();
     observers();
@@ -252,77 +252,130 @@ where
 
 /// Threads that do nothing but call.
 fn threads() {
-    println!("The same with several threads, which do nothing but call");
+    let both = ServiceBuilder::new()
+        .layer(tower::limit::ConcurrencyLimitLayer::new(1000))
+        .service(Governed::new(Bare, plenty()));
+    let bucket = Throttle::per_duration(1_000_000, Duration::from_millis(100));
+    let throttle = ThrottleLayer::new(endpoints()).without_retry();
+    let services = [
+        called("bare", Bare),
+        called("governor", Governed::new(Bare, plenty())),
+        called("governor and tower", both),
+        called(
+            "throttle-net, token bucket",
+            NetLayer::new(bucket).layer(Bare),
+        ),
+        called("RpsLayer", RpsLayer::new(endpoints()).layer(Bare)),
+        called("ThrottleLayer without retry", throttle.layer(Bare)),
+    ];
+    println!("With threads that do nothing but call, in rounds in which all ran side by side:");
+    println!("to governor on as many threads, and two threads to one");
     println!(
-        "  {:46} {:>10} {:>10} {:>10}",
-        "", "1 thread", "2 threads", "4 threads"
+        "  {:28} {:>8} {:>10} {:>10} {:>10} {:>10}",
+        "", "1 thread", "2, one key", "own keys", "one key", "own keys"
     );
-    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
-    for threads in [1, 2, 4] {
-        for (keys, paths) in [("one key", [PATH; 4]), ("a key for each", PATHS)] {
-            let bare = tower::util::MapErr::new(Bare, BoxError::from);
-            let governor = tower::util::MapErr::new(Governed::new(Bare, plenty()), BoxError::from);
-            let both = ServiceBuilder::new()
-                .layer(tower::limit::ConcurrencyLimitLayer::new(1000))
-                .service(governor.clone());
-            let rps = RpsLayer::new(endpoints()).layer(Bare);
-            let throttle = ThrottleLayer::new(endpoints()).without_retry().layer(Bare);
-            let mut contestants: Vec<Contestant<'_>> = vec![
-                ("bare", Box::new(|| on_threads(&bare, &paths[..threads]))),
-                (
-                    "governor",
-                    Box::new(|| on_threads(&governor, &paths[..threads])),
-                ),
-                ("both", Box::new(|| on_threads(&both, &paths[..threads]))),
-                ("RpsLayer", Box::new(|| on_threads(&rps, &paths[..threads]))),
-                (
-                    "Throttle",
-                    Box::new(|| on_threads(&throttle, &paths[..threads])),
-                ),
-            ];
-            let times = interleaved(THREADED_ROUNDS, &mut contestants);
-            let over = |at: usize| times[at].as_secs_f64() - times[0].as_secs_f64();
-            for (name, ratio) in [
-                ("RpsLayer to governor", over(3) / over(1)),
-                ("ThrottleLayer without retry to both", over(4) / over(2)),
-            ] {
-                let name = format!("{name}, {keys}");
-                let cell = format!("{ratio:.2}");
-                match rows.iter_mut().find(|(row, _)| *row == name) {
-                    Some((_, cells)) => cells.push(cell),
-                    None => rows.push((name, vec![cell])),
-                }
-            }
+    let costs = |paths: &[&'static str]| {
+        let times = side_by_side(THREADED_ROUNDS, &services, paths);
+        let over = |time: Option<Duration>| Some(time?.as_secs_f64() - times[0]?.as_secs_f64());
+        times.iter().map(|&time| over(time)).collect::<Vec<_>>()
+    };
+    let [alone, one_key, own_keys] = [&PATHS[..1], &[PATH; 2], &PATHS[..2]].map(costs);
+    for (at, (name, _)) in services.iter().enumerate().skip(1) {
+        let cells = [
+            ratio(alone[at], alone[1]),
+            ratio(one_key[at], one_key[1]),
+            ratio(own_keys[at], own_keys[1]),
+            ratio(one_key[at], alone[at]),
+            ratio(own_keys[at], alone[at]),
+        ];
+        let [a, b, c, d, e] = cells;
+        println!("  {name:28} {a:>8} {b:>10} {c:>10} {d:>10} {e:>10}");
+        if let (true, Some(alone), Some(own)) = (*name == "RpsLayer", alone[at], own_keys[at]) {
+            println!("  {:75} {}", "", verdict(own / alone, 1.2));
         }
-    }
-    rows.sort();
-    for (name, cells) in rows {
-        println!(
-            "  {name:46} {:>10} {:>10} {:>10}",
-            cells[0], cells[1], cells[2]
-        );
     }
     println!();
 }
 
-/// All threads make their calls at the same time, each to its path.
-fn on_threads<S>(service: &S, paths: &[&'static str])
-where
-    S: Service<http::Request<Body>, Error = BoxError> + Clone + Send,
-{
-    let barrier = Barrier::new(paths.len());
-    thread::scope(|scope| {
-        for path in paths {
-            let (barrier, mut service) = (&barrier, service.clone());
-            scope.spawn(move || {
-                let request = request(path);
-                barrier.wait();
-                for _ in 0..THREADED_CALLS {
-                    call(&mut service, request.clone());
-                }
-            });
-        }
-    });
+fn ratio(cost: Option<f64>, to: Option<f64>) -> String {
+    match (cost, to) {
+        (Some(cost), Some(to)) => format!("{:.2}", cost / to),
+        _ => "?".to_owned(),
+    }
+}
+
+/// Answers with headers: each over the service that answers so.
+fn headers() {
+    let answers = [
+        ("no header", Answering::with(0)),
+        ("5 headers", Answering::with(5)),
+        ("12 headers", Answering::with(12)),
+        (
+            "12 headers, and 6 that say what is left",
+            Answering::with_quota(),
+        ),
+    ];
+    let rps = RpsLayer::new(endpoints());
+    let mut governor = Governed::new(Answering::with(0), plenty());
+    let mut contestants: Vec<Contestant<'_>> = vec![(GOVERNOR, Box::new(|| calls(&mut governor)))];
+    for (name, answering) in &answers {
+        let (mut bare, mut ours) = (answering.clone(), rps.layer(answering.clone()));
+        contestants.push((name, Box::new(move || calls(&mut bare))));
+        contestants.push((name, Box::new(move || calls(&mut ours))));
+    }
+    let times = interleaved(ROUNDS, &mut contestants);
+    let over = |at: usize, bare: usize| times[at].as_secs_f64() - times[bare].as_secs_f64();
+    println!("RpsLayer to {GOVERNOR}, by the headers of the answer");
+    for (at, (name, _)) in answers.iter().enumerate() {
+        let bare = 1 + 2 * at;
+        println!(
+            "  {:6.2} times with {name}",
+            over(bare + 1, bare) / over(0, 1)
+        );
+    }
+    let more = (over(6, 5) - over(2, 1)) / over(0, 1);
+    println!(
+        "  {more:6.2} more with 12 {:43} {}\n",
+        "",
+        verdict(more, 0.3)
+    );
+}
+
+/// What a request belongs to.
+fn kinds_of_routes() {
+    let kinds = [
+        ("a template", endpoints(), None),
+        ("a template with a host", routes::of_a_host(), None),
+        ("no template that matches", routes::unmatched(), None),
+        ("each path by itself", by_path(), Some(3.5)),
+        (
+            "a bucket for each value of a header",
+            routes::partitioned(),
+            Some(3.2),
+        ),
+        ("overall on top", routes::overall(), Some(2.6)),
+        ("a group, and overall", routes::group_and_overall(), None),
+    ];
+    let mut bare = Bare;
+    let mut governor = Governed::new(Bare, plenty());
+    let mut contestants: Vec<Contestant<'_>> = vec![
+        ("bare", Box::new(|| calls(&mut bare))),
+        (GOVERNOR, Box::new(|| calls(&mut governor))),
+    ];
+    for (name, endpoints, _) in &kinds {
+        let mut ours = RpsLayer::new(endpoints.clone()).layer(Bare);
+        contestants.push((name, Box::new(move || calls(&mut ours))));
+    }
+    let costs = Costs::of(contestants);
+    println!("RpsLayer to {GOVERNOR}, by what a request belongs to");
+    for (name, _, target) in &kinds {
+        let ratio = costs.cost(name) / costs.cost(GOVERNOR);
+        let verdict = target
+            .map(|target| verdict(ratio, target))
+            .unwrap_or_default();
+        println!("  {ratio:6.2} times with {name:43} {verdict}");
+    }
+    println!();
 }
 
 fn route_tables() {
@@ -337,14 +390,12 @@ fn route_tables() {
     let mut bare = Bare;
     let mut governor = Governed::new(Bare, plenty());
     let (mut one, mut ten, mut thousand) = (table(1), table(10), table(1000));
-    let mut by_path = RpsLayer::new(by_path()).layer(Bare);
     let costs = Costs::of(vec![
         ("bare", Box::new(|| calls(&mut bare))),
         (GOVERNOR, Box::new(|| calls(&mut governor))),
         ("1 template", Box::new(|| calls(&mut one))),
         ("10 templates", Box::new(|| calls(&mut ten))),
         ("1 000 templates", Box::new(|| calls(&mut thousand))),
-        ("each path by itself", Box::new(|| calls(&mut by_path))),
     ]);
     println!("RpsLayer to {GOVERNOR}, by the size of the route table");
     for (name, cost) in &costs.0[2..] {

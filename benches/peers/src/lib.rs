@@ -1,7 +1,10 @@
 //! What the benches have in common: a bare service, requests, and interleaved timing.
 
+pub mod answers;
 #[cfg(feature = "virtual-time")]
 pub mod compliance;
+pub mod routes;
+pub mod side_by_side;
 
 use std::{
     convert::Infallible,

@@ -6,24 +6,27 @@
 
 use http::StatusCode;
 
-use super::x_ratelimit;
+use super::x_ratelimit::{self, Names};
 use crate::signal::{
     answer::Answer,
     buckets::Buckets,
     dialect::{Dialect, Meaning, Reading},
+    known::Pattern,
     meaning::SignalKind,
     words::Sentence,
 };
 
 pub(super) const ANTHROPIC: Dialect = Dialect {
     refuses: &[400],
-    headers: &[PREFIX],
+    headers: &Pattern::all(HEADERS),
     buckets,
     meaning,
     ..Dialect::NONE
 };
 
-const PREFIX: &str = "anthropic-ratelimit-";
+const HEADERS: [&str; 1] = ["anthropic-ratelimit-"];
+
+static NAMES: Names = Names::new(&HEADERS);
 
 /// By the members of `error`.
 fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
@@ -46,7 +49,7 @@ fn meaning(reading: &Reading<'_>) -> Option<Meaning> {
 }
 
 fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
-    let mut buckets = x_ratelimit::read(answer, &[PREFIX]);
+    let mut buckets = x_ratelimit::read(answer, &NAMES);
     for bucket in buckets.iter_mut() {
         bucket.gradual = true;
     }

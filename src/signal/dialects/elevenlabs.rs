@@ -10,12 +10,13 @@ use crate::signal::{
     answer::Answer,
     dialect::{Dialect, Meaning, Reading},
     headers,
+    known::Pattern,
     meaning::SignalKind,
     report::QuotaReport,
 };
 
 pub(super) const ELEVENLABS: Dialect = Dialect {
-    headers: &[CURRENT, MAXIMUM],
+    headers: &Pattern::all([CURRENT, MAXIMUM]),
     report,
     meaning,
     ..Dialect::NONE

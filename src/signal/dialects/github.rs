@@ -13,6 +13,7 @@ use crate::signal::{
     body::Members,
     dialect::{Dialect, Meaning, Reading},
     headers,
+    known::Pattern,
     meaning::{SignalKind, SignalScope},
     report::QuotaReport,
     words::Sentence,
@@ -20,7 +21,7 @@ use crate::signal::{
 
 pub(super) const GITHUB: Dialect = Dialect {
     refuses: &[403],
-    headers: &["x-ratelimit-"],
+    headers: &Pattern::all(["x-ratelimit-"]),
     report,
     meaning,
     unnamed_delay,

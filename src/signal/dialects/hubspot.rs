@@ -14,12 +14,13 @@ use crate::signal::{
     buckets::{self, Bucket, Buckets},
     dialect::{Dialect, Meaning, Reading},
     headers,
+    known::Pattern,
     meaning::SignalKind,
     time,
 };
 
 pub(super) const HUBSPOT: Dialect = Dialect {
-    headers: &["x-hubspot-ratelimit-"],
+    headers: &Pattern::all(["x-hubspot-ratelimit-"]),
     buckets,
     meaning,
     unnamed_delay,

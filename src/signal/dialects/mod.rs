@@ -32,13 +32,14 @@ use self::{
     riot::RIOT, salesforce::SALESFORCE, shopify::SHOPIFY, statuses::OTHER_STATUSES, stripe::STRIPE,
     x_ratelimit::SEPARATE_HEADERS, xero::XERO,
 };
-use super::{dialect::Dialect, profile::Profile};
+use http::HeaderName;
+
+use super::{dialect::Dialect, known::Known, profile::Profile};
 
 /// The dialects of a profile, those first that are asked first.
 pub(super) struct Dialects {
     all: &'static [&'static [Dialect]],
-    /// The first letters of the headers of all of them, a bit each.
-    letters: u32,
+    known: Known,
 }
 
 /// What every profile understands.
@@ -74,44 +75,26 @@ impl Dialects {
     }
 
     const fn new(all: &'static [&'static [Dialect]]) -> Self {
-        let mut letters = 0;
+        let mut known = Known::NONE;
         let mut list = 0;
         while list < all.len() {
             let mut dialect = 0;
             while dialect < all[list].len() {
-                letters |= letters_of(all[list][dialect].headers);
+                known = known.and(all[list][dialect].headers);
                 dialect += 1;
             }
             list += 1;
         }
-        Self { all, letters }
+        Self { all, known }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &'static Dialect> {
         self.all.iter().copied().flatten()
     }
 
-    /// Whether a header's name may belong to one of them, by its first letter.
+    /// Whether a header of this name may be one of theirs.
     #[inline]
-    pub(super) fn may_know(&self, name: &str) -> bool {
-        self.letters & letter(name.as_bytes()) != 0
-    }
-}
-
-const fn letters_of(names: &[&str]) -> u32 {
-    let mut letters = 0;
-    let mut name = 0;
-    while name < names.len() {
-        letters |= letter(names[name].as_bytes());
-        name += 1;
-    }
-    letters
-}
-
-/// A bit for the first letter of a name.
-const fn letter(name: &[u8]) -> u32 {
-    match name.first() {
-        Some(&first) => 1 << (first & 31),
-        None => 0,
+    pub(super) fn may_know(&self, name: &HeaderName) -> bool {
+        self.known.may_match(name)
     }
 }

@@ -13,13 +13,13 @@ use crate::signal::{
 };
 
 pub(super) const OPENAI: Dialect = Dialect {
-    headers: x_ratelimit::HEADERS,
+    headers: &x_ratelimit::PATTERNS,
     buckets,
     ..Dialect::NONE
 };
 
 fn buckets<'a>(answer: &Answer<'a>) -> Buckets<'a> {
-    let mut buckets = x_ratelimit::read(answer, x_ratelimit::HEADERS);
+    let mut buckets = x_ratelimit::read(answer, &x_ratelimit::NAMES);
     for bucket in buckets.iter_mut() {
         bucket.gradual = bucket.unit == Unit::Other || bucket.name.contains("requests");
     }

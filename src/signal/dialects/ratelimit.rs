@@ -18,11 +18,13 @@ use http::{HeaderMap, HeaderName};
 use crate::signal::{
     buckets::{Bucket, Buckets, Unit},
     dialect::Dialect,
-    headers, time,
+    headers,
+    known::Pattern,
+    time,
 };
 
 pub(super) const RATELIMIT_FIELD: Dialect = Dialect {
-    headers: &["ratelimit"],
+    headers: &Pattern::all(["ratelimit"]),
     buckets: |answer| read(answer.headers()),
     ..Dialect::NONE
 };

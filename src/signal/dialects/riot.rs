@@ -14,12 +14,13 @@ use crate::signal::{
     buckets::{Bucket, Buckets},
     dialect::{Dialect, Meaning, Reading},
     headers,
+    known::Pattern,
     meaning::{SignalKind, SignalScope},
     time,
 };
 
 pub(super) const RIOT: Dialect = Dialect {
-    headers: &["x-app-", "x-method-"],
+    headers: &Pattern::all(["x-app-", "x-method-"]),
     buckets,
     meaning,
     scope,

@@ -13,12 +13,13 @@ use crate::signal::{
     buckets::{Bucket, Buckets},
     dialect::Dialect,
     headers,
+    known::Pattern,
     meaning::SignalScope,
     time,
 };
 
 pub(super) const SHOPIFY: Dialect = Dialect {
-    headers: &["x-shopify-shop-api-call-limit"],
+    headers: &Pattern::all(["x-shopify-shop-api-call-limit"]),
     buckets,
     // One bucket for a shop.
     scope: |_| Some(SignalScope::Everything),

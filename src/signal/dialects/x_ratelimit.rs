@@ -17,17 +17,39 @@ use crate::signal::{
     buckets::{self, Buckets, Unit},
     dialect::Dialect,
     headers,
+    known::{Known, Pattern},
     names::NamedUnit,
 };
 
 pub(super) const SEPARATE_HEADERS: Dialect = Dialect {
-    headers: HEADERS,
-    buckets: |answer| read(answer, HEADERS),
+    headers: &PATTERNS,
+    buckets: |answer| read(answer, &NAMES),
     ..Dialect::NONE
 };
 
-/// The names of the headers.
-pub(super) const HEADERS: &[&str] = &[
+/// Names of headers: the beginnings of most.
+pub(super) struct Names {
+    all: &'static [&'static str],
+    known: Known,
+}
+
+impl Names {
+    pub(super) const fn new(all: &'static [&'static str]) -> Self {
+        let mut known = Known::NONE;
+        let mut at = 0;
+        while at < all.len() {
+            known = known.and(&[Pattern::new(all[at])]);
+            at += 1;
+        }
+        Self { all, known }
+    }
+}
+
+pub(super) static NAMES: Names = Names::new(&HEADERS);
+
+pub(super) const PATTERNS: [Pattern; 12] = Pattern::all(HEADERS);
+
+const HEADERS: [&str; 12] = [
     "x-ratelimit-",
     "ratelimit-",
     "x-rate-limit-",
@@ -83,21 +105,29 @@ const FIELDS: [(&str, Field); 18] = [
 ];
 
 /// All buckets that headers of these names describe.
-pub(super) fn read<'a>(answer: &Answer<'a>, names: &[&str]) -> Buckets<'a> {
+pub(super) fn read<'a>(answer: &Answer<'a>, names: &Names) -> Buckets<'a> {
     let mut buckets = Buckets::default();
+    let reads_others = names.all.contains(&OTHER_WINDOWS);
+    let mut has_columns = false;
     for (name, value) in answer.headers() {
+        let may_match = names.known.may_match(name);
         let name = name.as_str();
-        let of_prefix = names.iter().find_map(|prefix| name.strip_prefix(prefix));
+        let of_prefix = if may_match {
+            names.all.iter().find_map(|start| name.strip_prefix(start))
+        } else {
+            None
+        };
         let parts = match of_prefix {
             Some(_) if name == LIMIT_ITSELF => Some((Field::Limit, "")),
             // The unit may stand behind the field, or behind all.
             Some(rest) => split(rest).or_else(|| split(NamedUnit::at_end(rest, "-").0)),
-            None if names.contains(&OTHER_WINDOWS) => split_other(name),
+            None if reads_others => split_other(name),
             None => None,
         };
         let (Some((field, bucket)), Some(text)) = (parts, headers::text(value)) else {
             continue;
         };
+        has_columns |= field == Field::Remaining && text.contains(',');
         let (bucket, unit_of_value) = match field {
             Field::Limit | Field::Remaining => (bucket, NamedUnit::None),
             Field::Reset | Field::After | Field::Period => {
@@ -109,8 +139,8 @@ pub(super) fn read<'a>(answer: &Answer<'a>, names: &[&str]) -> Buckets<'a> {
         let Some(bucket) = buckets.named(bucket) else {
             continue;
         };
-        bucket.unit = unit(bucket.name);
-        if bucket.period.is_none() {
+        if bucket.is_untouched() {
+            bucket.unit = unit(bucket.name);
             bucket.period = period(bucket.name);
         }
         match field {
@@ -127,7 +157,9 @@ pub(super) fn read<'a>(answer: &Answer<'a>, names: &[&str]) -> Buckets<'a> {
     }
     buckets.join_reset();
     buckets.join_period();
-    split_columns(answer, names, &mut buckets);
+    if has_columns {
+        split_columns(answer, names.all, &mut buckets);
+    }
     ratelimit::describe(answer.headers(), &mut buckets);
     buckets
 }

@@ -11,6 +11,7 @@ use super::{
     },
     delay, kind_of, secs,
 };
+use crate::signal::dialects::Dialects;
 
 const NAMES: &[&str] = &[
     "retry-after",
@@ -72,6 +73,47 @@ const PROFILES: &[Profile] = &[
     Profile::Salesforce,
 ];
 
+/// Names that nearly every answer has, and that are told by comparison.
+const COMMON: &[&str] = &[
+    "age",
+    "alt-svc",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "last-modified",
+    "server",
+    "set-cookie",
+    "strict-transport-security",
+    "transfer-encoding",
+    "vary",
+    "via",
+];
+
+/// What is passed by a look at a name must not be one that a dialect reads.
+fn is_told_apart(name: &str) {
+    let header = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+    for &profile in PROFILES {
+        let dialects = Dialects::of(profile);
+        let is_read = dialects.iter().any(|dialect| dialect.has_header(name));
+        assert!(
+            !is_read || dialects.may_know(&header),
+            "{profile:?}: {name}"
+        );
+    }
+}
+
+#[test]
+fn no_name_that_a_dialect_reads_is_passed() {
+    for name in [NAMES, COMMON].concat() {
+        is_told_apart(name);
+    }
+}
+
 /// Values that lead into every parser, and any bytes at all.
 fn value() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
@@ -108,6 +150,14 @@ fn in_bounds(wait: Option<Duration>) -> bool {
 }
 
 proptest! {
+    #[test]
+    fn no_name_at_all_that_a_dialect_reads_is_passed(
+        start in prop::sample::select(&["", "x-", "rate", "ratelimit-", "x-app-", "x-ms-ratelimit-"][..]),
+        name in "[a-z0-9_*-]{1,30}(-remaining)?",
+    ) {
+        is_told_apart(&format!("{start}{name}"));
+    }
+
     #[test]
     fn no_answer_panics_or_names_a_wait_out_of_bounds(
         status in prop_oneof![Just(429_u16), Just(503), Just(403), Just(200), 100_u16..1000],
