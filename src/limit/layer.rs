@@ -16,7 +16,8 @@ macro_rules! builder {
         impl $Layer {
             /// Refuses a request that would have to wait while `n` requests wait in its bucket, in
             /// its group's or in any wider one. If they wait at its own endpoint, and some are of a lower
-            /// [class](crate::Priority), the youngest of the lowest class is refused instead, unless that is a retry.
+            /// [class](crate::Priority), one of those is refused instead: the youngest of the lowest class, of those that
+            /// this limit is for. Retries are not, nor are requests of services without this setting.
             ///
             /// Off by default. 0 means: admit now or refuse. Applies to the services that this value
             /// of the layer makes. The refusal is a [`Refused`](crate::Refused) from the response
@@ -235,8 +236,9 @@ macro_rules! builder {
             /// `one_in`, to within one request. Nothing with `None`.
             ///
             /// By default one in 8. What is given out is counted as requests take it of their tightest limit. It is kept at
-            /// the widest limited scope that a request passes: below it a higher class always goes first. Applies to the
-            /// layer's state, and so to all its clones.
+            /// the widest limited scope that a request passes: below it a higher class always goes first, so lower classes
+            /// get nothing there if the wider scope is limited and never full. A request that costs nothing counts for
+            /// nothing. Applies to the layer's state, and so to all its clones.
             ///
             /// # Panics
             ///

@@ -119,7 +119,8 @@ impl Handle {
     /// lower bound: the end of requests that are in flight is taken to come at once, several windows are each taken by
     /// themselves, of other classes and flows as few as possible go before, and in windows of other units those that
     /// wait are taken to cost nothing. Of a server that asks to be left alone for longer than `max_pause` it is the
-    /// server's own time. `max_wait`, `max_waiting` and deadlines are not looked at.
+    /// server's own time. `max_wait`, `max_waiting` and deadlines are not looked at. A path or a partition that is asked
+    /// about gets a bucket, which counts towards `max_keys` until it is swept.
     ///
     /// `None` if it could never go: it states to cost more than its quota ever allows
     /// ([`NeverFits`](crate::RefusedReason::NeverFits)), a pause has no end that time could reach, or the layer is

@@ -81,7 +81,8 @@ impl Permit {
     /// deadline; or the layer has no limit of this kind (as an [`RpsLayer`](crate::RpsLayer) has none of the requests
     /// at once) and the server named no delay.
     ///
-    /// Call it once: the first call of this or [`failed`](Self::failed) counts. A second call of this returns the same.
+    /// Call it once: the first call of this or [`failed`](Self::failed) counts. A second call of this returns the same, and one
+    /// after `failed` returns `None`.
     ///
     /// # Panics
     ///
