@@ -180,7 +180,9 @@ impl Model<'_> {
             seats.push(one.seat());
             let is_open = self.is_open(bucket, &demand);
             looks.push((one.id, one.order, Class::from(!is_open)));
-            if !is_open || picked == Some(one.id) {
+            // Nobody passes it there. At a wider scope the oldest of all that wait for it says when that opens, though
+            // another has been picked.
+            if is_leaf && (!is_open || picked == Some(one.id)) {
                 break;
             }
         }
