@@ -190,8 +190,10 @@ impl Model<'_> {
             return;
         }
         let (slot, by) = self.slot(leaf, self.rank(leaf, age));
-        let victim = self.victim(id);
-        let full = self.config.max_waiting.and_then(|most| {
+        let goes = self.goes_before_all(id);
+        let victim = self.victim(id).filter(|_| !goes);
+        let most = self.config.max_waiting.filter(|_| !goes);
+        let full = most.and_then(|most| {
             let mut path = self.path(leaf).into_iter();
             path.find(|&bucket| self.waiting(bucket) - usize::from(victim.is_some()) >= most)
         });
@@ -214,6 +216,26 @@ impl Model<'_> {
         self.settle(leaf);
         self.take_over(id);
         self.hear(id);
+    }
+
+    /// Whether a newcomer goes at once, though others wait: all of those are of lower classes, and wait for more than it
+    /// takes.
+    fn goes_before_all(&self, id: usize) -> bool {
+        let Request { leaf, path, .. } = &self.requests[&id];
+        let (demand, priority) = (self.demand_of(id), self.order(id).0);
+        let limit = self.limit(id);
+        if limit.is_some_and(|(until, _)| until < self.now) || !self.leaving(*leaf).is_empty() {
+            return false;
+        }
+        let is_first = |bucket: Bucket| {
+            let standing = self.standing_at(bucket);
+            let are_lower = standing.iter().all(|&other| self.order(other).0 > priority);
+            are_lower && self.picked(bucket, &standing).is_none()
+        };
+        path.iter().all(|&bucket| {
+            let goes = is_first(bucket) || self.lets_pass(bucket, &demand);
+            self.is_open(bucket, &demand) && goes
+        })
     }
 
     /// Who is given up for a newcomer where too many wait: of those at its endpoint that are of a lower class, the

@@ -149,7 +149,7 @@ impl Model<'_> {
     /// as much as it takes.
     pub(super) fn picked(&self, bucket: Bucket, standing: &[usize]) -> Option<usize> {
         let one_in = self.config.floor?;
-        let floors = self.floors.get(&bucket)?;
+        let floors = self.floors.get(&bucket).copied().unwrap_or_default();
         let keeps_floor = |id: &usize| self.floor_of(self.requests[id].leaf) == bucket;
         if !standing.iter().any(keeps_floor) {
             return None;
@@ -296,7 +296,7 @@ impl Model<'_> {
     }
 
     /// Who stands at a bucket, of a leaf all.
-    fn standing_at(&self, bucket: Bucket) -> Vec<usize> {
+    pub(super) fn standing_at(&self, bucket: Bucket) -> Vec<usize> {
         if bucket.scope < GROUP {
             return self.queue(bucket);
         }
