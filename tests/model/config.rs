@@ -6,7 +6,7 @@ use proptest::{collection::vec, option, prelude::*};
 use tower_throttle::{EndpointName, Endpoints, Quota};
 
 use crate::{
-    costs::{Unit, unit},
+    costs::{Resize, Unit, unit},
     support::{Face, ms},
 };
 
@@ -63,6 +63,11 @@ impl Limit {
             limit.concurrency = None;
         }
         limit
+    }
+
+    /// Whether there is anything that it limits.
+    pub fn limits(&self) -> bool {
+        !self.windows.is_empty() || !self.units.is_empty() || self.concurrency.is_some()
     }
 
     /// The windows of one unit: n and period.
@@ -139,6 +144,10 @@ pub struct Config {
     pub face: Face,
     /// Whether requests may cost something else than one request and one permit.
     pub costs: bool,
+    /// Whether they may be of several classes and flows.
+    pub orders: bool,
+    /// What goes to lower classes while they wait: one in so many.
+    pub floor: Option<u32>,
     pub leaves: Vec<Limit>,
     pub others: Others,
     pub group: Option<Limit>,
@@ -191,6 +200,11 @@ impl Config {
             .collect()
     }
 
+    /// Whether the computed wait is exact. Where not all cost the same or are of one class, it is a lower bound.
+    pub fn knows_waits(&self) -> bool {
+        !self.costs && !self.orders
+    }
+
     /// How many requests the layer certainly serves at once before it turns to something else; `None` if more than
     /// there are in any case.
     pub fn at_once(&self) -> Option<usize> {
@@ -204,7 +218,10 @@ impl Config {
         let units: BTreeSet<_> = limits
             .flat_map(|limit| limit.units.iter().map(|window| window.0))
             .collect();
-        self.costs.then(|| 64_usize.div_ceil(4 + 4 * units.len()))
+        let of_costs = if self.costs { 4 + 4 * units.len() } else { 1 };
+        let of_order = if self.orders { 4 } else { 1 };
+        let weight = (of_costs * of_order).min(32);
+        (weight > 1).then(|| 64_usize.div_ceil(weight))
     }
 
     /// The first limit of a scope.
@@ -218,6 +235,19 @@ impl Config {
             (leaf, _) => self.leaves.get(leaf),
         };
         limit.cloned().unwrap_or_default()
+    }
+
+    /// What becomes of a scope's first limit. Where there are classes it limits something if that did: the laws do not say
+    /// what lower ones are owed when another scope becomes the widest that is limited.
+    pub fn resized(&self, scope: usize, resize: &Resize) -> Limit {
+        let first = self.limit_of(scope);
+        let limit = resize.of(first.clone());
+        let limits = |limit: &Limit| limit.under(self.face).limits();
+        if self.orders && limits(&limit) != limits(&first) {
+            first
+        } else {
+            limit
+        }
     }
 
     /// Where a request belongs.
@@ -361,6 +391,8 @@ pub fn layer<L: Strategy<Value = Limit>>(
                 Config {
                     face,
                     costs,
+                    orders: false,
+                    floor: Some(8),
                     leaves,
                     others,
                     group,

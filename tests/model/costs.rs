@@ -8,6 +8,7 @@ use tower_throttle::Cost;
 use crate::{
     config::{Config, GROUP, LONGEST, Limit, Millis, OVERALL, SCOPES, WIDEST, layer},
     ops::{Op, answer, call, piece, readiness, sleep},
+    reference::Estimates,
     support::Face,
 };
 
@@ -69,7 +70,7 @@ pub fn cost_of(units: &[Option<u64>; UNITS.len()]) -> Cost {
 }
 
 /// Windows that a few requests fill, and whose eighth is more than nothing.
-fn limit() -> impl Strategy<Value = Limit> {
+pub fn limit() -> impl Strategy<Value = Limit> {
     let period = || prop_oneof![5 => 3u64..16, 1 => 16..=LONGEST];
     (
         vec((1u32..6, period()), 0..2),
@@ -123,7 +124,7 @@ impl Resize {
     }
 }
 
-fn resize() -> impl Strategy<Value = Resize> {
+pub fn resize() -> impl Strategy<Value = Resize> {
     let period = prop_oneof![5 => 3u64..16, 1 => 16..=LONGEST];
     (
         vec((0u64..1000, option::weighted(0.3, period)), 5),
@@ -139,7 +140,7 @@ fn amount() -> impl Strategy<Value = u64> {
     prop_oneof![10 => 1u64..12, 2 => Just(0u64), 1 => 10u64..45]
 }
 
-fn stated() -> impl Strategy<Value = Stated> {
+pub fn stated() -> impl Strategy<Value = Stated> {
     let some = (
         option::weighted(0.2, prop_oneof![1 => Just(0u32), 3 => 1u32..4]),
         option::weighted(0.2, prop_oneof![1 => Just(0usize), 3 => 1usize..4]),
@@ -153,12 +154,16 @@ fn stated() -> impl Strategy<Value = Stated> {
     prop_oneof![1 => Just(Stated::default()), 2 => some]
 }
 
+/// What somebody says that a request has cost.
+pub fn settled() -> impl Strategy<Value = Estimates> {
+    [(); UNITS.len()].map(|()| option::weighted(0.7, amount()))
+}
+
 pub fn op() -> impl Strategy<Value = Op> {
     let which = || any::<usize>();
     let asleep = || prop_oneof![9 => Just(0u64), 1 => sleep()];
     let call = || call(stated(), Just(None::<i64>), asleep());
     let scope = || prop_oneof![2 => 0usize..2, 1 => GROUP..=OVERALL, 2 => 0..SCOPES];
-    let settled = [(); UNITS.len()].map(|()| option::weighted(0.7, amount()));
     prop_oneof![
         14 => call().prop_map(Op::Call),
         2 => (2..13usize, call()).prop_map(|(n, call)| Op::Burst(n, call)),
@@ -167,7 +172,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         10 => (which(), answer()).prop_map(|(which, answer)| Op::Answer(which, answer)),
         3 => (which(), piece()).prop_map(|(which, piece)| Op::Send(which, piece)),
         4 => which().prop_map(Op::Read),
-        6 => (which(), settled).prop_map(|(which, amounts)| Op::Settle(which, amounts)),
+        6 => (which(), settled()).prop_map(|(which, amounts)| Op::Settle(which, amounts)),
         3 => which().prop_map(Op::Forget),
         4 => (scope(), resize()).prop_map(|(scope, resize)| Op::Resize(scope, resize)),
         1 => (scope(), 1u64..15).prop_map(|(scope, time)| Op::Pause(scope, time)),

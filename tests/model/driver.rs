@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     task::Poll,
     time::Duration,
 };
@@ -23,6 +24,7 @@ use crate::{
     costs::{UNITS, cost_of, unit},
     inner::{Id, Inner, Reading, World},
     ops::{Answer, Call, Op, Piece, Readiness},
+    order::{Asked, PRIORITIES},
     reference::{Estimates, Figures, Model, Outcome, Refusal, Step},
     support::{Face, ms},
 };
@@ -31,6 +33,8 @@ use crate::{
 const AVERAGED: Duration = Duration::from_secs(600);
 
 type Client = BoxCloneSyncService<Request<()>, Response<Body<Reading>>, BoxError>;
+/// Waits until nothing of the layer is under way.
+type Drain = Spawn<Pin<Box<dyn Future<Output = ()>>>>;
 type Answering = Spawn<<Client as Service<Request<()>>>::Future>;
 
 /// A layer of a face, with nothing learned.
@@ -38,7 +42,7 @@ fn layer(config: &Config, endpoints: Endpoints, world: &World) -> (Vec<Client>, 
     // Two services and a clone of one of them: they share everything but readiness.
     macro_rules! build {
         ($layer:expr) => {{
-            let mut layer = $layer.learn(Learning::none());
+            let mut layer = $layer.learn(Learning::none()).priority_floor(config.floor);
             if let Some(n) = config.max_waiting {
                 layer = layer.max_waiting(n);
             }
@@ -76,6 +80,7 @@ pub struct Driver<'a> {
     unpolled: BTreeSet<usize>,
     /// Futures that are not polled when they are woken, and until when.
     sleeping: BTreeMap<usize, Millis>,
+    drains: Vec<Drain>,
     called: usize,
     start: Instant,
     /// The hash by which snapshots know each partition.
@@ -125,6 +130,7 @@ impl<'a> Driver<'a> {
             settlements: BTreeMap::new(),
             unpolled: BTreeSet::new(),
             sleeping: BTreeMap::new(),
+            drains: Vec::new(),
             called: 0,
             start: Instant::now(),
             partitions,
@@ -202,7 +208,7 @@ impl<'a> Driver<'a> {
             }
             Op::SetQuota(scope, ref limit) => self.set_quota(scope, limit),
             Op::Resize(scope, ref resize) => {
-                let limit = resize.of(self.config.limit_of(scope));
+                let limit = self.config.resized(scope, resize);
                 self.set_quota(scope, &limit);
             }
             Op::Settle(which, amounts) => {
@@ -232,6 +238,7 @@ impl<'a> Driver<'a> {
                 self.handle.sweep();
                 self.step(|state| vec![state.sweep()]);
             }
+            Op::Close => self.close(),
             Op::Inner(readiness) => {
                 self.tell(format!("the inner service: {readiness:?}"));
                 self.world.set_readiness(readiness);
@@ -258,6 +265,17 @@ impl<'a> Driver<'a> {
                 }
             }
         }
+    }
+
+    fn close(&mut self) {
+        self.tell("the layer is closed");
+        let handle = self.handle.clone();
+        let mut drain: Drain = spawn(Box::pin(async move { handle.drain().await }));
+        self.handle.close();
+        if drain.poll().is_pending() {
+            self.drains.push(drain);
+        }
+        self.step(|state| vec![state.close()]);
     }
 
     fn set_quota(&mut self, scope: usize, limit: &Limit) {
@@ -401,8 +419,7 @@ impl<'a> Driver<'a> {
             id,
             panics: call.panics,
         });
-        if !call.cost.is_empty() {
-            let terms = Terms::new().cost(call.cost.cost());
+        if let Some(terms) = terms(call) {
             request.extensions_mut().insert(terms);
         }
         if let Some(after) = call.deadline {
@@ -533,11 +550,12 @@ impl<'a> Driver<'a> {
             return;
         }
         let seen = self.seen();
+        let drained = self.is_drained();
         let mut wrong = Vec::new();
         for state in std::mem::take(&mut self.states) {
             let state = state.without(&seen);
             let figures = state.figures();
-            if figures == seen {
+            if figures == seen && state.is_drained() == drained {
                 self.states.push(state);
             } else {
                 wrong.push(figures);
@@ -546,6 +564,14 @@ impl<'a> Driver<'a> {
         if self.states.is_empty() {
             self.fail(&differences(&seen, &wrong));
         }
+    }
+
+    /// Whether the layer is closed, and all who drain it have heard that nothing is under way. They are not asked
+    /// before they are woken.
+    fn is_drained(&mut self) -> bool {
+        self.drains
+            .retain_mut(|drain| !drain.is_woken() || drain.poll().is_pending());
+        self.handle.snapshot().is_closed() && self.drains.is_empty()
     }
 
     fn seen(&self) -> BTreeMap<Bucket, Figures> {
@@ -668,6 +694,23 @@ fn estimates(settlement: &Settlement) -> Estimates {
     std::array::from_fn(|of| settlement.estimate().get(unit(of)))
 }
 
+/// What a request asks for, if it asks for anything.
+fn terms(call: &Call) -> Option<Terms> {
+    if call.cost.is_empty() && call.asked == Asked::NOTHING {
+        return None;
+    }
+    let terms = Terms::new().priority(PRIORITIES[call.asked.priority]);
+    let terms = match call.asked.owner {
+        Some(owner) => terms.flow(owner.flow()),
+        None => terms,
+    };
+    Some(if call.cost.is_empty() {
+        terms
+    } else {
+        terms.cost(call.cost.cost())
+    })
+}
+
 /// The prediction, if it came true.
 fn keep<'a>((state, predicted): (Model<'a>, Step), step: &Step) -> Vec<Model<'a>> {
     if predicted == *step || state.is_vague {
@@ -687,7 +730,8 @@ fn refusal(config: &Config, refused: &Refused) -> Refusal {
         endpoint: known(refused.endpoint()),
         scope: known(refused.scope()),
         reason: refused.reason(),
-        retry_after: (!config.costs)
+        retry_after: config
+            .knows_waits()
             .then(|| refused.retry_after().map(millis))
             .flatten(),
     }

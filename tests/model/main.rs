@@ -21,6 +21,7 @@ mod costs;
 mod driver;
 mod inner;
 mod ops;
+mod order;
 mod reference;
 
 use proptest::{collection::vec, prelude::*};
@@ -41,6 +42,15 @@ proptest! {
     fn requests_cost_what_the_model_says(
         config in costs::config(),
         ops in vec(costs::op(), 1..120),
+        seed in any::<u64>(),
+    ) {
+        support::paused(driver::run(&config, &ops, seed));
+    }
+
+    #[test]
+    fn classes_and_flows_go_as_the_model_says(
+        config in order::config(),
+        ops in vec(order::op(), 1..120),
         seed in any::<u64>(),
     ) {
         support::paused(driver::run(&config, &ops, seed));

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use crate::{
     config::{ENDPOINTS, GROUP, Limit, Millis, OVERALL, PARTITIONS, SCOPES, limit},
     costs::{Resize, Stated},
+    order::Asked,
     reference::Estimates,
 };
 
@@ -34,6 +35,8 @@ pub enum Op {
     Pause(usize, Millis),
     Resume(usize),
     Sweep,
+    /// The layer is closed, and somebody waits until nothing of it is under way.
+    Close,
     /// Whether the inner service is ready.
     Inner(Readiness),
     /// The future is not polled for so long, even if it is woken.
@@ -51,6 +54,7 @@ pub struct Call {
     pub endpoint: usize,
     pub partition: usize,
     pub cost: Stated,
+    pub asked: Asked,
     /// So long before (negative) or after the call.
     pub deadline: Option<i64>,
     pub panics: bool,
@@ -116,6 +120,7 @@ pub fn call(
                 endpoint,
                 partition,
                 cost,
+                asked: Asked::NOTHING,
                 deadline,
                 panics,
                 connect,

@@ -33,7 +33,8 @@ impl Model<'_> {
         match request.stage {
             Stage::Absent => {
                 request.absent_at = None;
-                request.stage = Stage::Queued;
+                self.stand_in_line(id);
+                self.set_stage(id, Stage::Queued);
                 self.settle(leaf);
             }
             // Whoever has to leave before it may be absent; it is not.
@@ -86,11 +87,12 @@ impl Model<'_> {
         }
     }
 
-    /// It is polled, and stands first: it has the places of those who do not take theirs, as far as that
+    /// It is polled, and stands first of its class: it has the places of those who do not take theirs, as far as that
     /// is what holds it up.
     pub(super) fn take_over(&mut self, id: usize) {
         let leaf = self.requests[&id].leaf;
-        while self.queue(leaf).first() == Some(&id) {
+        let priority = self.order(id).0;
+        while self.first_of(leaf, priority) == Some(id) {
             let mut overdue = self.overdue.iter().copied();
             let blocking = overdue.find(|&(_, _, other)| {
                 let other = &self.requests[&other].path;
@@ -115,6 +117,7 @@ impl Model<'_> {
         let leaf = self.requests[&id].leaf;
         self.forget_offer(id);
         self.give_back(leaf);
+        self.take_off(id);
         self.mark_absent(id);
         self.settle(leaf);
     }

@@ -3,19 +3,37 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Model, Places, Stage,
+    Model, Places, Seat, Stage,
     costs::{Class, Demand, PLAIN},
+    order::Order,
     room::Gate,
 };
-use crate::config::{Bucket, GROUP};
+use crate::{
+    config::{Bucket, GROUP},
+    order::{PRIORITIES, Priority},
+};
 
 /// How many of those who were offered their places are asked to fetch them at once.
 const AT_ONCE: usize = 8;
 
-/// The first of its class that stands at a bucket.
+/// One that stands at a bucket, with its seat there.
+#[derive(Clone, Copy, PartialEq)]
+struct Standing {
+    id: usize,
+    order: Order,
+    class: Class,
+}
+
+impl Standing {
+    fn seat(self) -> (Priority, Class) {
+        (self.order.0, self.class)
+    }
+}
+
+/// The first of its seat that stands at a bucket.
 struct Head {
     id: usize,
-    class: Class,
+    seat: (Priority, Class),
     gate: Gate,
     /// Whether it waits for others who came before it and need the same.
     is_behind: bool,
@@ -28,75 +46,92 @@ impl Head {
 }
 
 impl Model<'_> {
-    /// The requests that stand in the queue of a leaf, by age.
+    /// The requests that stand in the queue of a leaf, by class and age.
     pub(super) fn queue(&self, leaf: Bucket) -> Vec<usize> {
-        self.by_age(leaf, |stage| *stage == Stage::Queued)
+        self.by_order(leaf, |stage| *stage == Stage::Queued)
     }
 
-    /// Those who were offered their places at a leaf, and have yet to be polled. They leave by age.
+    /// Those who were offered their places at a leaf, and have yet to be polled. They leave by class and age.
     pub(super) fn leaving(&self, leaf: Bucket) -> Vec<usize> {
-        self.by_age(leaf, |stage| matches!(stage, Stage::Offered(_)))
+        self.by_order(leaf, |stage| matches!(stage, Stage::Offered(_)))
     }
 
-    /// The youngest that has its places at a leaf and has not gone out.
+    /// The last that has its places at a leaf and has not gone out.
     pub(super) fn youngest_admitted(&self, leaf: Bucket) -> Option<usize> {
         let admitted = |stage: &Stage| matches!(stage, Stage::Offered(_) | Stage::Reserved(_));
-        self.by_age(leaf, admitted).pop()
+        self.by_order(leaf, admitted).pop()
     }
 
-    fn by_age(&self, leaf: Bucket, wanted: impl Fn(&Stage) -> bool) -> Vec<usize> {
+    pub(super) fn by_order(&self, leaf: Bucket, wanted: impl Fn(&Stage) -> bool) -> Vec<usize> {
         let mut found: Vec<_> = self
             .requests
             .iter()
             .filter(|(_, request)| request.leaf == leaf && wanted(&request.stage))
-            .map(|(&id, request)| (request.age, id))
+            .map(|(&id, _)| (self.order(id), id))
             .collect();
         found.sort_unstable();
         found.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Those that compete in a bucket, in the order in which they got there.
-    pub(super) fn contest(&self, bucket: Bucket) -> Vec<(Bucket, Class)> {
+    /// Those that compete in a bucket, by class and in the order in which they got there.
+    pub(super) fn contest(&self, bucket: Bucket) -> Vec<Seat> {
         let mut contest: Vec<_> = self
             .seats
             .iter()
-            .filter(|&(&(child, _), _)| self.config.parent(child) == Some(bucket))
-            .map(|(&seat, &(_, place))| (place, seat))
+            .filter(|&(&(child, ..), _)| self.config.parent(child) == Some(bucket))
+            .map(|(&seat, &(_, place))| (seat.1, place, seat))
             .collect();
         contest.sort_unstable();
-        contest.into_iter().map(|(_, seat)| seat).collect()
+        contest.into_iter().map(|(.., seat)| seat).collect()
     }
 
-    /// Those that stand at a bucket, in the order in which they got there: of a leaf the oldest alone. Each has a
-    /// class: the units of which it takes something.
-    pub(super) fn standing(&self, bucket: Bucket) -> Vec<(Class, usize)> {
-        if bucket.scope < GROUP {
-            let first = self.queue(bucket).first().copied();
-            let first = first.map(|id| (self.demand_of(id).class(), id));
-            return first.into_iter().collect();
-        }
-        let contest = self.contest(bucket).into_iter();
-        contest.map(|seat| (seat.1, self.seats[&seat].0)).collect()
+    /// Those that stand at a bucket, in the order in which they go, and which of them the floor has picked: of a leaf the
+    /// first of each class alone.
+    fn standing(&self, bucket: Bucket) -> (Vec<Standing>, Option<usize>) {
+        let mut standing: Vec<_> = if bucket.scope < GROUP {
+            let classes = 0..PRIORITIES.len();
+            let firsts = classes.filter_map(|class| self.first_of(bucket, class));
+            firsts.collect()
+        } else {
+            let contest = self.contest(bucket).into_iter();
+            contest.map(|seat| self.seats[&seat].0).collect()
+        };
+        let picked = self.picked(bucket, &standing);
+        standing.sort_by_key(|id| picked != Some(*id));
+        let seated = |id| Standing {
+            id,
+            order: self.order(id),
+            class: self.demand_of(id).class(),
+        };
+        (standing.into_iter().map(seated).collect(), picked)
     }
 
-    /// The first of each class at a bucket. One waits behind those that came before it and wait for something that
-    /// it needs as well, and passes all others.
+    /// The first of each seat at a bucket. One waits behind those that go before it and wait for something that it
+    /// needs as well, and passes all others. Within an endpoint nobody is passed, nor is the one that is picked.
     fn heads(&self, bucket: Bucket) -> Vec<Head> {
         let mut heads: Vec<Head> = Vec::new();
         let mut awaited = 0;
-        for (class, id) in self.standing(bucket) {
-            let demand = self.demand_of(id);
+        let (standing, picked) = self.standing(bucket);
+        for one in standing {
+            let demand = self.demand_of(one.id);
             let gate = self.gate(bucket, &demand);
-            if heads.iter().all(|head| head.class != class) {
-                let is_behind = awaited & class != 0;
+            if heads.iter().all(|head| head.seat != one.seat()) {
+                let is_behind = awaited & one.class != 0;
                 heads.push(Head {
-                    id,
-                    class,
+                    id: one.id,
+                    seat: one.seat(),
                     gate,
                     is_behind,
                 });
             }
-            awaited |= self.awaited(bucket, &demand);
+            let is_picked = picked == Some(one.id);
+            awaited |= if bucket.scope < GROUP && (is_picked || gate != Gate::Open) {
+                Class::MAX
+            } else if is_picked && gate == Gate::Open {
+                one.class
+            } else {
+                self.awaited(bucket, &demand)
+            };
         }
         heads
     }
@@ -116,8 +151,8 @@ impl Model<'_> {
 
     /// Whether a newcomer may pass those that stand at a bucket.
     pub(super) fn lets_pass(&self, bucket: Bucket, demand: &Demand) -> bool {
-        let standing = self.standing(bucket).into_iter();
-        let mut awaited = standing.map(|(_, id)| self.awaited(bucket, &self.demand_of(id)));
+        let standing = self.standing(bucket).0.into_iter();
+        let mut awaited = standing.map(|one| self.awaited(bucket, &self.demand_of(one.id)));
         if bucket.scope < GROUP {
             awaited.next().is_none()
         } else {
@@ -125,23 +160,33 @@ impl Model<'_> {
         }
     }
 
-    /// What may change at a bucket by itself: who stands there, how old it is, and what it waits for.
-    pub(super) fn outlook(&self, bucket: Bucket) -> Vec<(usize, Option<u64>, Class)> {
-        let standing = self.standing(bucket);
-        // Where all need the same, the first is what counts.
-        let all_are_plain = standing.iter().all(|(class, _)| *class == PLAIN);
-        let plain = bucket.scope < GROUP || all_are_plain;
-        let look = |&(_, id): &(Class, usize)| {
-            let demand = self.demand_of(id);
-            let awaited = if plain {
-                Class::from(!self.is_open(bucket, &demand))
-            } else {
-                self.awaited(bucket, &demand)
-            };
-            (id, self.requests[&id].age, awaited)
-        };
-        let looked_at = if plain { 1 } else { usize::MAX };
-        standing.iter().take(looked_at).map(look).collect()
+    /// What may change at a bucket by itself: who stands there, in which order, and what it waits for.
+    pub(super) fn outlook(&self, bucket: Bucket) -> Vec<(usize, Order, Class)> {
+        let (standing, picked) = self.standing(bucket);
+        let is_leaf = bucket.scope < GROUP;
+        // Where all need the same, the first of each class is what counts.
+        let all_are_plain = standing.iter().all(|one| one.class == PLAIN);
+        let mut looks = Vec::new();
+        let mut seats = Vec::new();
+        for one in standing {
+            let demand = self.demand_of(one.id);
+            if !is_leaf && !all_are_plain {
+                looks.push((one.id, one.order, self.awaited(bucket, &demand)));
+                continue;
+            }
+            if seats.contains(&one.seat()) {
+                continue;
+            }
+            seats.push(one.seat());
+            let is_open = self.is_open(bucket, &demand);
+            looks.push((one.id, one.order, Class::from(!is_open)));
+            // Nobody passes it there. At a wider scope the oldest of all that wait for it says when that opens, though
+            // another has been picked.
+            if is_leaf && (!is_open || picked == Some(one.id)) {
+                break;
+            }
+        }
+        looks
     }
 
     /// Gives whoever may pass a bucket a place in the next one. Those who stand there for the same
@@ -182,8 +227,8 @@ impl Model<'_> {
                 continue;
             }
             let going = heads.iter().filter(|head| head.goes());
-            let going: Vec<_> = going.map(|head| (head.class, head.id)).collect();
-            let stays = |seat: &(Bucket, Class), id: &usize| going.contains(&(seat.1, *id));
+            let going: Vec<_> = going.map(|head| (head.seat, head.id)).collect();
+            let stays = |seat: &Seat, id: &usize| going.contains(&((seat.1, seat.2), *id));
             let left = self
                 .seats
                 .iter()
@@ -193,15 +238,16 @@ impl Model<'_> {
                 changed = true;
                 self.seats.remove(seat);
             }
-            for (class, head) in going {
-                if self.seats.contains_key(&(bucket, class)) {
+            for ((priority, class), head) in going {
+                let seat = (bucket, priority, class);
+                if self.seats.contains_key(&seat) {
                     continue;
                 }
                 changed = true;
-                let mut before = left.iter().filter(|((_, of), _)| *of == class);
+                let mut before = left.iter().filter(|(of, _)| *of == seat);
                 let before = before.next().map(|&(_, held)| held);
                 let ticket = self.ticket(bucket, head, before);
-                self.seats.insert((bucket, class), (head, ticket));
+                self.seats.insert(seat, (head, ticket));
                 if self.is_hopeless(head) {
                     hopeless = Some(head);
                     break;
@@ -242,7 +288,7 @@ impl Model<'_> {
     /// It comes back to the places that it has as a head.
     pub(super) fn keep_places(&mut self, id: usize) {
         let seats = self.seats.iter().filter(|(_, seat)| seat.0 == id);
-        let seats = seats.map(|(&(bucket, _), seat)| (bucket, seat.1));
+        let seats = seats.map(|(&(bucket, ..), seat)| (bucket, seat.1));
         self.requests.get_mut(&id).unwrap().kept.extend(seats);
     }
 
@@ -285,6 +331,7 @@ impl Model<'_> {
                 self.unnoticed.remove(&bucket);
             }
         }
+        self.tidy();
     }
 
     pub(super) fn next_to_go(&mut self, start: &mut Bucket) -> Option<usize> {
@@ -314,6 +361,7 @@ impl Model<'_> {
     }
 
     fn offer(&mut self, id: usize) {
+        self.give(id, &self.demand_of(id));
         self.keep_places(id);
         let at_head = self.take(id);
         self.set_stage(id, Stage::Offered(at_head));
@@ -358,7 +406,7 @@ impl Model<'_> {
             return;
         }
         let left = self.leaving_in_time(leaf);
-        let older = |first: &usize| self.requests[first].age < self.requests[&id].age;
+        let older = |first: &usize| self.order(*first) < self.order(id);
         let was_first = !left.first().is_some_and(older);
         let asked = was_first && self.let_leave(leaf);
         if let Some(&newly) = left.get(AT_ONCE - 1).filter(|_| !asked) {
@@ -399,9 +447,9 @@ impl Model<'_> {
         self.settle(start);
     }
 
-    /// These have opened at this very instant, each for a head of this age. Those whose heads are older are served
-    /// first.
-    pub(super) fn open(&mut self, opened: BTreeSet<(Option<u64>, Bucket)>) {
+    /// These have opened at this very instant, each for a head with this place. Those whose heads are older, or of a
+    /// higher class, are served first.
+    pub(super) fn open(&mut self, opened: BTreeSet<(Order, Bucket)>) {
         self.unnoticed = opened.iter().map(|&(_, bucket)| bucket).collect();
         for (_, bucket) in opened {
             if self.unnoticed.contains(&bucket) {

@@ -6,6 +6,7 @@ use super::{Model, Request, Stage};
 use crate::{
     config::{Bucket, Limit, Millis},
     costs::{Stated, UNITS, Unit, is_at_end},
+    order::Asked,
 };
 
 /// So many settlements make an average. With more, each new one counts as one of these, and the average as the
@@ -150,6 +151,10 @@ impl Average {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Charge {
     pub(super) leaf: Bucket,
+    asked: Asked,
+    /// What it takes besides.
+    requests: u32,
+    permits: usize,
     /// Its answer has not ended.
     works: bool,
     /// Somebody has its `Settlement`.
@@ -162,6 +167,8 @@ pub(super) struct Charge {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Item {
     estimate: u64,
+    /// What is known of it by now.
+    actual: u64,
     /// What it counts as in the average.
     averaged: Option<u64>,
 }
@@ -242,7 +249,11 @@ impl Model<'_> {
     /// settled.
     pub(super) fn charge(&mut self, id: usize) {
         let Request {
-            leaf, path, taken, ..
+            leaf,
+            path,
+            taken,
+            asked,
+            ..
         } = self.requests[&id].clone();
         if taken.is_plain() {
             return;
@@ -264,10 +275,19 @@ impl Model<'_> {
         }
         let item = |(&unit, &estimate): (&Unit, &u64)| {
             let averaged = None;
-            (unit, Item { estimate, averaged })
+            let actual = estimate;
+            let item = Item {
+                estimate,
+                actual,
+                averaged,
+            };
+            (unit, item)
         };
         let charge = Charge {
             leaf,
+            asked,
+            requests: taken.requests,
+            permits: taken.permits,
             works: true,
             held: false,
             is_accepted: false,
@@ -289,9 +309,11 @@ impl Model<'_> {
         }
         let held = charge.held;
         if (400..500).contains(&status) {
+            let before = self.actual_share(id);
             for unit in self.units_of(id) {
                 self.set_amount(id, unit, 0);
             }
+            self.charge_more(id, before);
         }
         held.then_some(estimates)
     }
@@ -304,6 +326,8 @@ impl Model<'_> {
     /// from now on. Returns whether it is more than before.
     fn set_amount(&mut self, id: usize, unit: Unit, amount: u64) -> bool {
         let mut more = false;
+        let charge = self.charges.get_mut(&id).unwrap();
+        charge.units.get_mut(&unit).unwrap().actual = amount;
         for bucket in self.path(self.charges[&id].leaf) {
             let limit = &self.scopes[bucket.scope].limit;
             let accounts = &mut self.buckets.get_mut(&bucket).unwrap().accounts;
@@ -330,6 +354,25 @@ impl Model<'_> {
             more |= amount > before;
         }
         more
+    }
+
+    /// How much of the tightest limit a request has cost, as far as is known.
+    fn actual_share(&self, id: usize) -> u64 {
+        let charge = &self.charges[&id];
+        let units = charge.units.iter();
+        let demand = Demand {
+            requests: charge.requests,
+            permits: charge.permits,
+            units: units.map(|(&unit, item)| (unit, item.actual)).collect(),
+        };
+        self.share(charge.leaf, &demand)
+    }
+
+    /// A flow answers for what its request has cost more, or less.
+    fn charge_more(&mut self, id: usize, before: u64) {
+        let Charge { leaf, asked, .. } = self.charges[&id];
+        let share = self.actual_share(id);
+        self.charge_flow(leaf, asked, i128::from(share) - i128::from(before));
     }
 
     /// Its answer was no success, or nobody knows: what is settled later does not count in the average.
@@ -383,6 +426,7 @@ impl Model<'_> {
     pub fn settle_by_hand(mut self, id: usize, amounts: &Estimates) -> Self {
         let mut more = false;
         let leaf = self.charges[&id].leaf;
+        let before = self.actual_share(id);
         for unit in self.units_of(id) {
             let Some(amount) = amounts[unit] else {
                 continue;
@@ -405,6 +449,7 @@ impl Model<'_> {
                 None => average.add(amount),
             }
         }
+        self.charge_more(id, before);
         if more {
             // Those who have their places and have not gone out are looked at again.
             self.changed = self.admissions;

@@ -8,6 +8,7 @@ use super::{Model, Outcome, Places, Request, Stage, Step, costs::Demand};
 use crate::{
     config::{Bucket, Limit, Millis},
     ops::{Answer, Call, Readiness},
+    order::{BORDERS, PRIORITIES},
     support::Face,
 };
 
@@ -24,7 +25,7 @@ impl Model<'_> {
         let Request {
             leaf, path, stated, ..
         } = &self.requests[&id];
-        if self.never_fits(*leaf, stated).is_some() {
+        if self.is_closed || self.never_fits(*leaf, stated).is_some() {
             return false;
         }
         let demand = self.demand(*leaf, stated);
@@ -43,6 +44,7 @@ impl Model<'_> {
             leaf,
             path: self.path(leaf),
             stated: call.cost.clone(),
+            asked: call.asked,
             taken: Demand::NOTHING,
             stage: Stage::Made,
             readying: false,
@@ -56,6 +58,9 @@ impl Model<'_> {
             kept: BTreeMap::new(),
             was_absent: false,
             was_called_back: false,
+            counted: [false; BORDERS],
+            was_served: false,
+            is_over: false,
             deadline,
             panics: call.panics,
             connect: call.connect,
@@ -174,15 +179,23 @@ impl Model<'_> {
             self.await_presence(id);
             return;
         }
+        if self.is_closed {
+            let refusal = self.refuse(leaf, RefusedReason::Closed, 0, leaf);
+            self.set_stage(id, Stage::Refused(refusal));
+            return;
+        }
         if let Some(scope) = self.never_fits(leaf, &self.requests[&id].stated) {
             let refusal = self.refuse(leaf, RefusedReason::NeverFits, 0, scope);
             self.set_stage(id, Stage::Refused(refusal));
             return;
         }
         let (slot, by) = self.slot(leaf, self.rank(leaf, age));
-        let full = self.config.max_waiting.and_then(|most| {
+        let goes = self.goes_before_all(id);
+        let victim = self.victim(id).filter(|_| !goes);
+        let most = self.config.max_waiting.filter(|_| !goes);
+        let full = most.and_then(|most| {
             let mut path = self.path(leaf).into_iter();
-            path.find(|&bucket| self.waiting(bucket) >= most)
+            path.find(|&bucket| self.waiting(bucket) - usize::from(victim.is_some()) >= most)
         });
         let refused = match (full, limit) {
             (Some(full), _) => Some((RefusedReason::QueueFull, full)),
@@ -194,11 +207,46 @@ impl Model<'_> {
             self.set_stage(id, Stage::Refused(refusal));
             return;
         }
+        if let Some(victim) = victim {
+            self.turn_away(victim, RefusedReason::QueueFull);
+        }
+        self.stand_in_line(id);
         self.set_stage(id, Stage::Queued);
         self.give_number(id);
         self.settle(leaf);
         self.take_over(id);
         self.hear(id);
+    }
+
+    /// Whether a newcomer goes at once, though others wait: all of those are of lower classes, and wait for more than it
+    /// takes.
+    fn goes_before_all(&self, id: usize) -> bool {
+        let Request { leaf, path, .. } = &self.requests[&id];
+        let (demand, priority) = (self.demand_of(id), self.order(id).0);
+        let limit = self.limit(id);
+        if limit.is_some_and(|(until, _)| until < self.now) || !self.leaving(*leaf).is_empty() {
+            return false;
+        }
+        let is_first = |bucket: Bucket| {
+            let standing = self.standing_at(bucket);
+            let are_lower = standing.iter().all(|&other| self.order(other).0 > priority);
+            are_lower && self.picked(bucket, &standing).is_none()
+        };
+        path.iter().all(|&bucket| {
+            let goes = is_first(bucket) || self.lets_pass(bucket, &demand);
+            self.is_open(bucket, &demand) && goes
+        })
+    }
+
+    /// Who is given up for a newcomer where too many wait: of those at its endpoint that are of a lower class, the
+    /// youngest of the lowest.
+    fn victim(&self, id: usize) -> Option<usize> {
+        let (leaf, priority) = (self.requests[&id].leaf, self.order(id).0);
+        let is_full = self.waiting(leaf) >= self.config.max_waiting?;
+        let waits = |stage: &Stage| matches!(stage, Stage::Queued | Stage::Absent);
+        let lower = self.by_order(leaf, waits).into_iter();
+        let mut lower = lower.filter(|other| is_full && self.order(*other).0 > priority);
+        lower.next_back()
     }
 
     /// It fetches the places that it was offered, unless an older one is still on its way, or it would
@@ -261,10 +309,10 @@ impl Model<'_> {
     /// Whether a quota was set since it was admitted, and an older one that was called back waits for its place by now.
     fn stands_in_the_way(&self, id: usize) -> bool {
         let request = &self.requests[&id];
-        let first = self.queue(request.leaf).first().copied();
-        let older = first.filter(|first| {
-            let first = &self.requests[first];
-            first.age < request.age && first.was_called_back
+        let mut firsts =
+            (0..PRIORITIES.len()).filter_map(|class| self.first_of(request.leaf, class));
+        let older = firsts.next().filter(|&first| {
+            self.order(first) < self.order(id) && self.requests[&first].was_called_back
         });
         let is_closed = |id| !self.is_open(request.leaf, &self.demand_of(id));
         request.serial <= self.changed && older.is_some_and(is_closed)
@@ -286,7 +334,8 @@ impl Model<'_> {
             let waits = matches!(older.stage, Stage::Queued | Stage::Offered(_));
             // Who was absent comes back to its place, but not before those who have gone meanwhile.
             let waits = waits && !older.was_absent;
-            if older.leaf == request.leaf && older.age < request.age && waits {
+            let same = older.leaf == request.leaf && older.asked == request.asked;
+            if same && older.age < request.age && waits {
                 broken.push(format!(
                     "L3: {id} goes before {other}: {older:?} vs {request:?}"
                 ));
@@ -302,6 +351,8 @@ impl Model<'_> {
     fn back_in_line(&mut self, id: usize) {
         self.forget_offer(id);
         self.give_back(self.requests[&id].leaf);
+        self.take_off(id);
+        self.stand_in_line(id);
         self.move_to(id, Stage::Queued);
         self.requests.get_mut(&id).unwrap().was_called_back = true;
         self.requests.get_mut(&id).unwrap().kept.clear();
@@ -323,6 +374,7 @@ impl Model<'_> {
         let Request { leaf, stage, .. } = &self.requests[&id];
         if matches!(stage, Stage::Offered(_) | Stage::Reserved(_)) {
             self.give_back(*leaf);
+            self.take_off(id);
             self.forget_offer(id);
             self.move_to(id, Stage::Made);
         }
@@ -424,6 +476,7 @@ impl Model<'_> {
                 if tunnel || ended {
                     self.end_work(id);
                 }
+                self.requests.get_mut(&id).unwrap().is_over = ended;
                 self.settle(leaf);
                 Outcome::Head(estimates)
             }
@@ -439,6 +492,7 @@ impl Model<'_> {
             self.end_work(id);
             let request = self.requests.get_mut(&id).unwrap();
             let leaf = request.leaf;
+            request.is_over = true;
             if let Stage::Sent { permits, pin, .. } = &mut request.stage {
                 permits.clear();
                 *pin = false;

@@ -5,10 +5,12 @@
 //! not one state but a set of them, and what the real layer does rules out all but some.
 
 mod absence;
+mod closing;
 mod contest;
 mod costs;
 mod events;
 mod keys;
+mod order;
 mod room;
 mod turns;
 
@@ -18,10 +20,12 @@ use tower_throttle::RefusedReason;
 
 pub use costs::Estimates;
 use costs::{Account, Charge, Class, Demand};
+use order::Flows;
 
 use crate::{
     config::{Bucket, Config, Limit, Millis},
     costs::{Stated, Unit},
+    order::{Asked, BORDERS, Priority},
 };
 
 /// What a snapshot says of a bucket.
@@ -87,6 +91,7 @@ struct Request {
     /// The buckets that it needs, from its leaf to the widest.
     path: Vec<Bucket>,
     stated: Stated,
+    asked: Asked,
     /// What it took when it was admitted last.
     taken: Demand,
     stage: Stage,
@@ -112,6 +117,12 @@ struct Request {
     was_absent: bool,
     /// Whether it had its places, lost them to a pause or a quota, and has not been absent since.
     was_called_back: bool,
+    /// At which borders between classes what it has counts as given out.
+    counted: [bool; BORDERS],
+    /// Whether what it has counts as given to its flow.
+    was_served: bool,
+    /// It was sent, and its answer has ended.
+    is_over: bool,
     deadline: Option<Millis>,
     panics: bool,
     connect: bool,
@@ -139,6 +150,9 @@ enum Stage {
     },
 }
 
+/// A bucket has one seat in its parent for each class and for each kind of needs.
+type Seat = (Bucket, Priority, Class);
+
 /// Of its permits, those that will end with the response head.
 type Places = BTreeSet<Bucket>;
 
@@ -151,9 +165,13 @@ pub struct Model<'a> {
     requests: BTreeMap<usize, Request>,
     /// What was dispatched and may be settled.
     charges: BTreeMap<usize, Charge>,
-    /// For each bucket that competes in its parent, and for each class of its heads: the request it stands for,
-    /// and its place in the order of arrival there.
-    seats: BTreeMap<(Bucket, Class), (usize, usize)>,
+    /// For each seat that a bucket has in its parent: the request it stands for, and its place in the order of
+    /// arrival there.
+    seats: BTreeMap<Seat, (usize, usize)>,
+    /// What those below each border between classes are owed, where a floor is kept and somebody waits.
+    floors: BTreeMap<Bucket, [i128; BORDERS]>,
+    /// Of the leaves at which somebody waits that has a flow, or did since anybody has waited there.
+    flows: BTreeMap<Bucket, Flows>,
     /// Buckets that have changed at this very instant, and whose turn to be looked at has yet to come.
     unnoticed: BTreeSet<Bucket>,
     /// Who was offered places and did not take them in time: since when, and in which order.
@@ -167,6 +185,7 @@ pub struct Model<'a> {
     changed: u64,
     /// Leaves whose first was refused early: those behind it may have no better prospects.
     to_recheck: Vec<Bucket>,
+    is_closed: bool,
     /// How many were served at one instant.
     served: usize,
     /// The laws do not say in which order what was done at one instant was done.
@@ -190,6 +209,8 @@ impl<'a> Model<'a> {
             requests: BTreeMap::new(),
             charges: BTreeMap::new(),
             seats: BTreeMap::new(),
+            floors: BTreeMap::new(),
+            flows: BTreeMap::new(),
             unnoticed: BTreeSet::new(),
             overdue: BTreeSet::new(),
             entered: 0,
@@ -198,6 +219,7 @@ impl<'a> Model<'a> {
             admissions: 0,
             changed: 0,
             to_recheck: Vec::new(),
+            is_closed: false,
             served: 0,
             is_vague: false,
             broken: Vec::new(),

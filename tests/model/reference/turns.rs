@@ -43,7 +43,7 @@ impl Model<'_> {
         for bucket in self.path(leaf) {
             if let Some(child) = child {
                 let contest = self.contest(bucket);
-                let place = contest.iter().position(|&(other, _)| other == child);
+                let place = contest.iter().position(|&(other, ..)| other == child);
                 let others = contest.len() - usize::from(place.is_some());
                 before_head += match place {
                     Some(place) if before_head == 0 => place,
@@ -100,8 +100,7 @@ impl Model<'_> {
         for bucket in self.path(leaf) {
             self.buckets.get_mut(&bucket).unwrap().refused += 1;
         }
-        // Where not all cost the same, the wait is a lower bound.
-        let known = !self.config.costs;
+        let known = self.config.knows_waits();
         let wait = slot.saturating_sub(self.now);
         Refusal {
             endpoint: self.config.name(leaf),
@@ -130,7 +129,8 @@ impl Model<'_> {
             self.refuse(leaf, RefusedReason::NeverFits, 0, scope)
         } else {
             let (slot, by) = self.slot_of(id);
-            self.refuse(leaf, reason, slot, by)
+            let given_up = reason == RefusedReason::QueueFull;
+            self.refuse(leaf, reason, slot, if given_up { leaf } else { by })
         };
         self.forget_offer(id);
         self.set_stage(id, Stage::Refused(refusal));
