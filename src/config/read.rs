@@ -1,6 +1,6 @@
 //! From what a format holds to a configuration.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use http::HeaderName;
 
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     bucket::Learning,
     endpoints::{Endpoints, InvalidEndpoint},
-    quota::{Quota, read_duration},
+    quota::Quota,
 };
 
 /// A table with a quota for each of the user's keys.
@@ -31,8 +31,8 @@ impl Config {
             others: others(&mut top)?,
             across_partitions: top.take("across_partitions").map(quota).transpose()?,
             partition_by_header: top.take("partition_by_header").map(header).transpose()?,
-            max_wait: top.take("max_wait").map(time).transpose()?,
-            max_pause: top.take("max_pause").map(time).transpose()?,
+            max_wait: top.take("max_wait").map(At::time).transpose()?,
+            max_pause: top.take("max_pause").map(At::time).transpose()?,
             max_waiting: top.take("max_waiting").map(amount).transpose()?,
             max_keys: top.take("max_keys").map(amount).transpose()?,
             learning: learning(top.take("learning"))?,
@@ -45,37 +45,29 @@ impl Config {
 
     /// Whether endpoints can be made of it: each error names the key that is to blame.
     fn check(&self) -> Result<(), InvalidConfig> {
-        let top = Path::default();
-        let mut endpoints = Endpoints::new();
-        let at = |path: &Path, error: &InvalidEndpoint| path.is(error);
-        for (template, quota) in &self.routes {
-            let path = top.key("routes").key(template);
-            let more = endpoints.try_route(template, quota.clone());
-            endpoints = more.map_err(|error| at(&path, &error))?;
-        }
-        for (name, quota) in &self.named {
-            let path = top.key("named").key(name);
-            let more = endpoints.try_named(name, quota.clone());
-            endpoints = more.map_err(|error| at(&path, &error))?;
-        }
-        for (name, group) in &self.groups {
-            let path = top.key("groups").key(name);
-            let more = endpoints.try_group(name, group.quota.clone(), group.templates());
-            endpoints = more.map_err(|error| at(&path, &error))?;
-        }
-        Ok(())
+        let made = self.make_endpoints();
+        made.map(drop).map_err(|(path, error)| path.is(error))
     }
 
     pub(super) fn try_endpoints(&self) -> Result<Endpoints, InvalidEndpoint> {
+        self.make_endpoints().map_err(|(_, error)| error)
+    }
+
+    /// The endpoints, or the key that is to blame.
+    fn make_endpoints(&self) -> Result<Endpoints, (Path, InvalidEndpoint)> {
+        let blame = |table, key| move |error| (Path::default().key(table).key(key), error);
         let mut endpoints = Endpoints::new();
         for (template, quota) in &self.routes {
-            endpoints = endpoints.try_route(template, quota.clone())?;
+            let more = endpoints.try_route(template, quota.clone());
+            endpoints = more.map_err(blame("routes", template))?;
         }
         for (name, quota) in &self.named {
-            endpoints = endpoints.try_named(name, quota.clone())?;
+            let more = endpoints.try_named(name, quota.clone());
+            endpoints = more.map_err(blame("named", name))?;
         }
         for (name, group) in &self.groups {
-            endpoints = endpoints.try_group(name, group.quota.clone(), group.templates())?;
+            let more = endpoints.try_group(name, group.quota.clone(), group.templates());
+            endpoints = more.map_err(blame("groups", name))?;
         }
         if let Some(quota) = &self.overall {
             endpoints = endpoints.overall(quota.clone());
@@ -104,12 +96,6 @@ impl Group {
 fn quota(at: At) -> Result<Quota, InvalidConfig> {
     let (path, text) = at.text(QUOTA)?;
     text.parse().map_err(|error| path.is(error))
-}
-
-pub(super) fn time(at: At) -> Result<Duration, InvalidConfig> {
-    let (path, text) = at.text("a time such as \"500ms\"")?;
-    let expected = |problem| format!("{problem} (a time is a text such as \"500ms\")");
-    read_duration(&text).map_err(|problem| path.is(expected(problem)))
 }
 
 fn amount(at: At) -> Result<usize, InvalidConfig> {

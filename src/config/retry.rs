@@ -6,7 +6,6 @@ use http::StatusCode;
 
 use super::{
     error::InvalidConfig,
-    read::time,
     value::{At, Value},
 };
 use crate::retry::{Backoff, Budget, RetryLayer};
@@ -52,8 +51,8 @@ impl Retry {
         let mut section = at.section("false, or a table of settings")?;
         let retry = Self {
             max_attempts: section.take("max_attempts").map(attempts).transpose()?,
-            max_total: section.take("max_total").map(time).transpose()?,
-            max_retry_after: section.take("max_retry_after").map(time).transpose()?,
+            max_total: section.take("max_total").map(At::time).transpose()?,
+            max_retry_after: section.take("max_retry_after").map(At::time).transpose()?,
             backoff: section.take("backoff").map(waits).transpose()?,
             budget: section.take("budget").map(load).transpose()?,
             statuses: section.take("statuses").map(statuses).transpose()?,
@@ -118,8 +117,8 @@ fn waits(at: At) -> Result<Waits, InvalidConfig> {
     let unknown = || path.is(format_args!("expected one of {kinds}, found {kind:?}"));
     let waits = Waits {
         kind: known.ok_or_else(unknown)?,
-        base: time(section.need("base", "a time such as \"500ms\"")?)?,
-        cap: time(section.need("cap", "a time such as \"20s\"")?)?,
+        base: section.need("base", "a time such as \"500ms\"")?.time()?,
+        cap: section.need("cap", "a time such as \"20s\"")?.time()?,
     };
     if waits.base.is_zero() || waits.base > waits.cap {
         let problem = "expected a `base` above zero, and a `cap` that is not less";

@@ -1,6 +1,6 @@
 //! What a format holds, before anything is made of it: so that each error can name its key.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -9,6 +9,7 @@ use serde::{
 };
 
 use super::error::{InvalidConfig, Path};
+use crate::quota::read_duration;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
@@ -78,6 +79,12 @@ impl At {
             Value::Number(number) => Ok(number),
             _ => Err(self.expected(what)),
         }
+    }
+
+    pub(super) fn time(self) -> Result<Duration, InvalidConfig> {
+        let (path, text) = self.text("a time such as \"500ms\"")?;
+        let expected = |problem| format!("{problem} (a time is a text such as \"500ms\")");
+        read_duration(&text).map_err(|problem| path.is(expected(problem)))
     }
 
     pub(super) fn list(self, what: &str) -> Result<Vec<Self>, InvalidConfig> {
