@@ -114,10 +114,11 @@ impl Handle {
     ///
     /// That is when none of its response futures that was polled or dispatched is alive, nor any response body that has
     /// not ended or failed. A future that was refused counts until it is polled or dropped: a task that never polls it
-    /// again keeps this waiting, and so does a body that is kept and not read. Of those who come through
-    /// [`admit`](Self::admit), a [`Permit`](crate::Permit) counts until it is dropped, and an
-    /// [`Admission`](crate::Admission) until it has been refused and heard of it, or is dropped. [`Handle::snapshot`] names what it waits
-    /// for: [`BucketSnapshot::unfinished`](crate::BucketSnapshot::unfinished),
+    /// again keeps this waiting, and so does a body that is kept and not read. Without tower
+    /// ([`admit`](Self::admit)), a [`Permit`](crate::Permit) counts until it is dropped, and an
+    /// [`Admission`](crate::Admission) until it has told its owner of the refusal, or is dropped.
+    ///
+    /// [`Handle::snapshot`] names what it waits for: [`BucketSnapshot::unfinished`](crate::BucketSnapshot::unfinished),
     /// [`unheard`](crate::BucketSnapshot::unheard) [`Snapshot::backing_off`](crate::Snapshot::backing_off) and
     /// [`other_bodies`](crate::Snapshot::other_bodies).
     ///

@@ -64,13 +64,14 @@ impl Handle {
     ///
     /// A template is the same whatever its parameters are called, and a named endpoint or a group is the same by its
     /// name. What is in both configurations keeps its buckets, with another quota as by
-    /// [`set_quota`](Self::set_quota). What is new begins with an empty bucket, and what is removed serves those who
-    /// wait for it, with its last quota.
+    /// [`set_quota`](Self::set_quota). What is new begins with an empty bucket, and what is removed serves the
+    /// requests that wait for it, with its last quota.
     ///
     /// An endpoint gets a *new bucket* if it is in another group, or in none any more, or if the rule for partitions
     /// has changed; so do all, if [`across_partitions`](Endpoints::across_partitions) comes or goes. Requests that wait
-    /// go on in the new one, with their age, class and flow, before all newcomers. What was dispatched from the old
-    /// one counts there until it ends, and a snapshot shows it [as retired](crate::BucketSnapshot::is_retired) for as
+    /// go on in the new one, with their age, class and flow, as if they had come to it (where the rule for partitions
+    /// has changed they do not, see below). What was dispatched from the old one counts there until it ends, and a
+    /// snapshot shows it [as retired](crate::BucketSnapshot::is_retired) for as
     /// long as there is something in it. Both buckets count as one, with the new quota: together, their windows hold no
     /// more than one would, and no more permits are held. That ends when nothing in the old one counts any more, after
     /// a minute at the earliest.
@@ -83,8 +84,8 @@ impl Handle {
     /// If the rule changes, nobody can tell which of the new partitions a request of an old one belongs to. Requests
     /// that wait finish in the old buckets, and each new bucket begins with the dispatches of all old ones of its
     /// endpoint, and counts the permits of them: too strict rather than too lax. Requests that wait in an old partition
-    /// go by the old bucket alone, and hold up no new partition longer than by what they take. What is [settled](crate::Settlement) later, of a request that was
-    /// dispatched before, is not counted again.
+    /// go by the old bucket alone, and hold up no new partition longer than by what they take. What is
+    /// [settled](crate::Settlement) later, of a request that was dispatched before, is not counted again.
     ///
     /// # Errors
     ///

@@ -1,11 +1,10 @@
 //! Buckets that count together: those that an endpoint, a group or a wider scope has had one after the other.
 //!
-//! A reload may give an endpoint a new bucket while requests have dispatched from the old one, or hold permits of it.
-//! Nothing is copied from one to the other: each keeps what its own requests have taken, and whoever asks whether there
-//! is room looks at all of them. So an endpoint's windows and permits are those of one bucket, whichever its requests
-//! went through.
+//! A reload may give an endpoint a new bucket while dispatches still count in the old one, or requests hold its permits.
+//! Nothing is copied from one to the other: each keeps what its own requests have taken, and a gate looks at all of
+//! them. So an endpoint's windows and permits are those of one bucket, whichever its requests went through.
 //!
-//! Those who wait [move](super::moving) to the new one. When something changes in one bucket, the queues of the others
+//! Waiting requests [move](super::moving) to the new one. When something changes in one bucket, the queues of the others
 //! are brought up to date.
 
 use super::{
@@ -241,8 +240,8 @@ impl Tree {
 }
 
 impl Core {
-    /// Whether those at another bucket of the same endpoint go first: at an old one all who have not
-    /// [moved](super::moving) yet, and where partitions are new, those who are older.
+    /// Whether requests at another bucket of the same endpoint go first: at an old one all that have not
+    /// [moved](super::moving) yet, and where partitions are new, all that are older.
     pub(super) fn yields_to_kin(&self, leaf: NodeId) -> bool {
         if !self.tree.counts_together() {
             return false;

@@ -1,8 +1,8 @@
 //! Requests that wait go on at another bucket, where a reload has given their endpoint a new one.
 //!
-//! They keep their age, their class and their flow. Newcomers to the new bucket go behind them, and until the last has
-//! moved nobody goes there. Who has been admitted stays, and goes out before those who have moved. If it is called
-//! back, or comes back from an absence, it moves as well.
+//! They keep their age, their class and their flow. No request goes at the new bucket until the last one has moved. An
+//! admitted request stays at the old bucket, and goes out before the moved ones. If it is called back, or comes back
+//! from an absence, it moves as well.
 
 use super::{
     effects::Effects,
@@ -75,12 +75,12 @@ impl Core {
 }
 
 impl Tree {
-    /// Whether those who wait at a leaf go on at another bucket.
+    /// Whether requests that wait at a leaf go on at another bucket.
     pub(super) fn has_heir(&self, leaf: NodeId) -> bool {
         self.scope(self.node(leaf).spec).heir.is_some()
     }
 
-    /// The bucket at which those go on who wait at a leaf, made if it is new.
+    /// The bucket at which requests that wait at a leaf go on, made if it is new.
     fn heir_of(&mut self, leaf: NodeId) -> Option<NodeId> {
         let node = self.node(leaf);
         let heir = self.scope(node.spec).heir?;

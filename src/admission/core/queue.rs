@@ -269,7 +269,7 @@ impl Core {
                             self.tidy(leaf);
                         } else {
                             // It may have been the last before the head, which can take over what is overdue. And
-                            // those who have moved go behind it.
+                            // moved requests go behind it.
                             self.settle(leaf, now, fx);
                         }
                     } else if !self.is_overdue(first) {

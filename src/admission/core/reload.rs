@@ -49,8 +49,8 @@ impl Core {
         }
     }
 
-    /// A scope is in the present configuration no more. If its endpoint is, it has the same quota, and those who wait
-    /// go on at its heir.
+    /// A scope is in the present configuration no more. If its endpoint is, it has the same quota, and waiting
+    /// requests go on at its heir.
     pub(in crate::admission) fn retire_scope(
         &mut self,
         id: SpecId,

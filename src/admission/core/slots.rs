@@ -282,7 +282,7 @@ impl Core {
         };
         let Some(flows) = &queue.flows else {
             if flow.is_some() {
-                // It shares with those who have none, and may go before them.
+                // Requests without a flow are one flow beside it: it may go before all of them.
                 return Rank::default();
             }
             return Rank::in_line(&queue.queue, &self.links, key);
