@@ -17,7 +17,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// How often it was sent and what came of it is known, or it is still under way.
+    /// How often it was sent.
     pub fn attempts(&self) -> usize {
         let begins = |part: &&Part| {
             let kind = part.kind;

@@ -26,6 +26,17 @@ const SPARKS: usize = 20;
 /// Below this width gauges and sparklines give way to figures.
 const NARROW: usize = 74;
 
+/// How many lines there are about a bucket.
+pub(crate) fn height(bucket: &Bucket) -> usize {
+    let said = [
+        bucket.waiting > 0,
+        bucket.paused_for.is_some(),
+        bucket.learned.is_some(),
+        bucket.refused > 0,
+    ];
+    2 + bucket.windows.len() + said.into_iter().filter(|is_so| *is_so).count()
+}
+
 /// All about a bucket: its name, then a line for each limit and for each thing that is so of it.
 pub(crate) fn bucket(bucket: &Bucket, is_selected: bool, width: usize) -> Vec<Line<'static>> {
     let mut lines = vec![title(bucket, is_selected, width)];
@@ -35,11 +46,8 @@ pub(crate) fn bucket(bucket: &Bucket, is_selected: bool, width: usize) -> Vec<Li
         lines.push(said(&waiting(bucket), Color::Yellow, width));
     }
     if let Some(time) = bucket.paused_for {
-        lines.push(said(
-            &format!("paused for {} more", seconds(time)),
-            Color::Red,
-            width,
-        ));
+        let words = format!("paused for {} more", seconds(time));
+        lines.push(said(&words, Color::Red, width));
     }
     if let Some(learned) = &bucket.learned {
         lines.push(said(&format!("learned: {learned}"), Color::Magenta, width));
@@ -48,6 +56,7 @@ pub(crate) fn bucket(bucket: &Bucket, is_selected: bool, width: usize) -> Vec<Li
         let words = format!("refused by the layer: {}", bucket.refused);
         lines.push(said(&words, Color::Red, width));
     }
+    debug_assert_eq!(lines.len(), height(bucket));
     lines
 }
 

@@ -11,19 +11,25 @@ use tower_throttle::{Event, EventKind, Learned, Observer, PauseCause, signal::Si
 /// For how long throttled answers are kept.
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
+/// The time after which buckets that were throttled are looked through.
+const PRUNES: Duration = Duration::from_secs(5);
+
 /// How many pieces of news are kept.
 const NEWS: usize = 50;
 
 /// An observer that keeps what a snapshot does not have: the throttled answers of the last minute, and the latest news.
 ///
-/// Clones share what they keep. It keeps times for buckets that were throttled within the last minute, and the last 50
-/// pieces of news.
+/// Clones share what they keep. It keeps times for buckets that were throttled within a little more than the last minute,
+/// and the last 50 pieces of news.
 #[derive(Clone, Debug, Default)]
 pub struct Recent(Arc<Mutex<Kept>>);
 
 #[derive(Debug, Default)]
 struct Kept {
+    /// When, and how many.
     throttled: HashMap<Key, VecDeque<(Instant, u64)>>,
+    /// When all of those were looked through for what is too old.
+    pruned: Option<Instant>,
     news: VecDeque<(Instant, News)>,
 }
 
@@ -78,6 +84,12 @@ impl Recent {
         let mut kept = self.kept();
         let key = (bucket.to_owned(), partition);
         kept.throttled.entry(key).or_default().push_back((at, n));
+        // There may be many buckets, and an observer has to be quick.
+        let is_due = |last| at.saturating_duration_since(last) >= PRUNES;
+        if !kept.pruned.is_none_or(is_due) {
+            return;
+        }
+        kept.pruned = Some(at);
         kept.throttled.retain(|_, times| {
             times.retain(|(time, _)| at.saturating_duration_since(*time) < MINUTE);
             !times.is_empty()

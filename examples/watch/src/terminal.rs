@@ -11,6 +11,9 @@ use crate::{stack::Stack, view::View};
 /// The time between two screens. A key has its effect within that time.
 const FRAME: Duration = Duration::from_millis(100);
 
+/// How many lines a view as text has at most.
+const LONGEST: u16 = 5_000;
+
 /// Shows a view until a key ends it, or `end` is over. `look` is called for each screen, ten times per second, and says
 /// what the layer is doing, or why that is not known.
 ///
@@ -55,13 +58,9 @@ impl Drop for Restore {
     }
 }
 
-/// A view as text, in so many columns and as many lines as it takes.
-///
-/// # Panics
-///
-/// Never: what it draws to is memory.
+/// A view as text, in so many columns and as many lines as it takes, but at most 5 000.
 pub fn text(view: &mut View, width: u16) -> String {
-    let backend = TestBackend::new(width, view.height(width));
+    let backend = TestBackend::new(width, view.height().min(LONGEST));
     let Ok(mut terminal) = Terminal::new(backend);
     let Ok(_) = terminal.draw(|frame| view.draw(frame));
     let buffer = terminal.backend().buffer();

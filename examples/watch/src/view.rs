@@ -91,9 +91,9 @@ impl View {
         self.selected = bucket.min(last);
     }
 
-    /// How many lines it takes to show everything in that width.
-    pub fn height(&self, width: u16) -> u16 {
-        let buckets: usize = self.buckets(width).iter().map(Vec::len).sum();
+    /// How many lines it takes to show everything.
+    pub fn height(&self) -> u16 {
+        let buckets: usize = self.stack.buckets.iter().map(lines::height).sum();
         u16::try_from(buckets.max(1) + self.news_height() + 2).unwrap_or(u16::MAX)
     }
 
@@ -101,13 +101,12 @@ impl View {
     pub fn draw(&mut self, frame: &mut Frame<'_>) {
         let area = frame.area();
         // Small terminals have no room for news.
-        let news = if usize::from(area.height) < self.news_height() + 8
-            && area.height < self.height(area.width)
-        {
-            0
-        } else {
-            self.news_height()
-        };
+        let news =
+            if usize::from(area.height) < self.news_height() + 8 && area.height < self.height() {
+                0
+            } else {
+                self.news_height()
+            };
         let rows = [
             Constraint::Length(1),
             Constraint::Fill(1),
@@ -128,27 +127,31 @@ impl View {
             let words = "  No buckets: nothing is configured, or nothing is known yet.";
             return frame.render_widget(Paragraph::new(words), area);
         }
-        let all = self.buckets(area.width);
+        let heights: Vec<_> = self.stack.buckets.iter().map(lines::height).collect();
         let height = usize::from(area.height);
-        let before: usize = all[..self.selected].iter().map(Vec::len).sum();
-        let total: usize = all.iter().map(Vec::len).sum();
+        let before: usize = heights[..self.selected].iter().sum();
+        let total: usize = heights.iter().sum();
         // The whole selected bucket is seen, or its first lines if it is too large.
-        let end = before + all[self.selected].len();
+        let end = before + heights[self.selected];
         self.scrolled = self.scrolled.max(end.saturating_sub(height)).min(before);
         self.scrolled = self.scrolled.min(total.saturating_sub(height));
-        self.page = (height * all.len() / total.max(1)).max(1);
-        let lines: Vec<_> = all
-            .into_iter()
-            .flatten()
-            .skip(self.scrolled)
-            .take(height)
-            .collect();
-        frame.render_widget(Paragraph::new(lines), area);
-    }
+        self.page = (height * heights.len() / total).max(1);
 
-    fn buckets(&self, width: u16) -> Vec<Vec<Line<'static>>> {
-        let lines = |(n, bucket)| lines::bucket(bucket, n == self.selected, usize::from(width));
-        self.stack.buckets.iter().enumerate().map(lines).collect()
+        // There may be many buckets: lines are made of those that are seen.
+        let (mut shown, mut skipped) = (Vec::new(), self.scrolled);
+        for (n, bucket) in self.stack.buckets.iter().enumerate() {
+            if shown.len() >= height {
+                break;
+            }
+            if skipped >= heights[n] {
+                skipped -= heights[n];
+                continue;
+            }
+            let lines = lines::bucket(bucket, n == self.selected, usize::from(area.width));
+            shown.extend(lines.into_iter().skip(skipped));
+            skipped = 0;
+        }
+        frame.render_widget(Paragraph::new(shown), area);
     }
 
     fn head(&self, width: u16) -> Line<'static> {

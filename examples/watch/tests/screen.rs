@@ -339,3 +339,11 @@ fn as_text_a_view_is_as_high_as_it_has_to_be() {
     assert_eq!(text.lines().count(), 202);
     assert!(text.contains("  /99\n"), "{text}");
 }
+
+#[test]
+fn a_hundred_thousand_buckets_are_scrolled_through() {
+    let buckets: Vec<_> = (0..100_000).map(|n| plain(&format!("/{n}"))).collect();
+    let mut view = view(stack(buckets));
+    press(&mut view, [KeyCode::End, KeyCode::Up]);
+    assert_eq!(selected(&mut view), ["/99998"]);
+}
