@@ -88,6 +88,10 @@ impl Acquire {
             asks = aside.take_asks();
             *aside = engine.aside(request.extensions());
         }
+        let leaf = match state {
+            &mut State::New((leaf, _)) => Some(leaf),
+            _ => None,
+        };
         let has_timer = engine.join_timer();
         // Cloned before the lock is taken, as cloning is foreign code.
         let waker = Some(cx.waker().clone());
@@ -109,7 +113,9 @@ impl Acquire {
             *state = new;
             (outcome, waits)
         };
-        let (outcome, _waker) = engine.step_as(engine.lock(), waker, step);
+        // A bucket stays in the tree while anybody waits there.
+        let locked = leaf.map_or_else(|| engine.lock(), |leaf| engine.lock_at(leaf));
+        let (outcome, _waker) = engine.step_as(locked, waker, step);
         match outcome {
             WaitOutcome::Reserved(_) => Poll::Ready(Ok(())),
             WaitOutcome::Refused(refused) => Poll::Ready(Err(refused)),
@@ -190,7 +196,9 @@ impl Acquire {
         match std::mem::replace(&mut self.state, State::Done) {
             State::New((leaf, _)) => engine.with(|core, _, _| core.unpin(leaf)),
             State::Waiting(id) => engine.with(|core, now, fx| core.cancel(id, now, fx)),
-            State::Taken(claim) => engine.with(|core, now, fx| core.give_back(claim, now, fx)),
+            State::Taken(claim) => {
+                engine.with_at(claim.leaf, |core, now, fx| core.give_back(claim, now, fx));
+            }
             State::Done => {}
         }
     }

@@ -18,7 +18,7 @@ pub(super) struct Closing {
     pub(super) closed: AtomicBool,
     /// Without permits: how many requests of each endpoint that does not come and go have ended, and are not yet added
     /// up; and [`TELLS`]. With permits there are none.
-    pub(super) ended: Box<[AtomicU64]>,
+    pub(super) ended: Box<[Ended]>,
     /// The same of requests whose keys were not kept for their bodies.
     pub(super) ended_of_keys: AtomicU64,
     /// For retries that wait outside of the queue.
@@ -26,6 +26,11 @@ pub(super) struct Closing {
     /// For those who drain.
     pub(super) drained: Notify,
 }
+
+/// In lines of the cache of its own: threads with endpoints of their own do not meet.
+#[derive(Default)]
+#[repr(align(128))]
+pub(super) struct Ended(AtomicU64);
 
 impl Closing {
     pub(super) fn new(tree: &Tree) -> Self {
@@ -36,7 +41,7 @@ impl Closing {
         };
         Self {
             closed: AtomicBool::new(false),
-            ended: (0..beside).map(|_| AtomicU64::new(0)).collect(),
+            ended: (0..beside).map(|_| Ended::default()).collect(),
             ended_of_keys: AtomicU64::new(0),
             begins: Arc::new(Notify::new()),
             drained: Notify::new(),
@@ -46,7 +51,8 @@ impl Closing {
     /// Where the ends of requests are counted, by the index of their leaf. Those beyond the last come and go.
     #[inline]
     pub(super) fn ended_at(&self, leaf: usize) -> &AtomicU64 {
-        self.ended.get(leaf).unwrap_or(&self.ended_of_keys)
+        let of_endpoint = self.ended.get(leaf).map(|ended| &ended.0);
+        of_endpoint.unwrap_or(&self.ended_of_keys)
     }
 
     /// To be called without the lock.

@@ -75,6 +75,7 @@ impl Engine {
     }
 
     fn close(&self) {
+        self.attach_all().for_ever();
         let close = || {
             self.with(|core, now, fx| {
                 core.close(now, fx);

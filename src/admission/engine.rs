@@ -17,8 +17,9 @@ use tokio::{runtime, time::Instant};
 use super::{
     clock::Clock,
     closing::Closing,
-    core::{Claim, Core, Decider, Decision, Effects, Garbage, NodeId, Told, WaiterId},
+    core::{Claim, Core, Decider, Decision, Effects, Garbage, KeyHasher, NodeId, Told, WaiterId},
     deadline::Deadline,
+    detached::Detached,
     registry::Reloading,
     timer::{Armed, Driver, Joined, Timer},
 };
@@ -36,6 +37,8 @@ pub(crate) struct Engine {
     pub(super) routes: Arc<Routes>,
     pub(super) reloading: Reloading,
     pub(super) clock: Clock,
+    hasher: KeyHasher,
+    pub(super) detached: Detached,
     locked: Mutex<Locked>,
     timer: Timer,
     /// Woken by the timer.
@@ -160,10 +163,14 @@ impl Engine {
         let clock = Clock::new();
         let core = Core::new(&routes, enforced, clock.now());
         let closing = Closing::new(&core.tree);
+        let detached = Detached::new(&core.tree);
+        let hasher = core.tree.keys.hasher.clone();
         Arc::new_cyclic(|engine| Self {
             routes,
             reloading: Reloading::default(),
             clock,
+            hasher,
+            detached,
             locked: Mutex::new(Locked {
                 core,
                 wakers: Wakers::default(),
@@ -216,6 +223,7 @@ impl Engine {
     }
 
     pub(crate) fn set_learning(&self, learning: Learning) {
+        let _attached = self.attach_all();
         self.with(|core, now, fx| {
             core.set_learning(learning);
             core.run(now, fx);
@@ -223,6 +231,7 @@ impl Engine {
     }
 
     pub(crate) fn set_max_pause(&self, time: Duration) {
+        let _attached = self.attach_all();
         self.lock().core.tree.max_pause = time;
     }
 
@@ -233,6 +242,7 @@ impl Engine {
     /// Tells `observer` everything from now on; `false` if there is one already.
     pub(crate) fn observe(&self, observer: impl Observer) -> bool {
         let first = self.observer.set(SharedObserver::new(observer)).is_ok();
+        self.attach_all().for_ever();
         let mut locked = self.lock();
         let tree = &mut locked.core.tree;
         tree.observed = true;
@@ -243,6 +253,7 @@ impl Engine {
 
     /// Notes from now on for how long requests wait for pauses.
     pub(crate) fn track_pauses(&self) {
+        let _attached = self.attach_all();
         self.lock().core.pauses.tracked = true;
     }
 
@@ -262,16 +273,27 @@ impl Engine {
         }
         let target = self.routes.resolve(request).map_err(Unadmitted::unknown)?;
         let too_late = is_too_late(request);
+        let has_key = target.key.is_some() || self.routes.partitioned();
+        let hash = has_key.then(|| self.hasher.of(&target));
+        if !(too_late || asks.is_some() || has_key) {
+            let leaf = NodeId::new(target.spec.0 as usize);
+            if let Some(claim) = self.detached.admit(leaf, &self.clock) {
+                return Ok(claim);
+            }
+        }
         let mut locked = self.lock();
         let tree = &mut locked.core.tree;
         if tree.looks_twice {
-            return self.admit_looking(locked, request, &target, asks, too_late);
+            return self.admit_looking(locked, request, (&target, hash), asks, too_late);
         }
-        let leaf = tree.locate_at_first(&target);
+        let leaf = tree.locate_at_first(&target, hash);
+        self.attach(&mut locked, leaf);
+        let tree = &mut locked.core.tree;
         // The clock is read only where it matters. What has room at an earlier time has room now.
         let now = tree.latest();
         if !(too_late || asks.is_some() || tree.wants_to_know_the_time()) {
             if let Some(claim) = tree.admit_plain_at_first(leaf, now) {
+                self.detach(&mut locked, leaf);
                 return Ok(claim);
             }
         }
@@ -285,7 +307,7 @@ impl Engine {
         &self,
         mut locked: Hold<'_>,
         request: &http::Request<B>,
-        target: &Target<'_>,
+        (target, hash): (&Target<'_>, Option<u32>),
         asks: Option<Box<Asks>>,
         too_late: bool,
     ) -> Result<Claim, Unadmitted> {
@@ -295,7 +317,8 @@ impl Engine {
             drop(locked);
             return self.admit_anew(request, asks);
         }
-        let leaf = tree.locate_at_first(target);
+        let leaf = tree.locate_at_first(target, hash);
+        self.attach(&mut locked, leaf);
         self.admit_by_the_clock(locked, leaf, asks, too_late)
     }
 
@@ -356,7 +379,8 @@ impl Engine {
                 Ok(claim) => core.give_back(claim, now, fx),
                 Err(leaf) => core.unpin(leaf),
             };
-            drop(catch_unwind(AssertUnwindSafe(|| self.with(undo))));
+            let undo = || self.with_at(leaf, undo);
+            drop(catch_unwind(AssertUnwindSafe(undo)));
             resume_unwind(panic);
         }
         admitted.map_err(|leaf| Unadmitted::Waits((leaf, epoch), asks))
@@ -365,6 +389,15 @@ impl Engine {
     /// Runs `f` under the lock, with the present time, and then sees to what follows.
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut Core, Tick, &mut Effects) -> T) -> T {
         self.step(self.lock(), f)
+    }
+
+    /// The same, about a request at this leaf.
+    pub(super) fn with_at<T>(
+        &self,
+        leaf: NodeId,
+        f: impl FnOnce(&mut Core, Tick, &mut Effects) -> T,
+    ) -> T {
+        self.step(self.lock_at(leaf), f)
     }
 
     /// The same, of who has the lock.
@@ -417,7 +450,7 @@ impl Engine {
     }
 
     /// Under the lock, so that the last to tell is the one who knows.
-    fn note(&self, locked: &Locked) {
+    pub(super) fn note(&self, locked: &Locked) {
         let listening = locked.core.listening();
         self.listening.store(listening, Ordering::Relaxed);
     }

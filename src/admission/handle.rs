@@ -77,6 +77,7 @@ impl Handle {
     /// If no endpoint, group or name is called `endpoint`.
     pub fn set_quota(&self, endpoint: &str, quota: Quota) -> Result<(), UnknownEndpoint> {
         let spec = self.shared.engine.lookup(endpoint)?;
+        let _attached = self.shared.engine.attach_all();
         self.shared.engine.with(|core, now, fx| {
             core.set_quota(spec, quota);
             core.run(now, fx);
@@ -95,6 +96,7 @@ impl Handle {
     /// If no endpoint, group or name is called `endpoint`.
     pub fn pause(&self, endpoint: &str, time: Duration) -> Result<(), UnknownEndpoint> {
         let spec = self.shared.engine.lookup(endpoint)?;
+        let _attached = self.shared.engine.attach_all();
         self.shared.engine.with(|core, now, fx| {
             core.pause(spec, time, now, fx);
             core.run(now, fx);
@@ -110,6 +112,7 @@ impl Handle {
     /// If no endpoint, group or name is called `endpoint`.
     pub fn resume(&self, endpoint: &str) -> Result<(), UnknownEndpoint> {
         let spec = self.shared.engine.lookup(endpoint)?;
+        let _attached = self.shared.engine.attach_all();
         self.shared.engine.with(|core, now, fx| {
             core.resume(spec, now, fx);
             core.run(now, fx);

@@ -22,7 +22,7 @@ use crate::{
     bucket::Tick,
     costs::{AnswerHead, Cost, SettleBody},
     late::Listen,
-    signal::{QuotaReport, Signal, SignalKind},
+    signal::{QuotaReport, Signal, SignalKind, SignalScope},
     waited::{Tally, Waited},
 };
 
@@ -184,7 +184,9 @@ impl InFlight {
     /// Hears what the body of the answer says, should that come later than it is waited for.
     pub(crate) fn listener(&self) -> Arc<dyn Listen> {
         let (shared, claim) = (Arc::clone(&self.shared), self.claim);
-        shared.engine.with(|core, _, _| core.pin(claim.leaf));
+        shared
+            .engine
+            .with_at(claim.leaf, |core, _, _| core.pin(claim.leaf));
         Arc::new(Listener { shared, claim })
     }
 
@@ -251,9 +253,9 @@ impl InFlight {
     #[cold]
     pub(super) fn cost_nothing(&self, is_over: bool) {
         let claim = self.claim;
-        self.shared
-            .engine
-            .with(|core, now, fx| core.settled_to_nothing(claim, is_over, now, fx));
+        self.shared.engine.with_at(claim.leaf, |core, now, fx| {
+            core.settled_to_nothing(claim, is_over, now, fx);
+        });
     }
 
     /// Data of the body is on its way up.
@@ -290,9 +292,9 @@ impl InFlight {
         };
         reading.found |= !cost.is_empty();
         let (claim, by) = (self.claim, Settler::Reader);
-        self.shared
-            .engine
-            .with(|core, now, fx| core.settled(claim, &cost, by, now, fx));
+        self.shared.engine.with_at(claim.leaf, |core, now, fx| {
+            core.settled(claim, &cost, by, now, fx)
+        });
     }
 
     /// The work is over, as its body has ended or failed: all permits end.
@@ -311,9 +313,9 @@ impl InFlight {
     #[cold]
     #[inline(never)]
     fn lose(&self) {
-        self.shared
-            .engine
-            .with(|core, _, _| core.tree.lose_charge(self.claim));
+        self.shared.engine.with_at(self.claim.leaf, |core, _, _| {
+            core.tree.lose_charge(self.claim)
+        });
     }
 
     /// The inner service has failed: all permits end.
@@ -429,6 +431,11 @@ impl Drop for Listener {
     }
 }
 
+/// Whether an answer is about a limit that all requests share: then all buckets are looked at.
+fn is_of_everything(scope: SignalScope) -> bool {
+    scope == SignalScope::Everything
+}
+
 /// How long ago it was dispatched.
 fn since(dispatched: Option<Tick>, now: Tick) -> Duration {
     dispatched.map_or(Duration::ZERO, |dispatched| now.since(dispatched))
@@ -451,7 +458,9 @@ fn tell_dispatched(core: &mut Core, claim: Claim, aside: &mut Aside, now: Tick, 
 impl Engine {
     fn asked_to_wait(&self, claim: Claim, delay: Duration, setback: Option<&Setback>) {
         let random = fastrand::f64();
-        self.with(|core, now, fx| core.asked_to_wait(claim, delay, setback, random, now, fx));
+        self.with_at(claim.leaf, |core, now, fx| {
+            core.asked_to_wait(claim, delay, setback, random, now, fx)
+        });
     }
 
     fn stamp(&self, claim: Claim, aside: &mut Aside) {
@@ -459,7 +468,10 @@ impl Engine {
             return self.stamp_charged(claim, aside);
         }
         let now = self.clock.now();
-        let mut locked = self.lock();
+        if !claim.observed && self.detached.stamp(claim.leaf, now, &self.clock) {
+            return;
+        }
+        let mut locked = self.lock_at(claim.leaf);
         // A clock that was set back: the timer is to be set anew.
         let is_behind = now < locked.core.tree.latest();
         let now = if is_behind {
@@ -476,7 +488,7 @@ impl Engine {
     #[cold]
     #[inline(never)]
     fn stamp_charged(&self, claim: Claim, aside: &mut Aside) {
-        self.with(|core, now, fx| {
+        self.with_at(claim.leaf, |core, now, fx| {
             let contested = core.tree.stamp_charged(claim, now);
             tell_dispatched(core, claim, aside, now, fx);
             core.settle_after(claim.leaf, contested, now, fx);
@@ -495,7 +507,10 @@ impl Engine {
 
     /// The head of an answer has come, and its body is to follow.
     fn open_body(&self, claim: &mut Claim) {
-        let mut locked = self.lock();
+        if self.detached.open_body(claim) {
+            return;
+        }
+        let mut locked = self.lock_at(claim.leaf);
         locked.core.open_body(claim);
         if locked.core.watches_bodies() {
             let claim = *claim;
@@ -504,7 +519,9 @@ impl Engine {
     }
 
     fn release(&self, claim: Claim, permits: u8) {
-        self.release_locked(self.lock(), claim, permits);
+        if !self.detached.release(claim, permits) {
+            self.release_locked(self.lock_at(claim.leaf), claim, permits);
+        }
     }
 
     fn release_locked(&self, mut locked: Hold<'_>, claim: Claim, permits: u8) {
@@ -543,7 +560,10 @@ impl Engine {
         if claim.permits == Claim::ALIVE {
             return self.left(claim.leaf);
         }
-        let locked = self.lock();
+        if self.detached.release(claim, claim.permits) {
+            return;
+        }
+        let locked = self.lock_at(claim.leaf);
         if locked.core.tree.keeps_abandoned(claim.leaf) {
             let dispatched = aside.dispatched().unwrap_or(Tick::NEVER);
             let of = Abandoned { claim, dispatched };
@@ -596,8 +616,10 @@ impl Engine {
         setback: &mut Option<Setback>,
     ) -> Option<RetryHint> {
         let random = fastrand::f64();
-        let reopens =
-            self.with(|core, now, fx| core.throttled(claim, signal, setback, random, now, fx))?;
+        let _attached = is_of_everything(signal.scope()).then(|| self.attach_all());
+        let reopens = self.with_at(claim.leaf, |core, now, fx| {
+            core.throttled(claim, signal, setback, random, now, fx)
+        })?;
         let hint = match reopens {
             Reopens::At(tick) => self.clock.instant(tick).map(RetryHint::NotBefore),
             Reopens::Alone(tick) => self.clock.instant(tick).map(RetryHint::Alone),
@@ -624,7 +646,8 @@ impl Engine {
     #[inline]
     fn accepted(&self, claim: Claim, quota: Option<&QuotaReport>) {
         // Relaxed: a success that just misses the first lesson would not have been counted by it.
-        let listening = self.listening.load(std::sync::atomic::Ordering::Relaxed) != 0;
+        let listening = self.listening.load(std::sync::atomic::Ordering::Relaxed) != 0
+            || self.detached.listens();
         if listening || quota.is_some() {
             self.report(claim, quota, listening);
         }
@@ -632,7 +655,12 @@ impl Engine {
 
     fn report(&self, claim: Claim, quota: Option<&QuotaReport>, listening: bool) {
         if listening || quota.is_some_and(says_something) {
-            let locked = self.lock();
+            if self.detached.accepted(claim, quota, &self.clock) {
+                return;
+            }
+            let _attached = quota.filter(|quota| is_of_everything(quota.scope()));
+            let _attached = _attached.map(|_| self.attach_all());
+            let locked = self.lock_at(claim.leaf);
             let tree = &locked.core.tree;
             // With discovery most successes are of buckets that have no use for them.
             if quota.is_some() || !tree.discovers() || tree.listens(claim.leaf) {

@@ -186,6 +186,7 @@ impl Engine {
         let registry = self.reloading.registry.lock();
         let mut registry = registry.unwrap_or_else(PoisonError::into_inner);
         *by() = Some(this);
+        let _attached = self.attach_all();
         let mut reload = Reload {
             engine: self,
             panic: None,

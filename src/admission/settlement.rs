@@ -41,8 +41,9 @@ struct Hold {
 impl Settlement {
     /// `None` if nothing is counted but requests.
     pub(super) fn new(shared: &Arc<Shared>, claim: Claim, is_accepted: bool) -> Option<Self> {
-        let estimate =
-            (shared.engine).with(|core, _, _| core.tree.hold_charge(claim, is_accepted))?;
+        let estimate = (shared.engine).with_at(claim.leaf, |core, _, _| {
+            core.tree.hold_charge(claim, is_accepted)
+        })?;
         Some(Self(Arc::new(Hold {
             shared: Arc::clone(shared),
             claim,
@@ -72,9 +73,9 @@ impl Settlement {
             estimate,
         } = &*self.0;
         let (claim, by) = (*claim, Settler::Hand);
-        shared
-            .engine
-            .with(|core, now, fx| core.settled(claim, &actual, by, now, fx));
+        shared.engine.with_at(claim.leaf, |core, now, fx| {
+            core.settled(claim, &actual, by, now, fx)
+        });
         let unknown = actual
             .units()
             .find(|&(unit, _)| estimate.get(unit).is_none());
@@ -96,7 +97,7 @@ impl Settlement {
 impl Drop for Hold {
     fn drop(&mut self) {
         let (claim, engine) = (self.claim, &self.shared.engine);
-        engine.with(|core, now, fx| core.end_hold(claim, now, fx));
+        engine.with_at(claim.leaf, |core, now, fx| core.end_hold(claim, now, fx));
     }
 }
 

@@ -154,6 +154,7 @@ fn part(n: u64, thousandths: u32) -> u64 {
 
 impl Snapshot {
     pub(super) fn of(engine: &Engine) -> Self {
+        let _attached = engine.attach_all();
         engine.add_up_all();
         let mut buckets = Vec::new();
         let mut from = 0;

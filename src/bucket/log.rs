@@ -117,8 +117,13 @@ impl Log {
         self.places
     }
 
+    pub(super) fn set_places(&mut self, places: u32) {
+        self.places = places;
+    }
+
     /// Whether the window has room for one more now: whether its [`gate`](Self::gate) is open.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "each call does this for each window")]
+    #[inline(always)]
     pub(crate) fn has_room(&self, rule: &Rule, now: Tick) -> bool {
         if self.places >= rule.n {
             return false;

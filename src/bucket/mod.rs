@@ -9,6 +9,7 @@ mod gate;
 mod learned;
 mod learning;
 mod lessons;
+mod load;
 mod log;
 mod past;
 mod rules;
@@ -24,6 +25,7 @@ pub(crate) use self::{
     demand::Demand,
     gate::Gate,
     learned::{Refusal, RefusalKind, Report, Setback, TELLING},
+    load::Load,
     past::{Dispatched, Tally},
     rules::{Enforced, Rules},
     state::{Bucket, Past},

@@ -53,6 +53,7 @@ impl Default for Bucket {
 impl Bucket {
     /// Whether a request that takes `demand` could go, or when it can.
     pub(crate) fn gate(&self, rules: &Rules, demand: &Demand, now: Tick) -> Gate {
+        debug_assert!(!self.is_away());
         if rules.can_never_hold(demand) {
             return Gate::Closed;
         }
@@ -94,15 +95,27 @@ impl Bucket {
     }
 
     /// Whether the gate is open. Of most buckets, this is all that is ever asked.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "each call does this, in one of two places"
+    )]
+    #[inline(always)]
     pub(crate) fn is_open(&self, rules: &Rules, now: Tick) -> bool {
+        debug_assert!(!self.is_away());
         if self.learned.is_some() || self.accounts.is_some() {
             return self.gate(rules, &Demand::ONE, now) == Gate::Open;
         }
         let in_flight = self.in_flight as usize;
-        self.paused_until <= now
-            && rules.at_first().is_none_or(|limit| in_flight < limit)
-            && (rules.windows().iter()).all(|rule| self.log.has_room(rule, now))
+        if self.paused_until > now || rules.at_first().is_some_and(|limit| in_flight >= limit) {
+            return false;
+        }
+        // A loop, as `all` is not inlined where there are two of these.
+        for rule in rules.windows() {
+            if !self.log.has_room(rule, now) {
+                return false;
+            }
+        }
+        true
     }
 
     /// What was learned, while it holds.
@@ -172,6 +185,7 @@ impl Bucket {
 
     /// How many may be in flight, as configured and narrowed by what was learned.
     pub(crate) fn concurrency(&self, rules: &Rules, now: Tick) -> Option<usize> {
+        debug_assert!(!self.is_away());
         let learned = self.learned(now).and_then(Narrowing::ceiling);
         match (self.at_once(rules, now), learned) {
             (Some(configured), Some(learned)) => Some(configured.min(learned)),
@@ -212,6 +226,7 @@ impl Bucket {
     /// The log has one for each request, and the [surplus](Self::surplus) the rest.
     #[inline]
     pub(crate) fn take_places(&mut self, n: u32) {
+        debug_assert!(!self.is_away());
         self.log.take(n.min(1));
         if n > 1 {
             self.take_surplus(n - 1);
@@ -219,6 +234,7 @@ impl Bucket {
     }
 
     pub(crate) fn give_back_places(&mut self, n: u32) {
+        debug_assert!(!self.is_away());
         self.log.give_back(n.min(1));
         if n > 1 {
             self.give_back_surplus(n - 1);
@@ -226,8 +242,13 @@ impl Bucket {
     }
 
     /// The request with a place has gone out, at `now` or a little before.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "each call does this, in one of two places"
+    )]
+    #[inline(always)]
     pub(crate) fn stamp(&mut self, rules: &Rules, n: u32, now: Tick) {
+        debug_assert!(!self.is_away());
         if n != 1 {
             return self.stamp_many(rules, n, now);
         }
@@ -259,16 +280,19 @@ impl Bucket {
     }
 
     pub(crate) fn take_permits(&mut self, n: u32) {
+        debug_assert!(!self.is_away());
         self.in_flight = self.in_flight.wrapping_add(n);
     }
 
     pub(crate) fn release_permits(&mut self, n: u32) {
+        debug_assert!(!self.is_away());
         debug_assert!(self.in_flight >= n, "a permit is released once");
         self.in_flight = self.in_flight.wrapping_sub(n);
     }
 
     /// How many places and permits are taken.
     pub(crate) fn taken(&self) -> (u32, u32) {
+        debug_assert!(!self.is_away());
         let surplus = self.surplus().map_or(0, Account::places);
         let surplus = u32::try_from(surplus).unwrap_or(u32::MAX);
         (self.log.places().saturating_add(surplus), self.in_flight)
@@ -285,20 +309,24 @@ impl Bucket {
     }
 
     pub(crate) fn in_flight(&self) -> usize {
+        debug_assert!(!self.is_away());
         self.in_flight as usize
     }
 
     /// The head of an answer has come, and its body is to follow.
     pub(crate) fn open_body(&mut self) {
+        debug_assert!(!self.is_away());
         self.open_bodies = self.open_bodies.wrapping_add(1);
     }
 
     pub(crate) fn close_body(&mut self) {
+        debug_assert!(!self.is_away());
         debug_assert!(self.open_bodies > 0, "a body is closed once");
         self.open_bodies = self.open_bodies.wrapping_sub(1);
     }
 
     pub(crate) fn open_bodies(&self) -> usize {
+        debug_assert!(!self.is_away());
         self.open_bodies as usize
     }
 
@@ -309,6 +337,7 @@ impl Bucket {
 
     /// Ends any pause, and what the server itself has closed for longer.
     pub(crate) fn resume(&mut self) {
+        debug_assert!(!self.is_away());
         self.paused_until = Tick::NONE;
         if let Some(learned) = &mut self.learned {
             learned.resume();
@@ -317,6 +346,7 @@ impl Bucket {
 
     /// Until when nothing goes but probes.
     pub(crate) fn paused_until(&self) -> Tick {
+        debug_assert!(!self.is_away());
         let stopped_until = self.stop().map_or(Tick::NONE, Stop::until);
         self.paused_or_closed_until().max(stopped_until)
     }
@@ -332,6 +362,7 @@ impl Bucket {
 
     /// Whether the server has named a time beyond the longest pause, and that is not over.
     pub(crate) fn is_closed(&self, now: Tick) -> bool {
+        debug_assert!(!self.is_away());
         self.closure().is_some_and(|closure| closure.until() > now)
     }
 
@@ -407,6 +438,7 @@ impl Bucket {
         now: Tick,
         start: Tick,
     ) -> Tick {
+        debug_assert!(!self.is_away());
         let start = self.paused_until().max(start);
         let with_rate = !self.learned(now).is_some_and(Narrowing::may_let_through);
         let rank = demand.last_rank(rank);
@@ -439,6 +471,7 @@ impl Bucket {
         number: (u64, u64),
         now: Tick,
     ) -> Setback {
+        debug_assert!(!self.is_away());
         self.forget(now);
         let learned = self.learned.take();
         let mut learned = learned.unwrap_or_else(|| Box::new(Narrowing::after(past.answered)));
@@ -453,6 +486,7 @@ impl Bucket {
 
     /// Whether one more refusal of the same request is its own trouble, whatever it says.
     pub(crate) fn only_refuses(&self, earlier: &Setback, now: Tick) -> bool {
+        debug_assert!(!self.is_away());
         self.learned(now)
             .is_some_and(|learned| learned.only_refuses(earlier))
     }
@@ -466,6 +500,7 @@ impl Bucket {
         number: (u64, u64),
         now: Tick,
     ) {
+        debug_assert!(!self.is_away());
         self.forget(now);
         if !refusal.concerns(face) {
             return;
@@ -503,6 +538,7 @@ impl Bucket {
 
     /// An answer asks for a pause, and what else it says is not known yet.
     pub(crate) fn asked_to_wait(&mut self, refusal: &Refusal, now: Tick) {
+        debug_assert!(!self.is_away());
         self.pause(refusal.asked_until(self.paused_until, now));
     }
 
@@ -515,6 +551,7 @@ impl Bucket {
         number: (u64, u64),
         now: Tick,
     ) {
+        debug_assert!(!self.is_away());
         let report = &report.learned_by(rules);
         self.forget(now);
         if !self.listens(rules) && !report.is_news(rules) {
@@ -568,23 +605,27 @@ impl Bucket {
     }
 
     pub(crate) fn lessons(&self, now: Tick) -> Lessons {
+        debug_assert!(!self.is_away());
         self.learned(now)
             .map_or_else(Lessons::default, |learned| learned.lessons(now))
     }
 
     /// The same, with lessons that have ended by themselves and are not yet forgotten.
     pub(crate) fn kept_lessons(&self, now: Tick) -> Lessons {
+        debug_assert!(!self.is_away());
         let learned = self.learned.as_deref();
         learned.map_or_else(Lessons::default, |learned| learned.lessons(now))
     }
 
     /// How many were dispatched within a time, as far as that is remembered.
     pub(crate) fn sent_within(&self, time: Span, now: Tick) -> u32 {
+        debug_assert!(!self.is_away());
         self.log.count_after(now.before(time))
     }
 
     /// Whether a new bucket would decide exactly as this one from now on.
     pub(crate) fn is_quiet(&self, longest: Span, now: Tick) -> bool {
+        debug_assert!(!self.is_away());
         self.in_flight == 0
             && self.paused_until <= now
             && self.log.is_quiet(longest, now)
@@ -605,6 +646,7 @@ impl Bucket {
 
     /// Whether no request has a place or a permit here.
     pub(crate) fn is_idle(&self) -> bool {
+        debug_assert!(!self.is_away());
         self.in_flight == 0
             && self.log.places() == 0
             && self.accounts().iter().all(Account::is_idle)

@@ -20,6 +20,14 @@ impl Claimants {
         self.claimants.remove(&(leaf, order, id));
     }
 
+    /// Whether there are any at a leaf.
+    pub(super) fn any_at(&self, leaf: NodeId) -> bool {
+        steps::count_way_down(self.claimants.len());
+        let from = (leaf, Order::first_of(Priority::HIGH), WaiterId::new(0));
+        let first = self.claimants.range(from..).next();
+        first.is_some_and(|&(of, _, _)| of == leaf)
+    }
+
     /// The last at a leaf of those that come after this one.
     pub(super) fn last_after(&self, leaf: NodeId, order: Order, id: WaiterId) -> Option<WaiterId> {
         steps::count_way_down(self.claimants.len());

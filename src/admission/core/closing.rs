@@ -88,7 +88,7 @@ impl Core {
         self.tree.closed
             && self.away == 0
             && !self.has_waiters()
-            && self.tree.serial == self.tree.ended
+            && self.tree.admitted == self.tree.ended
     }
 
     /// How many of the waiters at a leaf were refused, and have not been polled since.

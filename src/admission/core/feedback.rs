@@ -358,7 +358,7 @@ pub(in crate::admission) fn says_something(quota: &QuotaReport) -> bool {
     !report(quota).is_empty() || quota.units().next().is_some()
 }
 
-fn report(quota: &QuotaReport) -> Report {
+pub(super) fn report(quota: &QuotaReport) -> Report {
     let little = match (quota.remaining(), quota.limit()) {
         (Some(0) | None, _) => false,
         (Some(remaining), Some(limit)) => remaining.saturating_mul(LITTLE) <= limit,

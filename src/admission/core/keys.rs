@@ -34,7 +34,7 @@ pub(in crate::admission) struct Keys {
     /// How many entries are of nodes that stand for later scopes, and are no keys.
     standing: usize,
     entries: Index,
-    hasher: RandomState,
+    pub(in crate::admission) hasher: KeyHasher,
     most: usize,
     pub(super) sweep: Sweep,
     /// Whether no node moves to another index.
@@ -127,7 +127,7 @@ impl Keys {
             fixed,
             standing: 0,
             entries: Index::default(),
-            hasher: RandomState::default(),
+            hasher: KeyHasher::default(),
             most: usize::MAX,
             sweep: Sweep::default(),
             still: false,
@@ -139,17 +139,38 @@ impl Keys {
         self.entries.is_empty()
     }
 
+    pub(in crate::admission) fn has_partitions(&self) -> bool {
+        self.partitioned
+    }
+
     pub(in crate::admission) fn set_max_keys(&mut self, n: usize) {
         self.most = n;
     }
 
     fn hash(&self, spec: SpecId, partition: u64, key: &Key<'_>) -> u32 {
-        let mut hasher = self.hasher.build_hasher();
+        self.hasher.hash(spec, partition, key)
+    }
+}
+
+/// Hashes keys. It needs no lock.
+#[derive(Clone, Debug, Default)]
+pub(in crate::admission) struct KeyHasher(RandomState);
+
+impl KeyHasher {
+    fn hash(&self, spec: SpecId, partition: u64, key: &Key<'_>) -> u32 {
+        let mut hasher = self.0.build_hasher();
         hasher.write_u32(spec.0);
         hasher.write_u64(partition);
         hasher.write(key.host.as_bytes());
         hasher.write(key.path.as_bytes());
         (hasher.finish() >> 32) as u32
+    }
+
+    /// That of the key to which a request belongs.
+    #[inline]
+    pub(in crate::admission) fn of(&self, target: &Target<'_>) -> u32 {
+        let key = target.key.as_ref().unwrap_or(&NO_KEY);
+        self.hash(target.spec, target.partition, key)
     }
 }
 
@@ -159,18 +180,11 @@ const NO_KEY: Key<'static> = Key {
 };
 
 impl Keys {
-    /// The leaf of a request, made if it is new.
-    #[inline]
-    pub(super) fn locate(&mut self, specs: &Scopes, target: &Target<'_>) -> NodeId {
-        if !self.partitioned && target.key.is_none() {
-            return NodeId::new(target.spec.0 as usize);
-        }
-        self.locate_by_key(specs, target)
-    }
-
-    fn locate_by_key(&mut self, specs: &Scopes, target: &Target<'_>) -> NodeId {
+    /// The leaf of a request, made if it is new. It is given the hash of the key, which is for the caller to compute
+    /// before it takes the lock.
+    pub(super) fn locate(&mut self, specs: &Scopes, target: &Target<'_>, hash: u32) -> NodeId {
         let key = target.key.as_ref().unwrap_or(&NO_KEY);
-        if let Some(found) = self.find(target.spec, target.partition, key) {
+        if let Some(found) = self.find_by(hash, target.spec, target.partition, key) {
             return found;
         }
         if self.entries.len() - self.standing < self.most {
@@ -199,7 +213,10 @@ impl Keys {
     }
 
     pub(super) fn find(&self, spec: SpecId, partition: u64, key: &Key<'_>) -> Option<NodeId> {
-        let hash = self.hash(spec, partition, key);
+        self.find_by(self.hash(spec, partition, key), spec, partition, key)
+    }
+
+    fn find_by(&self, hash: u32, spec: SpecId, partition: u64, key: &Key<'_>) -> Option<NodeId> {
         self.entries.find(hash, |id| {
             let node = &self.nodes[id.index()];
             node.spec == spec && node.partition == partition && node.text.spells(key)

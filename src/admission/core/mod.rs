@@ -14,6 +14,7 @@
 //! - [`feedback`]: what answers teach, and to which bucket.
 //! - [`reload`]: scopes that come and go; [`kin`] and [`pools`]: their buckets, which count together; [`moving`]: who
 //!   waits goes on at another one.
+//! - [`passage`]: buckets that are out of the tree for a while, for calls that need nothing else.
 //! - [`effects`]: what follows: the waiters to wake, the events to tell.
 //! - [`state`]: all of it in one object; [`timers`] and [`work`]: what is due later, and what is left for the
 //!   next hold of the lock.
@@ -44,6 +45,7 @@ mod moving;
 mod node;
 mod open_bodies;
 mod overdue;
+mod passage;
 mod pauses;
 mod pooling;
 mod pools;
@@ -75,8 +77,9 @@ pub(super) use self::{
     feedback::{Reopens, Setback, says_something},
     graces::Abandoned,
     ids::{NodeId, WaiterId},
-    keys::Garbage,
+    keys::{Garbage, KeyHasher},
     node::Node,
+    passage::{Done, Passage},
     pools::Collecting,
     queue::{Entry, TakeOutcome, WaitOutcome},
     reload::NewScope,

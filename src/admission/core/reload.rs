@@ -4,6 +4,8 @@
 //! scope, or whose buckets are for other keys, is a new scope. The old one retires: nobody enters there any more, and
 //! who is there finishes. New scopes are there before the first request can find them.
 
+use std::sync::Arc;
+
 use super::{effects::Effects, scope::Scope, state::Core, tree::Tree};
 use crate::{
     bucket::{Learning, Rules, Tick},
@@ -119,7 +121,12 @@ impl Tree {
             name,
             kind,
             parent,
-            rules: Rules::new(&nothing, self.enforced, Learning::none(), kind.learns()),
+            rules: Arc::new(Rules::new(
+                &nothing,
+                self.enforced,
+                Learning::none(),
+                kind.learns(),
+            )),
             quota,
             paused_until: Tick::NONE,
             closed_until: Tick::NONE,

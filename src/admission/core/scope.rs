@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::ids::NodeId;
 use crate::{
     bucket::{Rules, Tick},
@@ -15,7 +17,7 @@ pub(in crate::admission) struct Scope {
     pub(in crate::admission) kind: SpecKind,
     pub(super) parent: Option<SpecId>,
     pub(in crate::admission) quota: Quota,
-    pub(in crate::admission) rules: Rules,
+    pub(in crate::admission) rules: Arc<Rules>,
     /// A pause of all its buckets, those not seen yet included.
     pub(in crate::admission) paused_until: Tick,
     /// The same, or for ever while any of its buckets counts [together](super::kin) with another one: then there is

@@ -1,6 +1,6 @@
 //! Whether a request may go: the scopes, their buckets, and what each request takes of them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     charge::Charges,
@@ -52,9 +52,18 @@ pub(in crate::admission) struct Tree {
     pub(super) charges: Charges,
     /// The latest time that anyone has told.
     latest: Tick,
+    /// How many there were since somebody told the time for the keys' sake.
     calls: u64,
-    /// How many requests have been admitted: numbers them.
+    /// Numbers the requests, in the order of their admission to a bucket.
     pub(super) serial: u64,
+    /// How many [buckets](super::passage) are out of the tree.
+    pub(super) detached: usize,
+    /// Whether the widest scope is one at which each request has to be looked at.
+    pub(super) looks_overall: bool,
+    /// How many want that none leaves.
+    pub(super) kept_attached: usize,
+    /// How many requests have been admitted.
+    pub(super) admitted: u64,
     /// How many of these have neither a response future nor a body any more.
     pub(super) ended: u64,
     /// How many of the others have nothing but a body, for which their key is not kept.
@@ -83,7 +92,12 @@ impl Tree {
                 kind: spec.kind,
                 parent: spec.parent,
                 quota: spec.quota.clone(),
-                rules: Rules::new(&spec.quota, enforced, Learning::all(), spec.kind.learns()),
+                rules: Arc::new(Rules::new(
+                    &spec.quota,
+                    enforced,
+                    Learning::all(),
+                    spec.kind.learns(),
+                )),
                 paused_until: Tick::NONE,
                 closed_until: Tick::NONE,
                 kin: 0,
@@ -114,6 +128,7 @@ impl Tree {
                 .iter()
                 .for_each(|rules| charges.know(rules.unit));
         }
+        let looks_overall = overall.is_some_and(|overall| looks(&scopes[overall.0 as usize].rules));
         Self {
             charges,
             enforced,
@@ -129,6 +144,10 @@ impl Tree {
             latest: now,
             calls: 0,
             serial: 0,
+            detached: 0,
+            looks_overall,
+            kept_attached: 0,
+            admitted: 0,
             ended: 0,
             other_bodies: 0,
             besides: u32::from(!enforced.permits),
@@ -148,8 +167,17 @@ impl Tree {
         if self.keys.is_empty() {
             return false;
         }
-        self.calls = self.calls.wrapping_add(1);
-        self.calls % CALLS == 0 || self.keys.sweep_is_due(self.latest)
+        self.calls += 1;
+        if self.calls >= CALLS {
+            self.calls = 0;
+            return true;
+        }
+        self.keys.sweep_is_due(self.latest)
+    }
+
+    /// So many calls did not ask.
+    pub(super) fn count_calls(&mut self, n: u64) {
+        self.calls += n;
     }
 
     /// Whether there is more to do at each call, besides looking at other routes.
@@ -191,8 +219,15 @@ impl Tree {
 
     /// The leaf of a request, made if it is new, as long as nothing was loaded anew.
     #[inline]
-    pub(in crate::admission) fn locate_at_first(&mut self, target: &Target<'_>) -> NodeId {
-        self.keys.locate(&self.scopes, target)
+    pub(in crate::admission) fn locate_at_first(
+        &mut self,
+        target: &Target<'_>,
+        hash: Option<u32>,
+    ) -> NodeId {
+        match hash {
+            None => NodeId::new(target.spec.0 as usize),
+            Some(hash) => self.keys.locate(&self.scopes, target, hash),
+        }
     }
 
     /// The leaf of a request, made if it is new.
@@ -201,7 +236,8 @@ impl Tree {
         if !scope.has_keys() {
             return scope.node;
         }
-        let leaf = self.keys.locate(&self.scopes, target);
+        let hash = self.keys.hasher.of(target);
+        let leaf = self.keys.locate(&self.scopes, target, hash);
         self.adopt(leaf);
         leaf
     }
@@ -314,6 +350,7 @@ impl Tree {
     #[inline]
     fn take_by<const LATER: bool>(&mut self, leaf: NodeId) -> Claim {
         self.serial += 1;
+        self.admitted += 1;
         let mut claim = Claim {
             leaf,
             places: if self.observed { Claim::TOLD } else { 0 },
@@ -603,7 +640,11 @@ impl Tree {
         let scope = &mut self.scopes[scope];
         self.discovering -= usize::from(scope.rules.learning().discover);
         self.charges.counting -= usize::from(!scope.rules.units().is_empty());
-        scope.rules = Rules::new(&scope.quota, self.enforced, learning, scope.kind.learns());
+        let rules = Rules::new(&scope.quota, self.enforced, learning, scope.kind.learns());
+        scope.rules = Arc::new(rules);
+        if scope.kind == SpecKind::Overall {
+            self.looks_overall = looks(&scope.rules);
+        }
         self.discovering += usize::from(scope.rules.learning().discover);
         self.charges.counting += usize::from(!scope.rules.units().is_empty());
         scope
@@ -681,4 +722,9 @@ impl Tree {
         let longest = scope.rules.longest();
         !scope.retired || !self.is_over_for(NodeId::new(index), longest, self.latest)
     }
+}
+
+/// Whether a bucket with these rules has to see each request.
+fn looks(rules: &Rules) -> bool {
+    rules.limits() || rules.keeps_log()
 }

@@ -17,7 +17,7 @@ pub use self::{admission::Admission, permit::Permit};
 use super::{
     acquire::Acquire,
     arrival::Arrival,
-    core::{Core, Effects},
+    core::{Core, Effects, NodeId},
     handle::Handle,
     home::Home,
     setbacks::Setbacks,
@@ -150,7 +150,10 @@ impl Handle {
         } = &*self.shared;
         let head = without_body(head);
         let asks = pricing.asks_of(&head).unwrap_or_default();
-        let (target, locked) = engine.resolve_anew(&head)?;
+        let (target, mut locked) = engine.resolve_anew(&head)?;
+        if target.key.is_none() && locked.core.tree.epoch == 0 {
+            engine.attach(&mut locked, NodeId::new(target.spec.0 as usize));
+        }
         Ok(engine.step(locked, |core, now, fx| {
             if core.tree.closed {
                 return None;

@@ -3,3 +3,4 @@
 mod bounded;
 mod crowd;
 mod late;
+mod passing;

@@ -181,7 +181,7 @@ impl Report {
     }
 
     /// Without what the bucket does not learn, and without a pace if it has no log to keep it by.
-    pub(in crate::bucket) fn learned_by(self, rules: &Rules) -> Self {
+    pub(crate) fn learned_by(self, rules: &Rules) -> Self {
         let learning = rules.learning();
         Self {
             maximum_concurrency: self.maximum_concurrency.filter(|_| learning.concurrency),
@@ -197,7 +197,7 @@ impl Report {
     }
 
     /// Whether it says anything that a bucket without lessons would want to keep.
-    pub(in crate::bucket) fn is_news(&self, rules: &Rules) -> bool {
+    pub(crate) fn is_news(&self, rules: &Rules) -> bool {
         let narrower = |maximum: u32| {
             rules
                 .concurrency()
