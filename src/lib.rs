@@ -118,7 +118,8 @@
 //!
 //! # Which client
 //!
-//! Any that is a `Service<http::Request<B>>` and `Clone`. [`_clients`] is a guide for hyper-util, reqwest,
+//! Any that is a `Service<http::Request<B>>` and `Clone`; [`HttpService`] is one name for what a client asks that is
+//! generic over it. [`_clients`] is a guide for hyper-util, reqwest,
 //! tonic, octocrab and kube, and for axum apps that call upstream.
 //!
 //! # What is no tower service
@@ -305,6 +306,7 @@ mod costs;
 mod endpoints;
 mod error;
 mod event;
+mod http_service;
 #[cfg(feature = "reqwest")]
 mod in_memory;
 mod late;
@@ -333,6 +335,7 @@ pub use costs::{
 pub use endpoints::{EndpointName, Endpoints, InvalidEndpoint, UnknownEndpoint};
 pub use error::{Refused, RefusedReason};
 pub use event::{Event, EventKind, Observer, PauseCause};
+pub use http_service::HttpService;
 pub use limit::{
     Concurrency, ConcurrencyLayer, ResponseFuture, Rps, RpsLayer, Throttle, ThrottleFuture,
     ThrottleLayer,
