@@ -108,6 +108,13 @@
 //! With `max_waiting`, a request that finds too many waiting at its endpoint takes the place of the youngest of a lower
 //! class there, which is refused.
 //!
+//! # Tenants
+//!
+//! Where each customer has limits of their own, [`Endpoints::partition_by_header`] or [`Endpoints::partition_by`] says
+//! whose request it is, and [`Endpoints::tier`] gives those of a tier other quotas. [`Snapshot::bucket_of`] finds a
+//! customer's bucket by the value, which is hashed and never kept: how many of its requests wait, for what, and for how
+//! long.
+//!
 //! # How long to wait
 //!
 //! For as long as it takes, by default. `max_waiting(n)` bounds the queue, `max_wait(duration)` the time in it, and the

@@ -60,6 +60,7 @@ mod state;
 mod sweep;
 mod task;
 mod text;
+mod tiers;
 mod timers;
 mod tree;
 mod unheard;
@@ -81,6 +82,7 @@ pub(super) use self::{
     queue::{Entry, TakeOutcome, WaitOutcome},
     reload::NewScope,
     state::Core,
+    tiers::Tier,
     tree::Tree,
     waiter::WaitLimit,
 };
