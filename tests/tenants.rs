@@ -10,7 +10,7 @@ use std::{
 
 use proptest::prelude::*;
 use support::*;
-use tower_throttle::{Endpoints, Handle, Quota, UnknownEndpoint};
+use tower_throttle::{BucketSnapshot, Endpoints, Handle, Quota, UnknownEndpoint};
 
 const MINUTE: u64 = 60_000;
 
@@ -94,7 +94,7 @@ async fn a_tenant_is_found_by_its_value() {
         let overall = snapshot.bucket_of(Endpoints::OVERALL, &"wonka".to_owned());
         assert_eq!(overall.unwrap().waiting(), 2);
         assert!(snapshot.bucket_of("//a/", "wonka").is_some());
-        let names = snapshot.partition("wonka").map(|bucket| bucket.name());
+        let names = snapshot.partition("wonka").map(BucketSnapshot::name);
         let mut names: Vec<_> = names.collect();
         names.sort_unstable();
         assert_eq!(names, ["/a", "overall"]);
@@ -204,8 +204,8 @@ async fn what_a_tenant_has_sent_counts_in_its_new_tier() {
         customers.remove("wonka");
         sent.extend(sends(&client, 3, "wonka", "/a").await);
         finish(sent).await;
-        let later = MINUTE + 1_000;
-        assert_eq!(probe.times()[13..], [later, later, 2 * MINUTE], "{face:?}");
+        let then = MINUTE + 1_000;
+        assert_eq!(probe.times()[13..], [then, then, 2 * MINUTE], "{face:?}");
     }
 }
 

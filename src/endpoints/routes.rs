@@ -141,7 +141,7 @@ impl Routes {
         by_name.sort_unstable_by_key(name);
 
         let known = specs.iter().map(|spec| spec.name.clone()).collect();
-        let names = named.iter().map(|id| name(id).clone()).collect();
+        let to_choose = named.iter().map(|id| name(id).clone()).collect();
         let tiers = config.add_tiers(&mut specs, &entries, |specs, name| {
             find_by_name(specs, &by_name, name)
         });
@@ -151,7 +151,7 @@ impl Routes {
             templates,
             by_name,
             known,
-            names,
+            names: to_choose,
             named,
             specs,
             name_by: config.name_by.clone(),
