@@ -108,6 +108,13 @@
 //! With `max_waiting`, a request that finds too many waiting at its endpoint takes the place of the youngest of a lower
 //! class there, which is refused.
 //!
+//! # Tenants
+//!
+//! Where each customer has limits of their own, [`Endpoints::partition_by_header`] or [`Endpoints::partition_by`] says
+//! whose request it is, and [`Endpoints::tier`] gives those of a tier other quotas. [`Snapshot::bucket_of`] finds a
+//! customer's bucket by the value, which is hashed and never kept: how many of its requests wait, for what, and for how
+//! long.
+//!
 //! # How long to wait
 //!
 //! For as long as it takes, by default. `max_waiting(n)` bounds the queue, `max_wait(duration)` the time in it, and the
@@ -118,7 +125,8 @@
 //!
 //! # Which client
 //!
-//! Any that is a `Service<http::Request<B>>` and `Clone`. [`_clients`] is a guide for hyper-util, reqwest,
+//! Any that is a `Service<http::Request<B>>` and `Clone`; [`HttpService`] is one name for what a client asks that is
+//! generic over it. [`_clients`] is a guide for hyper-util, reqwest,
 //! tonic, octocrab and kube, and for axum apps that call upstream.
 //!
 //! # What is no tower service
@@ -305,6 +313,7 @@ mod costs;
 mod endpoints;
 mod error;
 mod event;
+mod http_service;
 #[cfg(feature = "reqwest")]
 mod in_memory;
 mod late;
@@ -333,6 +342,7 @@ pub use costs::{
 pub use endpoints::{EndpointName, Endpoints, InvalidEndpoint, UnknownEndpoint};
 pub use error::{Refused, RefusedReason};
 pub use event::{Event, EventKind, Observer, PauseCause};
+pub use http_service::HttpService;
 pub use limit::{
     Concurrency, ConcurrencyLayer, ResponseFuture, Rps, RpsLayer, Throttle, ThrottleFuture,
     ThrottleLayer,

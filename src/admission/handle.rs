@@ -64,7 +64,8 @@ impl Handle {
 
     /// Gives an endpoint another quota, in place of all of the one it has.
     ///
-    /// Takes effect at once for all requests that come from now on, in all partitions and for keys not seen yet. The
+    /// Takes effect at once for all requests that come from now on, in all partitions and for keys not seen yet;
+    /// partitions of a [tier](crate::Endpoints::tier) that has a quota of its own for the endpoint keep that one. The
     /// requests that wait are admitted or refused by it a few at a time, and others go on meanwhile. One that states to
     /// cost more than the new quota ever allows is refused ([`NeverFits`](crate::RefusedReason::NeverFits)). What has
     /// been dispatched already still counts: a window that is longer than the one before takes the requests it cannot
@@ -78,6 +79,27 @@ impl Handle {
     pub fn set_quota(&self, endpoint: &str, quota: Quota) -> Result<(), UnknownEndpoint> {
         let spec = self.shared.engine.lookup(endpoint)?;
         let _attached = self.shared.engine.attach_all();
+        self.shared.engine.with(|core, now, fx| {
+            core.set_quota(spec, quota);
+            core.run(now, fx);
+        });
+        Ok(())
+    }
+
+    /// Gives an endpoint another quota for the partitions of a [tier](crate::Endpoints::tier), as
+    /// [`set_quota`](Self::set_quota) does for those of none.
+    ///
+    /// # Errors
+    ///
+    /// If no tier is called so, or if it has no quota of its own for `endpoint`.
+    pub fn set_tier_quota(
+        &self,
+        tier: &str,
+        endpoint: &str,
+        quota: Quota,
+    ) -> Result<(), UnknownEndpoint> {
+        let present = self.shared.engine.present();
+        let spec = present.routes.lookup_in_tier(tier, endpoint)?;
         self.shared.engine.with(|core, now, fx| {
             core.set_quota(spec, quota);
             core.run(now, fx);

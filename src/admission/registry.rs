@@ -45,6 +45,8 @@ pub(super) struct Registry {
 pub(super) struct Known {
     pub(super) scope: SpecId,
     pub(super) parent: Option<SpecId>,
+    /// That of which it is a variant, for a tier.
+    pub(super) base: Option<SpecId>,
     /// Which rule for partitions its buckets go by.
     pub(super) rule: u32,
     pub(super) retired: bool,
@@ -72,6 +74,7 @@ impl Registry {
             let known = Known {
                 scope: SpecId(index),
                 parent: spec.parent,
+                base: spec.tier.as_ref().map(|tier| tier.base),
                 rule: match spec.kind {
                     SpecKind::AcrossPartitions => ANY_RULE,
                     _ => 0,

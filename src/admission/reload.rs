@@ -10,14 +10,14 @@ use std::{
 };
 
 use super::{
-    core::{Collecting, Core, Effects, NewScope, NodeId},
+    core::{Collecting, Core, Effects, NewScope, NodeId, Tier},
     engine::{Engine, Hold},
     handle::Handle,
     registry::{ANY_RULE, Known, Present, Registry},
 };
 use crate::{
     bucket::Tick,
-    endpoints::{Endpoints, Identity, Routes, SpecId, SpecKind, Target, UnknownEndpoint},
+    endpoints::{Endpoints, Identity, OfTier, Routes, SpecId, SpecKind, Target, UnknownEndpoint},
     quota::Quota,
 };
 
@@ -55,7 +55,7 @@ impl Handle {
     ///
     /// Everything may change at once: quotas, routes, names, groups, [`overall`](Endpoints::overall),
     /// [`each_other_path`](Endpoints::each_other_path) and [`all_other_paths`](Endpoints::all_other_paths), the rule
-    /// for partitions and [`name_by`](Endpoints::name_by). When this returns, every request that comes goes by the new
+    /// for partitions, [tiers](Endpoints::tier) and [`name_by`](Endpoints::name_by). When this returns, every request that comes goes by the new
     /// endpoints, and so does a request that was called before and not polled yet. Until then, each goes by the old or
     /// by the new ones. The methods of this handle and of its snapshots understand the new names. Settings of the
     /// layer, pauses and [lessons](crate::Learning) stay. The same endpoints change nothing.
@@ -86,6 +86,13 @@ impl Handle {
     /// endpoint, and counts the permits of them: too strict rather than too lax. Requests that wait in an old partition
     /// go by the old bucket alone, and hold up no new partition longer than by what they take. What is
     /// [settled](crate::Settlement) later, of a request that was dispatched before, is not counted again.
+    ///
+    /// A [tier](Endpoints::tier) is the same by its name. A partition of a tier that is new is of it from its next request
+    /// on. One of a tier that is gone has the quotas of everyone else at once.
+    ///
+    /// # Panics
+    ///
+    /// If there are tiers without [`tier_by`](Endpoints::tier_by), or without a rule for partitions: nothing has changed then.
     ///
     /// # Errors
     ///
@@ -170,6 +177,7 @@ impl Engine {
     }
 
     fn reload(&self, endpoints: &Endpoints) -> Result<(), CannotReload> {
+        endpoints.check_tiers();
         if self.is_closed() {
             return Err(CannotReload(Reason::Closed));
         }
@@ -254,6 +262,11 @@ impl Reload<'_> {
         let mut plan = Plan::default();
         for (spec, identity) in routes.specs().iter().zip(routes.identities()) {
             let parent = spec.parent.map(|parent| plan.scopes[parent.0 as usize]);
+            let tier = spec.tier.clone().map(|tier| OfTier {
+                base: plan.scopes[tier.base.0 as usize],
+                ..tier
+            });
+            let base = tier.as_ref().map(|tier| tier.base);
             let is_across = spec.kind == SpecKind::AcrossPartitions;
             let rule = if is_across { ANY_RULE } else { rule };
             let line = registry.lines.entry(identity.clone()).or_default();
@@ -261,7 +274,7 @@ impl Reload<'_> {
             let others: Vec<_> = others.map(|known| known.scope).collect();
             let same = line
                 .iter()
-                .filter(|known| (known.parent, known.rule) == (parent, rule));
+                .filter(|known| (known.parent, known.base, known.rule) == (parent, base, rule));
             // One that comes back does not know what was counted under another rule.
             let same = same.min_by_key(|known| known.retired);
             let same = same.filter(|same| !same.retired || others.is_empty());
@@ -277,17 +290,23 @@ impl Reload<'_> {
                 kind: spec.kind,
                 quota: spec.quota.clone(),
                 parent,
+                tier,
                 partitioned: routes.partitioned() && !is_across,
                 elders: elders(line, rule, None),
-                pools: !others.is_empty(),
+                // What was counted by other rules counts in the buckets, and these are those of the base.
+                pools: base.is_none() && !others.is_empty(),
             };
             let scope = self.hold(|core, _, _| core.add_scope(new))?;
             plan.scopes.push(scope);
-            plan.pooled
-                .extend(others.into_iter().map(|other| (other, scope)));
+            plan.pooled.extend(
+                others
+                    .into_iter()
+                    .map(|other| (other, base.unwrap_or(scope))),
+            );
             line.push(Known {
                 scope,
                 parent,
+                base,
                 rule,
                 retired: false,
             });
@@ -333,11 +352,12 @@ impl Reload<'_> {
         let overall = kinds.position(|kind| kind == SpecKind::Overall);
         let overall = overall.map(|index| plan.scopes[index]);
         let reloading = &self.engine.reloading;
+        let tiers = Tier::all(&routes);
         self.hold(|core, _, _| {
             let present = reloading.present.write();
             *present.unwrap_or_else(PoisonError::into_inner) = Some(Present { routes, epoch });
             reloading.epoch.store(epoch, Ordering::Relaxed);
-            core.begin_epoch(epoch, partitioned, overall);
+            core.begin_epoch(epoch, partitioned, overall, tiers)
         });
     }
 
@@ -347,23 +367,32 @@ impl Reload<'_> {
         let present: HashMap<_, _> = specs
             .map(|((identity, _, quota), &scope)| (identity, (scope, quota)))
             .collect();
+        let rules: HashMap<_, _> = registry
+            .lines
+            .iter()
+            .filter_map(|(identity, line)| {
+                let (scope, _) = *present.get(identity)?;
+                let now = line.iter().find(|known| known.scope == scope)?;
+                Some((identity.clone(), now.rule))
+            })
+            .collect();
         let mut gone = Vec::new();
         for (identity, line) in &mut registry.lines {
+            // The buckets are those of the base, whatever the tier.
+            let base = identity.base();
+            let of_base = present.get(&base).copied();
+            let rule = rules.get(&base).copied();
             let now = present.get(identity).copied();
             let is_now = |known: &Known| now.is_some_and(|(scope, _)| scope == known.scope);
-            let rule = line
-                .iter()
-                .find(|known| is_now(known))
-                .map(|known| known.rule);
             for known in line {
                 known.retired = !is_now(known);
                 if known.retired {
                     // One whose buckets are for other keys has no heir.
-                    let heir = now.filter(|_| rule == Some(known.rule));
+                    let heir = of_base.filter(|_| rule == Some(known.rule));
                     gone.push((
                         known.scope,
                         heir.map(|(heir, _)| heir),
-                        now.map(|(_, quota)| quota),
+                        now.or(of_base).map(|(_, quota)| quota),
                     ));
                 }
             }

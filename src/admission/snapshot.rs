@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{hash::Hash, sync::Arc, time::Duration};
 
 use super::{
     core::{Awaited, Awaits, Core, Node, NodeId, Tree},
@@ -32,6 +32,7 @@ pub struct BucketSnapshot {
     name: Box<str>,
     endpoint: Box<str>,
     partition: Option<u64>,
+    tier: Option<Arc<str>>,
     quota: Quota,
     concurrency: Option<usize>,
     windows: Vec<WindowUse>,
@@ -229,6 +230,51 @@ impl Snapshot {
             })
             .or_else(|| self.buckets().find(named))
     }
+
+    /// The buckets of a partition, by its value: all that is there of one customer, say.
+    ///
+    /// The value is what [`partition_by`](crate::Endpoints::partition_by) returns, or whatever is hashed alike, such as a
+    /// `&str` for a `String`. With [`partition_by_header`](crate::Endpoints::partition_by_header) it is the header's value
+    /// as a `str` or a `String`. It is hashed here, and not kept. Empty for a value of which no bucket is in use, and
+    /// without a rule for partitions.
+    ///
+    /// ```
+    /// use tower_throttle::Handle;
+    ///
+    /// /// How many requests of a customer wait, and for how long its oldest has.
+    /// fn waiting(handle: &Handle, key: &str) -> (usize, std::time::Duration) {
+    ///     let snapshot = handle.snapshot();
+    ///     let heads = snapshot.partition(key).filter_map(|bucket| bucket.head());
+    ///     let longest = heads.map(|head| head.waiting_for()).max();
+    ///     let overall = snapshot.bucket_of("overall", key);
+    ///     (overall.map_or(0, |bucket| bucket.waiting()), longest.unwrap_or_default())
+    /// }
+    /// # use tower_throttle::{Endpoints, ThrottleLayer};
+    /// # let layer = ThrottleLayer::new(Endpoints::new().partition_by_header("x-customer"));
+    /// # assert_eq!(waiting(&layer.handle(), "wonka").0, 0);
+    /// ```
+    pub fn partition<V: Hash + ?Sized>(&self, value: &V) -> impl Iterator<Item = &BucketSnapshot> {
+        let partition = self.routes.partition_of(value);
+        self.buckets()
+            .filter(move |bucket| partition.is_some() && bucket.partition == partition)
+    }
+
+    /// The [`bucket`](Self::bucket) that a [`partition`](Self::partition) has for an endpoint. `None` if none is in use.
+    pub fn bucket_of<V: Hash + ?Sized>(
+        &self,
+        endpoint: &str,
+        value: &V,
+    ) -> Option<&BucketSnapshot> {
+        let spec = self.routes.lookup(endpoint).ok();
+        let is_of =
+            |bucket: &BucketSnapshot| Some(bucket.spec) == spec || bucket.name() == endpoint;
+        let mut buckets: Vec<_> = self
+            .partition(value)
+            .filter(|bucket| is_of(bucket))
+            .collect();
+        buckets.sort_by_key(|bucket| bucket.retired);
+        buckets.first().copied()
+    }
 }
 
 impl BucketSnapshot {
@@ -237,11 +283,12 @@ impl BucketSnapshot {
         let scope = tree.scope(node.spec);
         let paused = tree.paused_until(node).since(now);
         Self {
-            spec: node.spec,
-            retired: scope.retired,
+            spec: tree.base(node.spec),
+            retired: tree.scope(tree.base(node.spec)).retired,
             name: tree.name(node),
             endpoint: scope.name.clone(),
             partition: tree.partition(node),
+            tier: scope.tier.as_ref().map(|tier| Arc::clone(&tier.name)),
             quota: scope.quota.clone(),
             concurrency: node.bucket.concurrency(&scope.rules, now),
             windows: WindowUse::of(tree, node, now),
@@ -286,6 +333,12 @@ impl BucketSnapshot {
     /// a hash of the value that tells values apart within this process, and from which the value cannot be found.
     pub fn partition(&self) -> Option<u64> {
         self.partition
+    }
+
+    /// The [tier](crate::Endpoints::tier) whose quota the bucket goes by: that of the last request that came here, if the
+    /// tier has another quota for this endpoint.
+    pub fn tier(&self) -> Option<&str> {
+        self.tier.as_deref()
     }
 
     /// The quota as configured or last set.

@@ -14,6 +14,7 @@ use super::{
     name::{self, NameBy},
     partition::PartitionRule,
     template::Template,
+    tier::{Tier, Tiers},
 };
 use crate::{quota::Quota, request_head::RequestHead};
 
@@ -113,6 +114,8 @@ use crate::{quota::Quota, request_head::RequestHead};
 /// secrets: they are hashed at once, with random numbers as the key, and never kept, shown, or put
 /// into an error.
 ///
+/// The partitions of a [`tier`](Self::tier) have other quotas: those of customers who pay, say.
+///
 /// # Panics
 ///
 /// A configuration that contradicts itself is a bug, so all methods except
@@ -134,12 +137,14 @@ pub(super) struct Config {
     pub(super) named: Vec<(Box<str>, Quota)>,
     pub(super) groups: Vec<(Box<str>, Quota)>,
     /// The names of `named` and of `groups`, which share one space since look-ups do not tell them apart.
-    names: HashSet<Box<str>>,
+    pub(super) names: HashSet<Box<str>>,
     pub(super) overall: Option<Quota>,
     pub(super) others: Option<Others>,
     pub(super) across_partitions: Option<Quota>,
     pub(super) partition_by: Option<PartitionRule>,
     pub(super) name_by: Option<NameBy>,
+    pub(super) tiers: Vec<Tier>,
+    pub(super) tier_by: Option<NameBy>,
     /// Here and not in the compiled form, so that a partition has the same hash in all layers of
     /// one stack.
     pub(super) hash_keys: RandomState,
@@ -427,12 +432,17 @@ impl Endpoints {
     }
 
     /// To change it. It is copied only if a clone shares it.
-    fn config(&mut self) -> &mut Config {
+    pub(super) fn config(&mut self) -> &mut Config {
         Arc::make_mut(&mut self.config)
     }
 
     /// The one entry for all templates of this shape.
     fn entry(&mut self, template: &str) -> Result<&mut Entry, InvalidEndpoint> {
+        let at = self.entry_at(template)?;
+        Ok(&mut self.config().entries[at])
+    }
+
+    pub(super) fn entry_at(&mut self, template: &str) -> Result<usize, InvalidEndpoint> {
         let parsed = Template::parse(template)?;
         let Config {
             entries, by_shape, ..
@@ -448,7 +458,7 @@ impl Endpoints {
                 group: None,
             });
         }
-        Ok(&mut entries[at])
+        Ok(at)
     }
 
     fn put_into_group(&mut self, template: &str, group: usize) -> Result<(), InvalidEndpoint> {
@@ -486,7 +496,7 @@ impl Endpoints {
 }
 
 #[track_caller]
-fn or_panic<T>(result: Result<T, InvalidEndpoint>) -> T {
+pub(super) fn or_panic<T>(result: Result<T, InvalidEndpoint>) -> T {
     match result {
         Ok(value) => value,
         Err(error) => panic!("{error}"),
@@ -539,6 +549,12 @@ impl fmt::Debug for Endpoints {
         }
         if let Some(closure) = &config.name_by {
             out.field("name_by", closure);
+        }
+        if !config.tiers.is_empty() {
+            out.field("tiers", &Tiers(config));
+        }
+        if let Some(closure) = &config.tier_by {
+            out.field("tier_by", closure);
         }
         out.finish()
     }

@@ -18,6 +18,7 @@ pub struct InvalidEndpoint {
 enum Subject {
     Template,
     Name,
+    Tier,
 }
 
 /// Each holds the part of the value that is wrong, or what it clashes with.
@@ -51,12 +52,27 @@ pub(super) enum Reason {
     Taken,
     Reserved,
     Slash,
+    TierTaken,
+    NotInTier {
+        endpoint: Box<str>,
+    },
+    TwiceInTier {
+        endpoint: Box<str>,
+    },
 }
 
 impl InvalidEndpoint {
     pub(super) fn template(value: &str, reason: Reason) -> Self {
         Self {
             subject: Subject::Template,
+            value: value.into(),
+            reason,
+        }
+    }
+
+    pub(super) fn tier(value: &str, reason: Reason) -> Self {
+        Self {
+            subject: Subject::Tier,
             value: value.into(),
             reason,
         }
@@ -76,6 +92,7 @@ impl fmt::Display for InvalidEndpoint {
         let subject = match self.subject {
             Subject::Template => "template",
             Subject::Name => "name",
+            Subject::Tier => "tier",
         };
         write!(f, "{subject} {:?}: {}", self.value, self.reason)
     }
@@ -144,6 +161,15 @@ impl fmt::Display for Reason {
             ),
             Self::Reserved => f.write_str("it is reserved for a scope of that name"),
             Self::Slash => f.write_str("only templates contain \"/\": expected a name without"),
+            Self::TierTaken => f.write_str("there is a tier of this name already"),
+            Self::NotInTier { endpoint } => write!(
+                f,
+                "{endpoint:?} is nothing of which each partition has its own: expected a template, \"overall\", or the name of a group or an endpoint that was named before"
+            ),
+            Self::TwiceInTier { endpoint } => write!(
+                f,
+                "it has a quota for {endpoint:?} already (parameter names do not matter)"
+            ),
         }
     }
 }
@@ -153,7 +179,7 @@ impl Error for InvalidEndpoint {}
 /// Nothing is configured under the name that was asked for.
 ///
 /// Comes from the methods of [`Handle`](crate::Handle), and from every layer when a request asks
-/// for a [named endpoint](crate::Endpoints::named) that does not exist. The text says the name and
+/// for a [named endpoint](crate::Endpoints::named), or is of a [tier](crate::Endpoints::tier), that does not exist. The text says the name and
 /// which ones there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownEndpoint(Box<Unknown>);
@@ -163,29 +189,42 @@ struct Unknown {
     endpoint: Box<str>,
     /// Shared with the routes: there may be an error for each request, and each would copy all names.
     known: Arc<[Box<str>]>,
-    by_request: bool,
+    by: AskedBy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AskedBy {
+    Caller,
+    Request,
+    /// A tier, and no endpoint.
+    Tier,
 }
 
 impl UnknownEndpoint {
     /// Asked for by a caller of the handle.
     pub(super) fn in_lookup(endpoint: &str, known: Arc<[Box<str>]>) -> Self {
-        Self::new(endpoint, known, false)
+        Self::new(endpoint, known, AskedBy::Caller)
     }
 
     /// Asked for by a request.
     pub(super) fn in_request(endpoint: &str, known: Arc<[Box<str>]>) -> Self {
-        Self::new(endpoint, known, true)
+        Self::new(endpoint, known, AskedBy::Request)
     }
 
-    fn new(endpoint: &str, known: Arc<[Box<str>]>, by_request: bool) -> Self {
+    /// A tier, asked for by a request or by a caller of the handle.
+    pub(super) fn in_tier(tier: &str, known: Arc<[Box<str>]>) -> Self {
+        Self::new(tier, known, AskedBy::Tier)
+    }
+
+    fn new(endpoint: &str, known: Arc<[Box<str>]>, by: AskedBy) -> Self {
         Self(Box::new(Unknown {
             endpoint: endpoint.into(),
             known,
-            by_request,
+            by,
         }))
     }
 
-    /// The name or template that was asked for.
+    /// The name, the template or the tier that was asked for.
     pub fn endpoint(&self) -> &str {
         &self.0.endpoint
     }
@@ -196,12 +235,12 @@ impl fmt::Display for UnknownEndpoint {
         let Unknown {
             endpoint,
             known,
-            by_request,
+            by,
         } = &*self.0;
-        if *by_request {
-            write!(f, "the request asks for the endpoint {endpoint:?}")?;
-        } else {
-            write!(f, "there is no endpoint {endpoint:?}")?;
+        match by {
+            AskedBy::Caller => write!(f, "there is no endpoint {endpoint:?}")?,
+            AskedBy::Request => write!(f, "the request asks for the endpoint {endpoint:?}")?,
+            AskedBy::Tier => write!(f, "there is no tier {endpoint:?}")?,
         }
         let Some((first, others)) = known.split_first() else {
             return f.write_str(", but none is named");

@@ -17,6 +17,18 @@ pub(crate) struct Identity {
     template: Option<Arc<Template>>,
     /// Empty for a template.
     name: Box<str>,
+    /// If it is what another one is for a tier.
+    tier: Option<Arc<str>>,
+}
+
+impl Identity {
+    /// What partitions have that are of no tier.
+    pub(crate) fn base(&self) -> Self {
+        Self {
+            tier: None,
+            ..self.clone()
+        }
+    }
 }
 
 impl Endpoints {
@@ -36,10 +48,20 @@ impl Routes {
                 SpecKind::Route => Box::default(),
                 _ => spec.name.clone(),
             },
+            tier: None,
         };
         let mut all: Vec<_> = self.specs().iter().map(identity).collect();
         for (template, id) in self.templates() {
             all[id.0 as usize].template = Some(Arc::clone(template));
+        }
+        // Each comes after what it is for no tier.
+        for (at, spec) in self.specs().iter().enumerate() {
+            if let Some(tier) = &spec.tier {
+                all[at] = Identity {
+                    tier: Some(Arc::clone(&tier.name)),
+                    ..all[tier.base.0 as usize].clone()
+                };
+            }
         }
         all
     }

@@ -17,6 +17,7 @@ mod spec;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tier;
 mod trie;
 
 pub use self::{
@@ -27,5 +28,5 @@ pub use self::{
 pub(crate) use self::{
     identity::Identity,
     routes::{Key, Routes, Target},
-    spec::{SpecId, SpecKind},
+    spec::{OfTier, SpecId, SpecKind, TierId},
 };

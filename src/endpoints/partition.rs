@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
 use crate::request_head::RequestHead;
 
@@ -48,10 +48,25 @@ impl PartitionRule {
         }
     }
 
+    /// As that of a closure which returns the header as text, so that its value can be asked for as one. A value that
+    /// is no text is hashed as bytes.
+    fn of_header(value: Option<&HeaderValue>, keys: &RandomState) -> u64 {
+        match value.map(|value| std::str::from_utf8(value.as_bytes())) {
+            None => keys.hash_one(None::<&str>),
+            Some(Ok(text)) => keys.hash_one(Some(text)),
+            Some(Err(_)) => keys.hash_one(value.map(HeaderValue::as_bytes)),
+        }
+    }
+
+    /// The partition of the requests that have this value.
+    pub(super) fn partition_of<V: Hash + ?Sized>(value: &V, keys: &RandomState) -> u64 {
+        keys.hash_one(Some(value))
+    }
+
     /// The absence of a value is hashed as a value of its own, which differs from all others.
     pub(super) fn partition(&self, head: &RequestHead<'_>, keys: &RandomState) -> u64 {
         match self {
-            Self::Header(name) => keys.hash_one(head.headers().get(name)),
+            Self::Header(name) => Self::of_header(head.headers().get(name), keys),
             Self::Closure(hash, _) => hash(head, keys),
         }
     }

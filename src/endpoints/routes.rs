@@ -1,6 +1,11 @@
 //! [`Endpoints`] made ready for use: one decision per request.
 
-use std::{borrow::Cow, collections::HashMap, hash::RandomState, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    hash::{Hash, RandomState},
+    sync::Arc,
+};
 
 use http::{Method, Request};
 
@@ -12,8 +17,9 @@ use super::{
     normalize,
     partition::PartitionRule,
     router::{Router, RouterBuilder},
-    spec::{Spec, SpecId, SpecKind},
+    spec::{Spec, SpecId, SpecKind, TierId},
     template::Template,
+    tier::TierQuotas,
 };
 use crate::{costs::Terms, quota::Quota, request_head::RequestHead};
 
@@ -23,6 +29,8 @@ pub(crate) struct Target<'r> {
     pub(crate) spec: SpecId,
     /// 0 if there are no partitions.
     pub(crate) partition: u64,
+    /// That of the partition.
+    pub(crate) tier: Option<TierId>,
     /// For [`SpecKind::EachOther`] and [`SpecKind::Unmatched`].
     pub(crate) key: Option<Key<'r>>,
 }
@@ -40,7 +48,9 @@ pub(crate) struct Key<'r> {
 }
 
 impl Endpoints {
+    #[track_caller]
     pub(crate) fn compile(&self) -> Routes {
+        self.check_tiers();
         let config = self.as_config();
         Routes::new(config, config.hash_keys.clone())
     }
@@ -65,6 +75,8 @@ pub(crate) struct Routes {
     /// For requests that match nothing.
     other: SpecId,
     partition_by: Option<PartitionRule>,
+    tier_by: Option<NameBy>,
+    tiers: Box<[TierQuotas]>,
     hash_keys: RandomState,
     /// The scope of each spec, where they are not numbered alike.
     scopes: Box<[SpecId]>,
@@ -80,6 +92,7 @@ impl Routes {
                 quota: quota.clone(),
                 parent,
                 kind,
+                tier: None,
             });
             id
         };
@@ -105,12 +118,14 @@ impl Routes {
 
         let mut router = RouterBuilder::default();
         let mut templates = HashMap::with_capacity(config.entries.len());
+        let mut entries = Vec::with_capacity(config.entries.len());
         for entry in &config.entries {
             let quota = entry.quota.as_ref().unwrap_or(&unlimited);
             let parent = entry.group.map_or(overall, |group| groups[group]);
             let id = add(&entry.written, quota, Some(parent), SpecKind::Route);
             router.insert(&entry.template, id);
             templates.insert(Arc::clone(&entry.template), id);
+            entries.push(id);
         }
         let mut named: Vec<_> = config
             .named
@@ -125,15 +140,23 @@ impl Routes {
         by_name.extend([overall, other].into_iter().chain(across));
         by_name.sort_unstable_by_key(name);
 
+        let known = specs.iter().map(|spec| spec.name.clone()).collect();
+        let to_choose = named.iter().map(|id| name(id).clone()).collect();
+        let tiers = config.add_tiers(&mut specs, &entries, |specs, name| {
+            find_by_name(specs, &by_name, name)
+        });
+
         Self {
             router: router.build(),
             templates,
             by_name,
-            known: specs.iter().map(|spec| spec.name.clone()).collect(),
-            names: named.iter().map(|id| name(id).clone()).collect(),
+            known,
+            names: to_choose,
             named,
             specs,
             name_by: config.name_by.clone(),
+            tier_by: config.tier_by.clone(),
+            tiers,
             other,
             partition_by: config.partition_by.clone(),
             hash_keys,
@@ -177,29 +200,64 @@ impl Routes {
 
     /// The scope that a caller of the handle means by a template in any spelling, or by a name.
     pub(crate) fn lookup(&self, endpoint: &str) -> Result<SpecId, UnknownEndpoint> {
+        self.lookup_spec(endpoint).map(|spec| self.scope(spec))
+    }
+
+    fn lookup_spec(&self, endpoint: &str) -> Result<SpecId, UnknownEndpoint> {
         // A name has no slash, and a template has one.
         let found = if endpoint.contains('/') {
             let wanted = Template::parse(endpoint).ok();
             wanted.and_then(|wanted| self.templates.get(&wanted).copied())
         } else {
-            let name = |&id: &SpecId| &*self.spec(id).name;
-            let found = self.by_name.binary_search_by_key(&endpoint, name);
-            found.ok().map(|at| self.by_name[at])
+            find_by_name(&self.specs, &self.by_name, endpoint)
         };
-        found
-            .map(|spec| self.scope(spec))
-            .ok_or_else(|| UnknownEndpoint::in_lookup(endpoint, Arc::clone(&self.known)))
+        found.ok_or_else(|| UnknownEndpoint::in_lookup(endpoint, Arc::clone(&self.known)))
+    }
+
+    /// The scope that a caller of the handle means by a tier and an endpoint.
+    pub(crate) fn lookup_in_tier(
+        &self,
+        tier: &str,
+        endpoint: &str,
+    ) -> Result<SpecId, UnknownEndpoint> {
+        let TierId(at) = self.tier(tier)?;
+        let base = self.lookup_spec(endpoint)?;
+        let variants = &self.tiers[at as usize].variants;
+        let name = |base: &SpecId| self.spec(*base).name.clone();
+        let found = variants.get(&base).map(|&spec| self.scope(spec));
+        found.ok_or_else(|| {
+            UnknownEndpoint::in_lookup(endpoint, variants.keys().map(name).collect())
+        })
+    }
+
+    /// All tiers, indexed by [`TierId`].
+    pub(crate) fn tiers(&self) -> &[TierQuotas] {
+        &self.tiers
+    }
+
+    fn tier(&self, name: &str) -> Result<TierId, UnknownEndpoint> {
+        let found = (0..).zip(&self.tiers).find(|(_, tier)| *tier.name == *name);
+        found.map(|(at, _)| TierId(at)).ok_or_else(|| {
+            let known = self.tiers.iter().map(|tier| Box::from(&*tier.name));
+            UnknownEndpoint::in_tier(name, known.collect())
+        })
+    }
+
+    /// The partition of the requests for which the rule finds this value.
+    pub(crate) fn partition_of<V: Hash + ?Sized>(&self, value: &V) -> Option<u64> {
+        let rule = self.partition_by.as_ref();
+        rule.map(|_| PartitionRule::partition_of(value, &self.hash_keys))
     }
 
     /// Where a request belongs.
     ///
     /// One call runs each of the user's closures once at most: `name_by` unless the request has an
-    /// [`EndpointName`], then `partition_by` unless the name is unknown. Another call runs them again, and
+    /// [`EndpointName`], then `partition_by` and `tier_by` unless the name is unknown. Another call runs them again, and
     /// they may return something else: resolve a request once, and keep what came of it.
     ///
     /// # Errors
     ///
-    /// If the request, or the user's closure, names an endpoint that is not configured.
+    /// If the request, or the user's closure, names an endpoint or a tier that is not configured.
     #[inline]
     pub(crate) fn resolve<'r, B>(
         &self,
@@ -218,9 +276,14 @@ impl Routes {
             Some(rule) => rule.partition(head, &self.hash_keys),
             None => 0,
         };
+        let tier = match &self.tier_by {
+            Some(tier_by) => tier_by.choose(head, |name| self.tier(name)).transpose()?,
+            None => None,
+        };
         Ok(Target {
             spec,
             partition,
+            tier,
             key,
         })
     }
@@ -296,4 +359,10 @@ impl Routes {
         };
         (self.other, key)
     }
+}
+
+/// Of the specs that are of no template, which are sorted by name.
+fn find_by_name(specs: &[Spec], sorted: &[SpecId], name: &str) -> Option<SpecId> {
+    let found = sorted.binary_search_by_key(&name, |id| &*specs[id.0 as usize].name);
+    found.ok().map(|at| sorted[at])
 }

@@ -1,5 +1,7 @@
 //! The kinds of buckets that endpoints need.
 
+use std::sync::Arc;
+
 use crate::quota::Quota;
 
 /// An index into [`Routes::specs`](super::Routes::specs).
@@ -15,7 +17,22 @@ pub(crate) struct Spec {
     /// The next wider scope.
     pub(crate) parent: Option<SpecId>,
     pub(crate) kind: SpecKind,
+    /// If it is what another spec is for the partitions of a tier.
+    pub(crate) tier: Option<OfTier>,
 }
+
+/// Another quota for the same buckets, as long as their partition is of a tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OfTier {
+    /// What partitions have that are of no tier.
+    pub(crate) base: SpecId,
+    /// The tier's.
+    pub(crate) name: Arc<str>,
+}
+
+/// A tier of the present configuration, by its place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TierId(pub(crate) u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum SpecKind {

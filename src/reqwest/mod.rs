@@ -3,6 +3,8 @@
 //! - [`ReqwestService`] goes below the layers: `http` types in and out, over a `reqwest::Client`.
 //! - [`into_response`] turns what comes out of the layers into a `reqwest::Response`.
 //! - [`Client`] goes above the layers, and has `execute`: `reqwest::Request` in, `reqwest::Response` out.
+//!   [`Client::build`] makes all three of a layer and of reqwest's settings.
+//! - [`ThrottleExt`] lets a `reqwest::RequestBuilder` be sent `through` a client, with [`Terms`](crate::Terms).
 //!
 //! [`RetryLayer`](crate::RetryLayer) sends a `reqwest::Body` again if it is in memory (`json`, `form`, a string,
 //! bytes), and once if it streams (`wrap`, `wrap_stream`, a file, `multipart`). What reqwest's errors tell
@@ -26,8 +28,12 @@
 mod body;
 mod client;
 mod service;
+mod stack;
+mod through;
 
 pub use self::{
     client::{Client, ClientFuture},
     service::{ReqwestService, ResponseFuture, into_response},
+    stack::BoxedStack,
+    through::{Prepared, ThrottleExt},
 };

@@ -95,20 +95,20 @@ impl Tree {
 
     /// Nodes that a request needs, and that are new or have come back, find those that their keys had before.
     pub(super) fn adopt(&mut self, leaf: NodeId) {
-        if self.scope(self.node(leaf).spec).revived {
+        if self.scope(self.base(self.node(leaf).spec)).revived {
             let path: Vec<_> = self.path(leaf).collect();
             self.keys.born.extend(path);
         }
         while let Some(id) = self.keys.born.pop() {
             let node = self.node(id);
-            let scope = self.scope(node.spec);
+            let scope = self.scope(self.base(node.spec));
             if !scope.has_keys() {
                 continue;
             }
             let (partition, text) = (node.partition, node.text.clone());
             let elders = &scope.elders;
             let key = text.key();
-            let same_key = |elder: &SpecId| self.keys.find(*elder, partition, &key);
+            let same_key = |elder: &SpecId| self.keys.find(&self.scopes, *elder, partition, &key);
             let elders: Vec<_> = elders.iter().filter_map(same_key).collect();
             for elder in elders {
                 self.relate(elder, id);
@@ -175,7 +175,7 @@ impl Tree {
 
     /// Whether nothing is left in a bucket that could be of interest to others.
     pub(super) fn is_over(&self, id: NodeId, now: Tick) -> bool {
-        let longest = self.scope(self.node(id).spec).rules.longest();
+        let longest = self.scope(self.node(id).spec).longest;
         self.is_over_for(id, longest.max(RECENT), now)
     }
 
@@ -214,7 +214,7 @@ impl Tree {
         let members = family.members.clone();
         let longest = members.iter().map(|&id| {
             let scope = self.scope(self.node(id).spec);
-            scope.rules.longest()
+            scope.longest
         });
         let longest = longest.max().unwrap_or(Span::ZERO).max(RECENT);
         let is_left = |&id: &NodeId| {

@@ -296,7 +296,8 @@ impl Core {
             let (paused, learned) = (bucket.paused_until(), bucket.kept_lessons(now));
             if paused > paused_until.max(now) {
                 let time = paused.since(now);
-                let of = Paused::bucket(self.tree.node(id));
+                let node = self.tree.node(id);
+                let of = Paused::bucket(self.tree.base(node.spec), node);
                 self.pauses.begin(of, paused, now);
                 let told = || Decision::Paused { time, cause };
                 self.tree.tell(id, now, fx, told);

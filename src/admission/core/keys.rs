@@ -107,7 +107,7 @@ const MOST_REMEMBERED: usize = 1 << 16;
 const SENT_MUCH: u32 = bucket::TELLING;
 
 /// The partition that stands for all new ones once there are `max_keys` keys.
-const OVERFLOW: u64 = u64::MAX;
+pub(super) const OVERFLOW: u64 = u64::MAX;
 
 /// The partition of a node that stands for a scope. Others may have it, too, but no node of an unpartitioned scope
 /// without keys is ever looked for.
@@ -184,7 +184,7 @@ impl Keys {
     /// before it takes the lock.
     pub(super) fn locate(&mut self, specs: &Scopes, target: &Target<'_>, hash: u32) -> NodeId {
         let key = target.key.as_ref().unwrap_or(&NO_KEY);
-        if let Some(found) = self.find_by(hash, target.spec, target.partition, key) {
+        if let Some(found) = self.find_by(hash, specs, target.spec, target.partition, key) {
             return found;
         }
         if self.entries.len() - self.standing < self.most {
@@ -206,20 +206,35 @@ impl Keys {
         partition: u64,
         key: &Key<'_>,
     ) -> NodeId {
-        match self.find(spec, partition, key) {
+        match self.find(specs, spec, partition, key) {
             Some(found) => found,
             None => self.insert(specs, spec, partition, key),
         }
     }
 
-    pub(super) fn find(&self, spec: SpecId, partition: u64, key: &Key<'_>) -> Option<NodeId> {
-        self.find_by(self.hash(spec, partition, key), spec, partition, key)
+    /// The node of a key. `spec` is no variant, and the node may go by one.
+    pub(super) fn find(
+        &self,
+        specs: &Scopes,
+        spec: SpecId,
+        partition: u64,
+        key: &Key<'_>,
+    ) -> Option<NodeId> {
+        self.find_by(self.hash(spec, partition, key), specs, spec, partition, key)
     }
 
-    fn find_by(&self, hash: u32, spec: SpecId, partition: u64, key: &Key<'_>) -> Option<NodeId> {
+    fn find_by(
+        &self,
+        hash: u32,
+        specs: &Scopes,
+        spec: SpecId,
+        partition: u64,
+        key: &Key<'_>,
+    ) -> Option<NodeId> {
         self.entries.find(hash, |id| {
             let node = &self.nodes[id.index()];
-            node.spec == spec && node.partition == partition && node.text.spells(key)
+            let is_same = node.partition == partition && node.text.spells(key);
+            is_same && (node.spec == spec || specs.base(node.spec) == spec)
         })
     }
 
@@ -296,8 +311,10 @@ impl Keys {
     pub(super) fn forget(&mut self, scopes: &Scopes, index: usize, now: Tick) -> Option<Node> {
         let node = self.nodes.get(index)?;
         let rules = &scopes[node.spec.0 as usize].rules;
-        self.sweep.longest = self.sweep.longest.max(rules.longest());
-        if node.is_pinned() || !node.bucket.is_quiet(rules.longest(), now) {
+        // Its partition may be of another tier when it comes back.
+        let longest = scopes[node.spec.0 as usize].longest;
+        self.sweep.longest = self.sweep.longest.max(longest);
+        if node.is_pinned() || !node.bucket.is_quiet(longest, now) {
             return None;
         }
         if rules.keeps_log() && rules.windows().is_empty() {

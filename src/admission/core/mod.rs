@@ -62,6 +62,7 @@ mod state;
 mod sweep;
 mod task;
 mod text;
+mod tiers;
 mod timers;
 mod tree;
 mod unheard;
@@ -84,6 +85,7 @@ pub(super) use self::{
     queue::{Entry, TakeOutcome, WaitOutcome},
     reload::NewScope,
     state::Core,
+    tiers::Tier,
     tree::Tree,
     waiter::WaitLimit,
 };

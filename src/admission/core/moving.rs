@@ -90,6 +90,7 @@ impl Tree {
         let (partition, text) = (node.partition, node.text.clone());
         let new = self.keys.of_key(&self.scopes, heir, partition, &text.key());
         self.adopt(new);
+        self.inherit_tier(leaf, new);
         Some(new)
     }
 }

@@ -36,9 +36,10 @@ pub(super) enum Paused {
 }
 
 impl Paused {
-    pub(super) fn bucket(node: &Node) -> Self {
+    /// `scope` is that of the node, or that of which it is a variant.
+    pub(super) fn bucket(scope: SpecId, node: &Node) -> Self {
         Self::Bucket {
-            scope: node.spec,
+            scope,
             partition: node.partition,
             hash: node.hash,
         }
@@ -50,8 +51,8 @@ impl Paused {
         }
     }
 
-    fn concerns(self, node: &Node) -> bool {
-        self == Self::Scope(node.spec) || self == Self::bucket(node)
+    fn concerns(self, (scope, node): (SpecId, &Node)) -> bool {
+        self == Self::Scope(scope) || self == Self::bucket(scope, node)
     }
 }
 
@@ -82,14 +83,14 @@ impl Pauses {
         }
     }
 
-    /// For how long one of these nodes was paused between two times.
-    pub(super) fn within(&self, nodes: &[&Node], from: Tick, to: Tick) -> Duration {
+    /// For how long one of these nodes, each with its scope, was paused between two times.
+    pub(super) fn within(&self, nodes: &[(SpecId, &Node)], from: Tick, to: Tick) -> Duration {
         let mut counted_to = from;
         let mut sum = Duration::ZERO;
         for pause in &self.kept {
             let end = pause.until.min(to);
             let begin = pause.began.max(counted_to);
-            if end > begin && nodes.iter().any(|node| pause.of.concerns(node)) {
+            if end > begin && nodes.iter().any(|&node| pause.of.concerns(node)) {
                 sum += end.since(begin);
                 counted_to = end;
             }
@@ -107,7 +108,8 @@ mod tests {
     }
 
     fn within(pauses: &Pauses, nodes: &[&Node], from: u64, to: u64) -> u128 {
-        pauses.within(nodes, Tick(from), Tick(to)).as_nanos()
+        let nodes: Vec<_> = nodes.iter().map(|&node| (node.spec, node)).collect();
+        pauses.within(&nodes, Tick(from), Tick(to)).as_nanos()
     }
 
     /// What two pauses have in common counts once, and what lies before or after the wait not at all.
@@ -118,9 +120,9 @@ mod tests {
             tracked: true,
             ..Pauses::default()
         };
-        pauses.begin(Paused::bucket(&a), Tick(20), Tick(10));
+        pauses.begin(Paused::bucket(a.spec, &a), Tick(20), Tick(10));
         pauses.begin(Paused::Scope(SpecId(1)), Tick(30), Tick(15));
-        pauses.begin(Paused::bucket(&a), Tick(50), Tick(40));
+        pauses.begin(Paused::bucket(a.spec, &a), Tick(50), Tick(40));
         assert_eq!(within(&pauses, &[&a, &b], 0, 100), 30);
         assert_eq!(within(&pauses, &[&a], 0, 100), 20);
         assert_eq!(within(&pauses, &[&b], 0, 100), 15);
@@ -136,9 +138,9 @@ mod tests {
             tracked: true,
             ..Pauses::default()
         };
-        pauses.begin(Paused::bucket(&a), Tick(20), Tick(10));
-        pauses.begin(Paused::bucket(&a), Tick(40), Tick(20));
-        pauses.begin(Paused::bucket(&b), Tick(90), Tick(20));
+        pauses.begin(Paused::bucket(a.spec, &a), Tick(20), Tick(10));
+        pauses.begin(Paused::bucket(a.spec, &a), Tick(40), Tick(20));
+        pauses.begin(Paused::bucket(b.spec, &b), Tick(90), Tick(20));
         assert_eq!(within(&pauses, &[&a], 0, 100), 30);
         pauses.end(SpecId(0), Tick(25));
         assert_eq!(within(&pauses, &[&a], 0, 100), 15);
@@ -150,11 +152,11 @@ mod tests {
     fn the_latest_are_kept() {
         let a = node(0);
         let mut pauses = Pauses::default();
-        pauses.begin(Paused::bucket(&a), Tick(20), Tick(10));
+        pauses.begin(Paused::bucket(a.spec, &a), Tick(20), Tick(10));
         assert!(pauses.kept.is_empty());
         pauses.tracked = true;
         for at in (0..200).step_by(2) {
-            pauses.begin(Paused::bucket(&a), Tick(at + 1), Tick(at));
+            pauses.begin(Paused::bucket(a.spec, &a), Tick(at + 1), Tick(at));
         }
         assert_eq!(within(&pauses, &[&a], 0, 200), KEPT as u128);
     }

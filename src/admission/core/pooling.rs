@@ -30,7 +30,7 @@ impl Tree {
     /// The buckets of the pool in which a node counts. `None` if that is not known yet.
     pub(super) fn pooled(&self, id: NodeId) -> Option<Vec<&Bucket>> {
         let node = self.node(id);
-        let Some(pools) = self.pools.of.get(&node.spec) else {
+        let Some(pools) = self.pools.of.get(&self.base(node.spec)) else {
             return Some(Vec::new());
         };
         if !pools.ready {
@@ -44,7 +44,7 @@ impl Tree {
     /// The old nodes before whose requests those of a node do not go.
     pub(super) fn pooled_elders(&self, id: NodeId) -> &[NodeId] {
         let node = self.node(id);
-        let pools = self.pools.of.get(&node.spec);
+        let pools = self.pools.of.get(&self.base(node.spec));
         let pool = pools.and_then(|pools| pools.by_key.get(node.text.as_str()));
         pool.map_or(&[], |pool| &pool.elders)
     }
@@ -52,9 +52,11 @@ impl Tree {
     /// Newcomers to a scope wait until the pools are there.
     pub(super) fn begin_pools(&mut self, scope: SpecId) {
         self.pools.of.insert(scope, PoolsOf::default());
-        let scope = &mut self.scopes[scope.0 as usize];
-        scope.kin += 1;
-        scope.note_kin();
+        for scope in self.scopes.with_variants(scope) {
+            let scope = &mut self.scopes[scope.0 as usize];
+            scope.kin += 1;
+            scope.note_kin();
+        }
     }
 
     /// An old node whose bucket counts in the pools of `scope`.
@@ -132,7 +134,8 @@ impl Tree {
     /// Takes note of whether requests wait at a node that goes by a pool.
     fn note_waiting(&mut self, id: NodeId) {
         let node = &self.keys.nodes[id.index()];
-        if let Some(pools) = self.pools.of.get_mut(&node.spec) {
+        let scope = self.scopes.base(node.spec);
+        if let Some(pools) = self.pools.of.get_mut(&scope) {
             steps::count_way_down(pools.waiting.len());
             if node.waiting() > 0 {
                 pools.waiting.insert(id);
@@ -161,7 +164,7 @@ impl Tree {
         let some = self.pools.of.range((from, Unbounded)).take(ENDED_AT_ONCE);
         let some: Vec<_> = some
             .map(|(&scope, pools)| {
-                let longest = self.scope(scope).rules.longest().max(RECENT);
+                let longest = self.scope(scope).longest.max(RECENT);
                 let is_over = pools.last.is_none_or(|last| last.after(longest) <= now);
                 (scope, pools.ready && pools.posted == 0 && is_over)
             })
@@ -169,9 +172,11 @@ impl Tree {
         self.pools.cursor = some.last().map(|&(scope, _)| scope);
         for (scope, _) in some.into_iter().filter(|(_, ends)| *ends) {
             fx.garbage.pools.extend(self.pools.of.remove(&scope));
-            let scope = &mut self.scopes[scope.0 as usize];
-            scope.kin -= 1;
-            scope.note_kin();
+            for scope in self.scopes.with_variants(scope) {
+                let scope = &mut self.scopes[scope.0 as usize];
+                scope.kin -= 1;
+                scope.note_kin();
+            }
         }
     }
 }
@@ -261,7 +266,7 @@ impl Core {
         let Some(&scope) = collecting.scopes.get(&node.spec) else {
             return true;
         };
-        let longest = self.tree.scope(scope).rules.longest();
+        let longest = self.tree.scope(scope).longest;
         let since = self.tree.latest().before(longest.max(RECENT));
         let key = (scope, node.text.as_str().into());
         let found = collecting.found.entry(key).or_default();

@@ -208,7 +208,11 @@ impl Core {
             return Waited::default();
         }
         let Waiter { leaf, since, .. } = *self.waiter(id);
-        let nodes: Vec<_> = self.tree.path(leaf).map(|id| self.tree.node(id)).collect();
+        let nodes = self.tree.path(leaf).map(|id| {
+            let node = self.tree.node(id);
+            (self.tree.base(node.spec), node)
+        });
+        let nodes: Vec<_> = nodes.collect();
         let paused = self.pauses.within(&nodes, since, now);
         Waited::in_queue(now.since(since), paused)
     }

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::{effects::Effects, scope::Scope, state::Core, tree::Tree};
+use super::{effects::Effects, scope::Scope, state::Core, tiers::Tier, tree::Tree};
 use crate::{
-    bucket::{Learning, Rules, Tick},
-    endpoints::{SpecId, SpecKind},
+    bucket::{Learning, Rules, Span, Tick},
+    endpoints::{OfTier, SpecId, SpecKind},
     quota::Quota,
 };
 
@@ -20,6 +20,8 @@ pub(in crate::admission) struct NewScope {
     pub(in crate::admission) kind: SpecKind,
     pub(in crate::admission) quota: Quota,
     pub(in crate::admission) parent: Option<SpecId>,
+    /// If it has another scope's buckets for the partitions of a tier.
+    pub(in crate::admission) tier: Option<OfTier>,
     pub(in crate::admission) partitioned: bool,
     /// The retired scopes of the same endpoint, with buckets for the same keys.
     pub(in crate::admission) elders: Box<[SpecId]>,
@@ -85,17 +87,20 @@ impl Core {
         self.tree.drop_scope(id, now, fx)
     }
 
-    /// From now on requests find their buckets by other routes.
+    /// From now on requests find their buckets by other routes. Returns the tiers of those before, to be freed without
+    /// the lock.
     pub(in crate::admission) fn begin_epoch(
         &mut self,
         epoch: u32,
         partitioned: bool,
         overall: Option<SpecId>,
-    ) {
+        tiers: Box<[Tier]>,
+    ) -> Box<[Tier]> {
         self.tree.epoch = epoch;
         self.tree.overall = overall;
         self.tree.looks_twice = true;
         self.tree.keys.partitioned = partitioned;
+        self.tree.set_tiers(tiers)
     }
 
     /// Newcomers to a scope begin with what these have counted.
@@ -111,6 +116,7 @@ impl Tree {
             kind,
             quota,
             parent,
+            tier,
             partitioned,
             elders,
             pools,
@@ -137,6 +143,9 @@ impl Tree {
             elders: Box::default(),
             revived: false,
             heir: None,
+            tier: tier.clone(),
+            variants: Vec::new(),
+            longest: Span::ZERO,
         };
         let id = self.scopes.insert(scope);
         let node = self.keys.insert_standing(id, parent_node);
@@ -144,6 +153,9 @@ impl Tree {
         scope.node = node;
         self.begin_with(id, &elders);
         self.scopes[id.0 as usize].elders = elders;
+        if let Some(tier) = tier {
+            self.add_variant(tier.base, id);
+        }
         if pools {
             self.begin_pools(id);
         }
@@ -170,8 +182,13 @@ impl Tree {
         let node = scope.node;
         let is_over =
             self.is_over(node, now) && self.kin.members(node).is_empty() && !self.pools.has(id);
-        if !scope.retired || node.index() < self.keys.fixed || !is_over {
+        // Buckets may go by its variants.
+        let is_used = !is_over || !scope.variants.is_empty();
+        if !scope.retired || node.index() < self.keys.fixed || is_used {
             return false;
+        }
+        if let Some(tier) = scope.tier.clone() {
+            self.remove_variant(tier.base, id);
         }
         self.forget_rules(id.0 as usize);
         if let Some(node) = self.keys.remove_standing(node) {

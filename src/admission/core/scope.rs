@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use super::ids::NodeId;
 use crate::{
-    bucket::{Rules, Tick},
-    endpoints::{SpecId, SpecKind},
+    bucket::{Rules, Span, Tick},
+    endpoints::{OfTier, SpecId, SpecKind},
     quota::Quota,
 };
 
@@ -38,6 +38,12 @@ pub(in crate::admission) struct Scope {
     pub(super) revived: bool,
     /// What its endpoint is now, with buckets for the same keys. Only of one that has retired.
     pub(super) heir: Option<SpecId>,
+    /// If it has another scope's buckets for as long as their partition is of a tier.
+    pub(in crate::admission) tier: Option<OfTier>,
+    /// What it is for each tier that has another quota for it.
+    pub(super) variants: Vec<SpecId>,
+    /// How long a dispatch can count in a bucket, whatever the tier.
+    pub(super) longest: Span,
 }
 
 impl Scope {

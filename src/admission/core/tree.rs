@@ -14,6 +14,7 @@ use super::{
     pools::Pools,
     scope::Scope,
     scopes::{Scopes, View},
+    tiers::Tiers,
 };
 use crate::{
     bucket::{Demand, Enforced, Gate, Learning, Rules, Span, Tick},
@@ -45,6 +46,7 @@ pub(in crate::admission) struct Tree {
     /// The buckets that count together.
     pub(super) kin: Kin,
     pub(super) pools: Pools,
+    pub(super) tiers: Tiers,
     /// How many times the endpoints were loaded anew.
     pub(in crate::admission) epoch: u32,
     /// The present scope of everything.
@@ -107,6 +109,9 @@ impl Tree {
                 elders: Box::default(),
                 revived: false,
                 heir: None,
+                tier: spec.tier.clone(),
+                variants: Vec::new(),
+                longest: Span::ZERO,
             })
             .collect();
         // The node of each of these scopes stands at the index of its scope, for ever.
@@ -129,7 +134,7 @@ impl Tree {
                 .for_each(|rules| charges.know(rules.unit));
         }
         let looks_overall = overall.is_some_and(|overall| looks(&scopes[overall.0 as usize].rules));
-        Self {
+        let mut tree = Self {
             charges,
             enforced,
             observed: false,
@@ -139,6 +144,7 @@ impl Tree {
             scopes: Scopes::new(scopes),
             kin: Kin::default(),
             pools: Pools::default(),
+            tiers: Tiers::default(),
             epoch: 0,
             overall,
             latest: now,
@@ -156,7 +162,9 @@ impl Tree {
             floor: Some(DEFAULT_FLOOR),
             learning: Learning::all(),
             max_pause: DEFAULT_MAX_PAUSE,
-        }
+        };
+        tree.begin_tiers(routes);
+        tree
     }
 
     /// Every now and then while there are keys to forget: where there are no windows, nobody else
@@ -224,10 +232,14 @@ impl Tree {
         target: &Target<'_>,
         hash: Option<u32>,
     ) -> NodeId {
-        match hash {
-            None => NodeId::new(target.spec.0 as usize),
-            Some(hash) => self.keys.locate(&self.scopes, target, hash),
+        let Some(hash) = hash else {
+            return NodeId::new(target.spec.0 as usize);
+        };
+        let leaf = self.keys.locate(&self.scopes, target, hash);
+        if self.tiers.known {
+            self.put_in_tier(leaf, target.tier);
         }
+        leaf
     }
 
     /// The leaf of a request, made if it is new.
@@ -239,6 +251,9 @@ impl Tree {
         let hash = self.keys.hasher.of(target);
         let leaf = self.keys.locate(&self.scopes, target, hash);
         self.adopt(leaf);
+        if self.tiers.known {
+            self.put_in_tier(leaf, target.tier);
+        }
         leaf
     }
 
@@ -634,10 +649,10 @@ impl Tree {
     }
 
     /// Has a scope learn what is to be learned by now.
-    pub(super) fn renew_rules(&mut self, scope: usize) {
+    pub(super) fn renew_rules(&mut self, index: usize) {
         let mut learning = self.learning;
-        learning.discover &= self.may_discover(scope);
-        let scope = &mut self.scopes[scope];
+        learning.discover &= self.may_discover(index);
+        let scope = &mut self.scopes[index];
         self.discovering -= usize::from(scope.rules.learning().discover);
         self.charges.counting -= usize::from(!scope.rules.units().is_empty());
         let rules = Rules::new(&scope.quota, self.enforced, learning, scope.kind.learns());
@@ -652,13 +667,21 @@ impl Tree {
             .units()
             .iter()
             .for_each(|rules| self.charges.know(rules.unit));
+        #[expect(clippy::cast_possible_truncation, reason = "`SpecId` is 32 bits wide")]
+        self.note_longest(SpecId(index as u32));
     }
 
     /// Whether nothing is configured for an endpoint, nor in any wider scope.
     fn may_discover(&self, scope: usize) -> bool {
         let wider = |scope: &&Scope| scope.parent.map(|parent| self.scope(parent));
-        let mut path = std::iter::successors(Some(&self.scopes[scope]), wider);
-        self.scopes[scope].kind.is_endpoint() && path.all(|scope| !scope.quota.limits())
+        let own = &self.scopes[scope];
+        let mut wider = std::iter::successors(wider(&own), wider);
+        // A partition may be of any tier.
+        let limits = |scope: &Scope| {
+            let mut variants = scope.variants.iter();
+            scope.quota.limits() || variants.any(|&id| self.scope(id).quota.limits())
+        };
+        own.kind.is_endpoint() && !own.quota.limits() && !wider.any(limits)
     }
 
     /// Whether anything discovers, or would if less were configured.
@@ -687,12 +710,16 @@ impl Tree {
     }
 
     pub(super) fn pause(&mut self, scope: SpecId, until: Tick) {
-        let scope = &mut self.scopes[scope.0 as usize];
-        scope.set_paused_until(scope.paused_until.max(until));
+        for scope in self.scopes.with_variants(scope) {
+            let scope = &mut self.scopes[scope.0 as usize];
+            scope.set_paused_until(scope.paused_until.max(until));
+        }
     }
 
     pub(super) fn resume(&mut self, scope: SpecId) {
-        self.scopes[scope.0 as usize].set_paused_until(Tick::NONE);
+        for scope in self.scopes.with_variants(scope) {
+            self.scopes[scope.0 as usize].set_paused_until(Tick::NONE);
+        }
     }
 
     /// The buckets among `n` nodes from the index `from` on, and the index of the next if there is one.
@@ -719,8 +746,9 @@ impl Tree {
         if stands_for_all && scope.has_keys() {
             return false;
         }
-        let longest = scope.rules.longest();
-        !scope.retired || !self.is_over_for(NodeId::new(index), longest, self.latest)
+        let longest = scope.longest;
+        let retired = self.scope(self.base(node.spec)).retired;
+        !retired || !self.is_over_for(NodeId::new(index), longest, self.latest)
     }
 }
 

@@ -17,6 +17,7 @@ impl Core {
     /// Does what is due, and as much of the unfinished work as the budget allows.
     pub(in crate::admission) fn run(&mut self, now: Tick, fx: &mut Effects) {
         self.fire(now, fx);
+        self.follow_tiers();
         let mut pieces = self.work.len();
         while pieces > 0 && fx.spend() {
             pieces -= 1;
@@ -117,7 +118,8 @@ impl Core {
                 return;
             }
             let node = self.tree.keys.nodes.get(from);
-            let affected = node.is_some_and(|node| node.spec == scope);
+            let is_of = |spec| spec == scope || self.tree.base(spec) == scope;
+            let affected = node.is_some_and(|node| is_of(node.spec));
             if affected {
                 let id = NodeId::new(from);
                 if resume {

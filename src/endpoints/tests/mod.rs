@@ -13,6 +13,7 @@ mod scale;
 mod scopes;
 mod spelling;
 pub(super) mod steps;
+mod tiers;
 
 use std::{
     borrow::Cow,
