@@ -39,8 +39,6 @@
 //! # }
 //! ```
 //!
-//! [`_clients`] shows the same over hyper-util, reqwest, tonic, octocrab and kube. The client has to be `Clone`.
-//!
 //! **Make the stack once, and clone it.** The limits' state lives in the layer. All services that it makes share it,
 //! and so do all clones of the layer and of the services. Two layers made from the same [`Endpoints`] share nothing.
 //! Nothing needs a runtime when it is built.
@@ -167,38 +165,6 @@
 //! # }
 //! ```
 //!
-//! # How long to wait
-//!
-//! For as long as it takes, by default. `max_waiting(n)` bounds the queue, `max_wait(duration)` the time in it, and the
-//! extension [`Deadline`] the time of one request. A refusal is a [`Refused`] from the response future: at once if
-//! windows and pauses tell that the turn comes too late, later if that turns out while it waits, or else when the time
-//! has passed; never from `poll_ready`. It travels as a [`BoxError`], and [`Refused::in_error`] finds it under whatever
-//! other layers have wrapped around it.
-//!
-//! ```
-//! use std::time::Duration;
-//! use tower::{ServiceBuilder, ServiceExt};
-//! use tower_throttle::{BoxError, Endpoints, Quota, Refused, RefusedReason, ThrottleLayer};
-//!
-//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
-//! # async fn main() -> Result<(), BoxError> {
-//! # let http_client = tower::service_fn(async |_: http::Request<String>| {
-//! #     Ok::<_, BoxError>(http::Response::new(String::new()))
-//! # });
-//! let layer = ThrottleLayer::new(Endpoints::new().overall(Quota::per_minute(1)))
-//!     .max_wait(Duration::from_secs(10));
-//! let client = ServiceBuilder::new().layer(layer).service(http_client);
-//! let get = || http::Request::get("/").body(String::new()).unwrap();
-//!
-//! client.clone().oneshot(get()).await?;
-//! let error = client.oneshot(get()).await.unwrap_err();
-//! let refused = Refused::in_error(&error).expect("refused by the layer, and not by the server");
-//! assert_eq!(refused.reason(), RefusedReason::WouldWaitTooLong);
-//! assert_eq!(refused.retry_after(), Some(Duration::from_secs(60)));
-//! # Ok(())
-//! # }
-//! ```
-//!
 //! # What requests cost
 //!
 //! A window counts requests unless it is told another [`Unit`]: tokens, credits, points. What a request takes of it is
@@ -239,8 +205,47 @@
 //! # let _ = layer;
 //! ```
 //!
+//! [`_many_tenants`] goes on from here, and the README has measurements.
+//!
 //! With `max_waiting`, a request that finds too many waiting at its endpoint takes the place of the youngest of a lower
-//! class there, which is refused. The README has measurements.
+//! class there, which is refused.
+//!
+//! # How long to wait
+//!
+//! For as long as it takes, by default. `max_waiting(n)` bounds the queue, `max_wait(duration)` the time in it, and the
+//! extension [`Deadline`] the time of one request. A refusal is a [`Refused`] from the response future: at once if
+//! windows and pauses tell that the turn comes too late, later if that turns out while it waits, or else when the time
+//! has passed; never from `poll_ready`. It travels as a [`BoxError`], and [`Refused::in_error`] finds it under whatever
+//! other layers have wrapped around it.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_throttle::{BoxError, Endpoints, Quota, Refused, RefusedReason, ThrottleLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), BoxError> {
+//! # let http_client = tower::service_fn(async |_: http::Request<String>| {
+//! #     Ok::<_, BoxError>(http::Response::new(String::new()))
+//! # });
+//! let layer = ThrottleLayer::new(Endpoints::new().overall(Quota::per_minute(1)))
+//!     .max_wait(Duration::from_secs(10));
+//! let client = ServiceBuilder::new().layer(layer).service(http_client);
+//! let get = || http::Request::get("/").body(String::new()).unwrap();
+//!
+//! client.clone().oneshot(get()).await?;
+//! let error = client.oneshot(get()).await.unwrap_err();
+//! let refused = Refused::in_error(&error).expect("refused by the layer, and not by the server");
+//! assert_eq!(refused.reason(), RefusedReason::WouldWaitTooLong);
+//! assert_eq!(refused.retry_after(), Some(Duration::from_secs(60)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which client
+//!
+//! Any that is a `Service<http::Request<B>>` and `Clone`. [`_clients`] is a guide for hyper-util, reqwest,
+//! tonic, octocrab and kube, and for axum apps that call upstream.
 //!
 //! # Seeing what it does
 //!
