@@ -30,7 +30,7 @@ pub struct Refused {
     retry_after: Option<Duration>,
 }
 
-/// Why a request was [`Refused`].
+/// Why a request was [`Refused`]. [`_troubleshooting`](crate::_troubleshooting) says what to do about each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefusedReason {

@@ -2,28 +2,56 @@
 //!
 //! An API that is rate-limited refuses what exceeds its limits. The layers here wrap the client, any
 //! `Service<http::Request<B>>`, and hold each request back until every limit that applies to it has
-//! room: in order, per endpoint, without polling, and not a timer tick longer than needed. What the
-//! limits are is said in [`Endpoints`] and [`Quota`]; where a request has to wait, its response future
-//! does.
+//! room: in order, per endpoint, without polling, and not a timer tick longer than needed.
+//!
+//! This page takes ten minutes. The [guides](#guides) go further.
+//!
+//! # The six lines
+//!
+//! [`Endpoints`] say what the API allows, a layer keeps to it, and the client goes below. Five requests, two per
+//! second:
 //!
 //! ```
-//! use std::time::Duration;
-//! use tower::{ServiceBuilder, service_fn};
+//! use tokio::time::Instant;
+//! use tower::{Service, ServiceBuilder, ServiceExt};
 //! use tower_throttle::{BoxError, Endpoints, Quota, ThrottleLayer};
 //!
-//! let endpoints = Endpoints::new()
-//!     .route("POST /v1/text-to-speech/{voice_id}", Quota::per_second(5).concurrency(4))
-//!     .route("api.other.example/v2/{*rest}", Quota::per(100, Duration::from_secs(120)))
-//!     .overall(Quota::per_second(50));
-//!
-//! # let http_client = service_fn(|_: http::Request<String>| async {
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), BoxError> {
+//! # let http_client = tower::service_fn(async |_: http::Request<String>| {
 //! #     Ok::<_, BoxError>(http::Response::new(String::new()))
 //! # });
-//! let client = ServiceBuilder::new()
+//! let endpoints = Endpoints::new()
+//!     .route("GET /v1/books/{title}", Quota::per_second(2).concurrency(4));
+//! let mut client = ServiceBuilder::new()
 //!     .layer(ThrottleLayer::new(endpoints))
 //!     .service(http_client);
-//! # let _ = client;
+//!
+//! let start = Instant::now();
+//! let mut seconds = Vec::new();
+//! for title in ["emma", "ulysses", "momo", "dracula", "heidi"] {
+//!     let request = http::Request::get(format!("/v1/books/{title}")).body(String::new())?;
+//!     let _response = client.ready().await?.call(request).await?;
+//!     seconds.push(start.elapsed().as_secs());
+//! }
+//! assert_eq!(seconds, [0, 0, 1, 1, 2]);
+//! # Ok(())
+//! # }
 //! ```
+//!
+//! **Make the stack once, and clone it.** The limits' state lives in the layer. All services that it makes share it,
+//! and so do all clones of the layer and of the services. Two layers made from the same [`Endpoints`] share nothing.
+//! Nothing needs a runtime when it is built.
+//!
+//! # When a limit is reached
+//!
+//! The request waits, in its response future: the service is always ready, since which limits count is known only
+//! once the request is there. Requests to one endpoint go in the order in which they came. A request goes at the first
+//! tick of tokio's timer at which all its limits have room. While it waits it holds nothing: a full endpoint delays
+//! nobody who does not need it.
+//!
+//! A window is exact: at most n dispatches in *any* interval of the period's length. So n requests go at once, and the
+//! next when the first of them is one period old. For an even pace write `Quota::per(1, ...)`.
 //!
 //! # Which layer
 //!
@@ -34,18 +62,65 @@
 //!   until the response body has ended, failed or been dropped.
 //! - [`RetryLayer`] retries only: see [`retry`].
 //!
-//! The limits' state lives in the layer. All services that it makes share it, and so do all clones of
-//! the layer and of the services; two layers made from the same [`Endpoints`] share nothing. Nothing
-//! needs a runtime when it is built.
+//! # Keys and scopes
 //!
-//! [`Handle`], from `layer.handle()`, shows what each bucket is doing, changes quotas and pauses endpoints while
-//! requests wait, and admits [what is no request](#what-is-no-tower-service). An [`Observer`], given to a layer with
-//! `observe`, gets an event for every decision as it is made: see [`EventKind`]. Two come with features: `Metrics` counts
-//! with the `metrics` facade, and `Tracing` logs; [`_operating`] lists what, and says what to watch. With `report_waited`
-//! each response says for how long its request was held back ([`Waited`]). With the feature `serde`, all settings come
-//! from a file (`config`). What all services of a layer share
-//! is set before the first of them is made (`max_keys`, `learn`, `max_pause`, `observe`); later, `Handle` has setters
-//! for the first three.
+//! A request belongs to one endpoint, found by method, host and path; to that endpoint's group, if there is one; and to
+//! `overall`. It goes when all of them have room, and counts in all of them. [`Endpoints`] has the rules of templates,
+//! endpoints by name, and what becomes of paths that match nothing.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_throttle::{Endpoints, Quota};
+//!
+//! const SPEAK: &str = "POST /v1/text-to-speech/{voice_id}";
+//! const STREAM: &str = "POST /v1/text-to-speech/{voice_id}/stream";
+//!
+//! let endpoints = Endpoints::new()
+//!     .route(SPEAK, Quota::per_second(5))
+//!     .group("speech", Quota::concurrent(4), [SPEAK, STREAM]) // both together
+//!     .route("api.other.example/v2/{*rest}", Quota::per(100, Duration::from_secs(120)))
+//!     .all_other_paths(Quota::per_second(10))
+//!     .overall(Quota::per_second(50)) // everything, on top of the narrower quotas
+//!     .partition_by_header("xi-api-key"); // and all of it once for each API key
+//! # let _ = endpoints;
+//! ```
+//!
+//! A request that matches no template has no limit, unless `all_other_paths` or `each_other_path` gives it one. A
+//! misspelt template is not noticed otherwise: a [snapshot](Handle::snapshot) shows such requests under
+//! [`Endpoints::UNMATCHED`].
+//!
+//! # Bodies and permits
+//!
+//! A permit of the concurrency is held until the response *body* has ended, failed or been dropped, since that is how
+//! long the server works. So read each body in the future of its call, or drop it: a `join_all` that keeps the
+//! responses hangs ([`_troubleshooting`]).
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_throttle::{BoxError, Endpoints, Quota, ThrottleLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), BoxError> {
+//! # let http_client = tower::service_fn(async |_: http::Request<String>| {
+//! #     Ok::<_, BoxError>(http::Response::new(String::from("a page")))
+//! # });
+//! let layer = ThrottleLayer::new(Endpoints::new().overall(Quota::concurrent(1)));
+//! let client = ServiceBuilder::new().layer(layer).service(http_client);
+//! let get = || http::Request::get("/pages").body(String::new()).unwrap();
+//!
+//! let first = client.clone().oneshot(get()).await?;
+//! // `first` is open, so the next request waits, for as long as you let it.
+//! let next = tokio::time::timeout(Duration::from_secs(60), client.clone().oneshot(get()));
+//! assert!(next.await.is_err());
+//!
+//! drop(first); // or read it to its end
+//! client.oneshot(get()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! For streams that stay open there is [`Quota::release_at_head`].
 //!
 //! # When the server refuses all the same
 //!
@@ -58,8 +133,37 @@
 //!   narrows what was configured, is given back while all goes well, and ends by itself.
 //!   [`BucketSnapshot::learned`] shows it.
 //! - The retrying layer *sends it again* when the time has come, as old as it was; above a limiting
-//!   layer it waits in its old place. See [`retry`]. An answer that is not retried goes up as it came,
+//!   layer it waits in its old place. [`retry`] says what is retried. An answer that is not retried goes up as it came,
 //!   with a [`Signal`](signal::Signal) among its extensions.
+//!
+#![cfg_attr(feature = "mock", doc = "```")]
+#![cfg_attr(not(feature = "mock"), doc = "```ignore")]
+//! use std::time::Duration;
+//! use bytes::Bytes;
+//! use http_body_util::Full;
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_throttle::{
+//!     Attempts, BoxError, Endpoints, ThrottleLayer,
+//!     mock::{Fault, Judge, Limit, Work},
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), BoxError> {
+//! let api = Judge::builder().route("POST /tts", Limit::unlimited(), Work::none()).build();
+//! api.fault(Fault::status(429).retry_after(Duration::from_secs(3)));
+//! let layer = ThrottleLayer::new(Endpoints::new());
+//! let client = ServiceBuilder::new().layer(layer).service(api);
+//!
+//! let start = tokio::time::Instant::now();
+//! let request = http::Request::post("/tts").body(Full::<Bytes>::default())?;
+//! let response = client.oneshot(request).await?;
+//!
+//! assert_eq!(response.status(), 200);
+//! assert_eq!(response.extensions().get::<Attempts>().unwrap().attempts(), 2);
+//! assert!(start.elapsed() >= Duration::from_secs(3)); // never early
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # What requests cost
 //!
@@ -81,8 +185,7 @@
 //! # Ok::<(), tower_throttle::InvalidQuota>(())
 //! ```
 //!
-//! A cost may also be several requests or permits, or none. [`_language_models`] is a guide for the APIs of OpenAI,
-//! Anthropic, Gemini and ElevenLabs. [`Quota::forecast`] tells how long a batch of requests takes.
+//! A cost may also be several requests or permits, or none. [`Quota::forecast`] tells how long a batch of requests takes.
 //!
 //! # Who goes first
 //!
@@ -102,8 +205,7 @@
 //! # let _ = layer;
 //! ```
 //!
-//! Beside a batch of 1 000 at one request per 50 ms, an interactive request waits for 0.04 s in the median and a quarter of
-//! a second at worst; by age it would be 31 s and 50 s. The README has the measurements, and `docs/priority.svg` shows them.
+//! [`_many_tenants`] goes on from here, and the README has measurements.
 //!
 //! With `max_waiting`, a request that finds too many waiting at its endpoint takes the place of the youngest of a lower
 //! class there, which is refused.
@@ -123,124 +225,72 @@
 //! has passed; never from `poll_ready`. It travels as a [`BoxError`], and [`Refused::in_error`] finds it under whatever
 //! other layers have wrapped around it.
 //!
+//! ```
+//! use std::time::Duration;
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_throttle::{BoxError, Endpoints, Quota, Refused, RefusedReason, ThrottleLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), BoxError> {
+//! # let http_client = tower::service_fn(async |_: http::Request<String>| {
+//! #     Ok::<_, BoxError>(http::Response::new(String::new()))
+//! # });
+//! let layer = ThrottleLayer::new(Endpoints::new().overall(Quota::per_minute(1)))
+//!     .max_wait(Duration::from_secs(10));
+//! let client = ServiceBuilder::new().layer(layer).service(http_client);
+//! let get = || http::Request::get("/").body(String::new()).unwrap();
+//!
+//! client.clone().oneshot(get()).await?;
+//! let error = client.oneshot(get()).await.unwrap_err();
+//! let refused = Refused::in_error(&error).expect("refused by the layer, and not by the server");
+//! assert_eq!(refused.reason(), RefusedReason::WouldWaitTooLong);
+//! assert_eq!(refused.retry_after(), Some(Duration::from_secs(60)));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Which client
 //!
 //! Any that is a `Service<http::Request<B>>` and `Clone`; [`HttpService`] is one name for what a client asks that is
 //! generic over it. [`_clients`] is a guide for hyper-util, reqwest,
 //! tonic, octocrab and kube, and for axum apps that call upstream.
 //!
-//! # What is no tower service
+//! # Seeing what it does
 //!
-//! An SDK with its own client, the messages of a websocket, a loop of commands: what does not go through a layer can
-//! share its limits all the same. [`Handle::admit`] waits in the queues of the layer's services and gives an
-//! [`Admission`], which becomes a [`Permit`] when the work begins. The permit is kept until the work has ended, and is
-//! told if the server has [throttled](Permit::throttled) it. [`Handle::admit_again`] is for a retry, and
-//! [`Handle::wait_for`] says how long the wait would be.
+//! [`Handle`], from `layer.handle()`, shows what each bucket is doing, changes quotas and pauses endpoints while
+//! requests wait. An [`Observer`], given to a layer with
+//! `observe`, gets an event for every decision as it is made: see [`EventKind`]. Two come with features: `Metrics` counts
+//! with the `metrics` facade, and `Tracing` logs; [`_operating`] lists what, and says what to watch. With `report_waited`
+//! each response says for how long its request was held back ([`Waited`]).
 //!
 //! ```
-//! use tower_throttle::{BoxError, Endpoints, Quota, Terms, ThrottleLayer};
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_throttle::{Awaited, BoxError, Endpoints, Quota, ThrottleLayer, Unit};
 //!
-//! # #[tokio::main(flavor = "current_thread")]
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), BoxError> {
-//! let endpoints = Endpoints::new().named("speech", Quota::per_second(5).concurrency(4));
-//! let handle = ThrottleLayer::new(endpoints).handle();
+//! # let http_client = tower::service_fn(async |_: http::Request<String>| {
+//! #     Ok::<_, BoxError>(http::Response::new(String::new()))
+//! # });
+//! let layer = ThrottleLayer::new(Endpoints::new().route("GET /a", Quota::per_second(2)));
+//! let handle = layer.handle();
+//! let client = ServiceBuilder::new().layer(layer).service(http_client);
+//! for _ in 0..5 {
+//!     tokio::spawn(client.clone().oneshot(http::Request::get("/a").body(String::new())?));
+//! }
+//! tokio::task::yield_now().await;
 //!
-//! let what = http::Request::builder().extension(Terms::new().endpoint("speech")).body(())?;
-//! let permit = handle.admit(&what).await?.dispatched().await?;
-//! // The SDK is called here.
-//! drop(permit);
+//! let snapshot = handle.snapshot();
+//! let bucket = snapshot.bucket("GET /a").unwrap();
+//! assert_eq!((bucket.admitted(), bucket.waiting()), (2, 3));
+//! assert_eq!(bucket.head().unwrap().awaits(), Awaited::Window(Unit::REQUESTS));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Order by hand
-//!
-//! Where the simple layers are stacked, a request passes them from top to bottom. Retry is outermost, so
-//! that every attempt is charged and none holds anything while it waits, and the rate limit innermost:
-//!
-//! ```
-//! # use tower::{ServiceBuilder, service_fn};
-//! # use tower_throttle::{BoxError, ConcurrencyLayer, Endpoints, Quota, RetryLayer, RpsLayer};
-//! # let endpoints = Endpoints::new().overall(Quota::per_second(5).concurrency(4));
-//! # let http_client = service_fn(|_: http::Request<String>| async {
-//! #     Ok::<_, BoxError>(http::Response::new(String::new()))
-//! # });
-//! let client = ServiceBuilder::new()
-//!     .layer(RetryLayer::new())
-//!     .layer(ConcurrencyLayer::new(endpoints.clone()))
-//!     .layer(RpsLayer::new(endpoints))
-//!     .service(http_client);
-//! # let _ = client;
-//! ```
-//!
-//! The other way round, requests are counted in a window, wait for a permit, and leave together later,
-//! in a window that has not counted them. In the right order one fault remains: a request that waits for
-//! its window holds its permit meanwhile. With an overall limit of four, four requests that wait for an
-//! endpoint of one per minute stop every other endpoint. [`ThrottleLayer`] does not have it.
-//!
-//! # Composition
-//!
-//! - The layers are ready whenever the inner service is, since which endpoint a request needs is known
-//!   only once it is there. What acts on readiness above them (`load_shed`, balancers, bounded buffers)
-//!   sees no back-pressure from here: bound the queue with `max_waiting` or `max_wait`.
-//! - The inner service has to be `Clone`: a request that waits does so with a clone, so as not to sit on
-//!   what the readied instance has reserved. Below a client that is not, put tower's `BufferLayer`.
-//! - A client that retries or follows redirects by itself sends requests that no limit has counted. Switch
-//!   that off (for reqwest: `tower_throttle::reqwest::ReqwestService::build` does), or leave room for it.
-//! - Timeouts go above to include the wait, below to exclude it.
-//! - The request's body can be of any type that is `'static`. The layers know some types whose bytes are in memory: those
-//!   are sent again by [retries](retry), and seen by `cost_by`.
-//! - The error type is [`BoxError`]; an inner error passes through as it came. The response body is
-//!   [`Body`], which holds the permit and forwards everything else.
-//! - A response future that waits may be kept and not polled, in a `select!` loop or a `buffered` stream. It
-//!   delays the requests behind it once, by at most 10 ms; when it is polled again, it goes before all that came later.
-//! - A response body that is kept and not read holds its permit, and so does a future that has been dispatched
-//!   and is not polled. `join_all` over more calls than may be in flight at once, with their bodies read
-//!   afterwards, hangs: read each body in the future of its call. An [`Observer`] is told of a body that has been open
-//!   for 30 s while others waited for its permit ([`EventKind::BodyOpen`]); a snapshot says what a queue waits for
-//!   ([`BucketSnapshot::head`]) and how many bodies are open ([`BucketSnapshot::open_bodies`]).
-//! - A request that waits for a time needs a tokio runtime with timers. Without one it fails with an error. A layer
-//!   may be shared by several runtimes, at once or one after the other.
-//! - If the compiler cannot tell that a future over a boxed service is `Send` (`oneshot` within
-//!   `tokio::spawn`, for example), box the whole stack: `BoxCloneSyncService::new(client)`.
-//!
-//! # Cancellation
-//!
-//! Everything here is safe to drop. A request that waits leaves its queue and costs no slot. One
-//! that was admitted and has not been sent gives its places back to the next in line. One that has been
-//! sent has been sent: it stays counted in its windows, as it was estimated, and its permit ends. Dropping the response
-//! body ends the permit, too. For a server that works on for a while, [`Quota::grace`] keeps the permit so long. A panic
-//! of the inner service leaks nothing. A [`Permit`] cannot know whether its caller has done its work or was cancelled:
-//! it counts as accepted, unless it was told otherwise.
-//!
-//! # Stopping
-//!
-//! [`Handle::close`] refuses everyone who waits and everyone who comes later ([`Closed`](RefusedReason::Closed)), retries
-//! too, and dispatches nothing any more. What has been dispatched goes on, and its answer goes up without a retry.
-//! [`Handle::drain`] closes, and waits until no response future and no body of the layer is under way: a process that
-//! ends after that has cut nothing off, and knows of each request whether it was sent. With tokio's `timeout` around it,
-//! [`Handle::snapshot`] names what it waited for. In a stack by hand drain the layers from top to bottom. The example
-//! `shutdown` does this on Ctrl-C.
-//!
-//! ```
-//! # use std::time::Duration;
-//! # use tower_throttle::{Endpoints, ThrottleLayer};
-//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
-//! # async fn main() {
-//! # let layer = ThrottleLayer::new(Endpoints::new());
-//! let handle = layer.handle();
-//! // ... a signal comes:
-//! if tokio::time::timeout(Duration::from_secs(30), handle.drain()).await.is_err() {
-//!     eprintln!("cut off: {:?}", handle.snapshot());
-//! }
-//! # }
-//! ```
-//!
-//! # Jitter
-//!
-//! The limits are exact where requests leave; the server judges where they arrive. If the way takes
-//! sometimes longer and sometimes shorter, requests that left a second apart may arrive closer together.
-//! [`Quota::margin`] widens the windows by as much as the way can differ.
+//! What all services of a layer share is set before the first of them is made (`max_keys`, `learn`, `max_pause`,
+//! `observe`); later, `Handle` has setters for the first three. With the feature `serde`, all settings come from a file
+//! (`config`).
 //!
 //! # Testing
 //!
@@ -286,6 +336,18 @@
 //! api.report().assert_compliant();
 //! # }
 //! ```
+//!
+#![doc = include_str!("COMPOSITION.md")]
+//! # Guides
+//!
+//! - [`_one_api`]: from the page on which an API states its limits to a client that keeps to them.
+//! - [`_clients`]: the layers over hyper-util, reqwest, tonic, octocrab and kube, and in axum apps.
+//! - [`_many_tenants`]: quotas for each tenant, fair shares of one quota, and who goes first.
+//! - [`_language_models`]: limits in tokens and credits, for OpenAI, Anthropic, Gemini and ElevenLabs.
+//! - [`_operating`]: metrics, logs, alerts, and settings from a file.
+//! - [`_testing`]: paused time, the judge, faults, and properties.
+//! - [`_troubleshooting`]: what to look at when it hangs, is slow, refuses, or is refused.
+//! - [`_coming_from`]: governor, tower's own limits, reqwest-retry, tower-resilience, throttle-net and Bottleneck.
 //!
 //! # Features
 //!
@@ -369,12 +431,16 @@ pub mod elevenlabs;
 #[cfg_attr(docsrs, doc(cfg(feature = "mock")))]
 pub mod mock;
 
+// In the files under docs/, links between guides lead to files. `guide_links.md` comes first here, and of two
+// definitions of a link the first one counts: so here they lead to modules.
+
 // Compiled by the package `tests/interop`: for that, this one would have to depend on every client.
 #[cfg_attr(not(doctest), doc = include_str!("../docs/clients.md"))]
 #[cfg_attr(doctest, doc = "A guide, and no code.")]
 pub mod _clients {}
 
 // Its last example runs before the mock.
+#[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
 #[cfg_attr(
     any(feature = "mock", not(doctest)),
     doc = include_str!("../docs/language-models.md")
@@ -383,6 +449,7 @@ pub mod _clients {}
 pub mod _language_models {}
 
 // Its examples need the observers.
+#[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
 #[cfg_attr(
     any(all(feature = "metrics", feature = "tracing"), not(doctest)),
     doc = include_str!("../docs/operating.md")
@@ -392,6 +459,26 @@ pub mod _language_models {}
     doc = "A guide."
 )]
 pub mod _operating {}
+
+#[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
+#[cfg_attr(any(feature = "mock", not(doctest)), doc = include_str!("../docs/one-api.md"))]
+pub mod _one_api {}
+
+#[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
+#[cfg_attr(any(feature = "mock", not(doctest)), doc = include_str!("../docs/many-tenants.md"))]
+pub mod _many_tenants {}
+
+#[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
+#[cfg_attr(any(feature = "mock", not(doctest)), doc = include_str!("../docs/testing.md"))]
+pub mod _testing {}
+
+#[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
+#[cfg_attr(any(feature = "mock", not(doctest)), doc = include_str!("../docs/troubleshooting.md"))]
+pub mod _troubleshooting {}
+
+#[cfg_attr(not(doctest), doc = include_str!("guide_links.md"))]
+#[doc = include_str!("../docs/coming-from.md")]
+pub mod _coming_from {}
 
 /// The README's example has to compile.
 #[cfg(doctest)]
