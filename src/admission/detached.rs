@@ -13,12 +13,8 @@ use std::{
 use super::{
     clock::Clock,
     core::{Claim, Done, NodeId, Passage, Tree},
-    engine::{Engine, Hold},
 };
 use crate::{bucket::Tick, signal::QuotaReport};
-
-/// How many buckets one hold of the engine's lock attaches.
-const STEP: usize = 64;
 
 /// The detached buckets of a layer, by the index of their leaf. Only those of the endpoints that a layer begins with
 /// have a place here, and none if it begins with a limit for all of them together.
@@ -68,6 +64,12 @@ impl Detached {
     #[inline]
     fn at(&self, leaf: NodeId) -> Option<MutexGuard<'_, Option<Passage>>> {
         self.places.get(leaf.index())?.lock()
+    }
+
+    /// The leaves at smaller indices have a place here.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
     }
 
     /// Admits a request that states no cost, if its bucket is here and has room.
@@ -133,7 +135,7 @@ impl Detached {
     }
 
     #[inline(never)]
-    fn put(&self, leaf: NodeId, passage: Passage) {
+    pub(super) fn put(&self, leaf: NodeId, passage: Passage) {
         let place = &self.places[leaf.index()];
         let mut there = place.passage.lock().unwrap_or_else(PoisonError::into_inner);
         *there = Some(passage);
@@ -141,7 +143,7 @@ impl Detached {
     }
 
     #[inline(never)]
-    fn take(&self, leaf: NodeId) -> Option<Passage> {
+    pub(super) fn take(&self, leaf: NodeId) -> Option<Passage> {
         let place = self.places.get(leaf.index())?;
         let mut there = place.passage.lock().unwrap_or_else(PoisonError::into_inner);
         place.taken.store(false, Ordering::Relaxed);
@@ -153,77 +155,6 @@ impl Detached {
         self.admitted
             .fetch_add(passage.admitted(), Ordering::Relaxed);
         Some(passage)
-    }
-}
-
-impl Engine {
-    /// The engine's lock, with the bucket of a leaf in the tree. To be taken before the time is told: others may have
-    /// told a later one where the bucket was.
-    #[expect(
-        clippy::inline_always,
-        reason = "calls to whatever is not detached do this"
-    )]
-    #[inline(always)]
-    pub(super) fn lock_at(&self, leaf: NodeId) -> Hold<'_> {
-        let mut locked = self.lock();
-        self.attach(&mut locked, leaf);
-        locked
-    }
-
-    #[inline]
-    pub(super) fn attach(&self, locked: &mut Hold<'_>, leaf: NodeId) {
-        if locked.core.tree.is_detached(leaf) {
-            if let Some(passage) = self.detached.take(leaf) {
-                locked.core.attach(passage);
-                self.note(locked);
-            }
-        }
-    }
-
-    /// After a request was admitted: the next ones may not need the engine's lock.
-    #[inline]
-    pub(super) fn detach(&self, locked: &mut Hold<'_>, leaf: NodeId) {
-        if leaf.index() < self.detached.places.len() {
-            if let Some(passage) = locked.core.detach(leaf) {
-                self.detached.put(leaf, passage);
-            }
-        }
-    }
-
-    /// Attaches all buckets, a few at a time, and keeps them until what this returns is dropped.
-    pub(super) fn attach_all(&self) -> Attached<'_> {
-        let mut locked = self.lock();
-        locked.core.tree.keep_attached(true);
-        let attached = Attached(self);
-        let end = self.detached.places.len();
-        let mut from = 0;
-        while from < end && locked.core.tree.detached() > 0 {
-            let to = end.min(from + STEP);
-            for index in from..to {
-                self.attach(&mut locked, NodeId::new(index));
-            }
-            from = to;
-            drop(locked);
-            locked = self.lock();
-        }
-        attached
-    }
-}
-
-/// All buckets are in the tree while this lives.
-#[must_use = "dropping it lets buckets leave again"]
-pub(super) struct Attached<'e>(&'e Engine);
-
-impl Attached<'_> {
-    /// For good.
-    pub(super) fn for_ever(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Attached<'_> {
-    fn drop(&mut self) {
-        self.0.lock().core.tree.keep_attached(false);
     }
 }
 

@@ -4,7 +4,8 @@
 //! one lock (DESIGN.md says what was measured), and admits a request in all of its scopes in one step,
 //! or not at all: no request holds a place in one scope while it waits for another.
 //!
-//! - [`core`]: everything behind the lock, and pure. [`detached`]: buckets that calls pass behind a lock of their own.
+//! - [`core`]: everything behind the lock, and pure. [`detached`]: buckets that calls pass behind a lock of their own; [`attach`]:
+//!   there and back.
 //! - [`engine`]: the lock, the clock, wakers, the observer; [`timer`] wakes it.
 //! - [`shared`]: the engine with a layer's settings: what a request keeps until its body has ended.
 //! - [`settlement`]: what a request has cost, told by hand.
@@ -16,6 +17,7 @@
 mod acquire;
 mod arrival;
 mod aside;
+mod attach;
 mod clock;
 mod closing;
 mod core;

@@ -551,7 +551,11 @@ impl fmt::Debug for Endpoints {
             out.field("name_by", closure);
         }
         if !config.tiers.is_empty() {
-            out.field("tiers", &Tiers(config));
+            let tiers = Tiers {
+                tiers: &config.tiers,
+                written: &|at| &config.entries[at].written,
+            };
+            out.field("tiers", &tiers);
         }
         if let Some(closure) = &config.tier_by {
             out.field("tier_by", closure);

@@ -18,6 +18,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod tiers;
 mod trie;
 
 pub use self::{

@@ -62,6 +62,7 @@ mod state;
 mod sweep;
 mod task;
 mod text;
+mod tier;
 mod tiers;
 mod timers;
 mod tree;
@@ -85,7 +86,7 @@ pub(super) use self::{
     queue::{Entry, TakeOutcome, WaitOutcome},
     reload::NewScope,
     state::Core,
-    tiers::Tier,
+    tier::Tier,
     tree::Tree,
     waiter::WaitLimit,
 };

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{effects::Effects, scope::Scope, state::Core, tiers::Tier, tree::Tree};
+use super::{effects::Effects, scope::Scope, state::Core, tier::Tier, tree::Tree};
 use crate::{
     bucket::{Learning, Rules, Span, Tick},
     endpoints::{OfTier, SpecId, SpecKind},

@@ -14,7 +14,7 @@ use super::{
     pools::Pools,
     scope::Scope,
     scopes::{Scopes, View},
-    tiers::Tiers,
+    tier::Tiers,
 };
 use crate::{
     bucket::{Demand, Enforced, Gate, Learning, Rules, Span, Tick},
