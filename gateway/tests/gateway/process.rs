@@ -1,12 +1,7 @@
-//! The example as a program.
+//! The gateway as a program.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Output, Stdio},
-    sync::OnceLock,
-};
+use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{
@@ -14,33 +9,10 @@ use crate::{
     support::{get, recorder, soon},
 };
 
-/// The example, built as cargo would for `cargo run --example gateway`. Nothing is built if it has been, as
-/// by `cargo test`; `cargo test --test gateway` alone builds no examples.
-fn program() -> &'static PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-        cargo.args(["build", "--locked", "--offline", "--example", "gateway"]);
-        cargo.args(["--message-format", "json"]);
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        let built = cargo.stderr(Stdio::inherit()).output().unwrap();
-        assert!(built.status.success());
-        let messages = String::from_utf8(built.stdout).unwrap();
-        let mut messages = messages
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap());
-        let artifact = messages.find(|message: &Value| {
-            message["target"]["name"] == "gateway" && message["target"]["kind"][0] == "example"
-        });
-        artifact.unwrap()["executable"].as_str().unwrap().into()
-    })
-}
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");
 
 fn run(args: &[&str]) -> Output {
-    Command::new(program()).args(args).output().unwrap()
+    Command::new(PROGRAM).args(args).output().unwrap()
 }
 
 #[test]
@@ -96,7 +68,7 @@ fn what_is_wrong_with_the_arguments_is_said() {
 async fn it_says_where_it_listens_and_runs_until_it_is_interrupted() {
     for signal in ["INT", "TERM"] {
         let (upstream, mut recorded) = recorder();
-        let mut child = tokio::process::Command::new(program())
+        let mut child = tokio::process::Command::new(PROGRAM)
             .args(["--upstream", &upstream, "--limit", "/a=rps:5"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,8 +1,8 @@
 //! A gateway that keeps every program on a machine within the limits of one API account.
 //!
 //! ```text
-//! cargo run --example gateway -- --upstream https://api.elevenlabs.io --elevenlabs free --port 8080
-//! cargo run --example gateway -- --help
+//! cargo run -p tower-throttle-gateway -- --upstream https://api.elevenlabs.io --elevenlabs free --port 8080
+//! cargo run -p tower-throttle-gateway -- --help
 //! ```
 //!
 //! Programs in any language use its address instead of the API's: most SDKs take a base URL. It passes on
