@@ -1,6 +1,6 @@
 //! From a caller's request to an answer for it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, request};
@@ -9,29 +9,36 @@ use hyper::{
     body::Incoming,
     upgrade::{self, OnUpgrade},
 };
-use tokio::time::Instant;
+use tokio::sync::watch;
 use tower::{BoxError, Layer, Service, ServiceExt, timeout::Timeout};
-use tower_throttle::{Body, Deadline, Handle, RetryLayer, Throttle, ThrottleLayer};
+use tower_throttle::{Body, CannotReload, Handle, Throttle, elevenlabs::Family};
 
 use super::{
     answers::{self, Answer},
+    caller::{Caller, Running},
     connector::{self, HttpClient},
+    costs::Smallest,
+    download::Download,
     head::{self, Way},
-    limits,
+    meters::Meters,
     options::Options,
-    status,
+    own, terms,
     tunnel::Tunnels,
     upload::{self, Received, Upload},
 };
 
-/// Our own, or the upstream's. The latter holds its permit until the last byte has been passed on.
-pub(crate) type Download = Either<Full<Bytes>, Body<Incoming>>;
+/// Our own, or the upstream's.
+pub(crate) type Reply = Either<Full<Bytes>, Download>;
 
-/// Paths that begin like this are the gateway's own.
-const OWN: &str = "/__gateway__/";
-
-/// For how long a caller would wait for its turn.
-const MAX_WAIT: &str = "x-gateway-max-wait";
+/// What becomes of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// No more are taken on. Those that are here wait for their turn, and run, as before.
+    Closing,
+    /// Whoever has no answer yet gets none.
+    Closed,
+}
 
 /// Clones share the limits, and the connections to the upstream.
 #[derive(Clone, Debug)]
@@ -44,36 +51,50 @@ pub(crate) struct Gateway {
 struct Shared {
     options: Options,
     handle: Handle,
+    /// As the limits are now.
+    smallest: RwLock<Smallest>,
     tunnels: Tunnels,
+    phase: watch::Sender<Phase>,
+    meters: Arc<Meters>,
+    /// Each connection has a clone.
+    connections: Arc<()>,
+    /// Each request that is not answered to the end has a clone.
+    requests: Arc<()>,
 }
 
 impl Gateway {
     /// # Errors
     ///
-    /// If the upstream is https, and TLS is not to be had.
+    /// If the upstream is https, and TLS is not to be had; and if another recorder of metrics is installed.
     pub(crate) fn new(options: Options) -> Result<Self, BoxError> {
         // Below the limits, so that it is for each attempt by itself, and not for the wait.
         let client = Timeout::new(connector::client(&options)?, options.timeout);
-        let mut layer =
-            ThrottleLayer::new(options.endpoints.clone()).max_waiting(options.max_waiting);
-        if let Some(wait) = options.max_wait {
-            layer = layer.max_wait(wait);
+        let meters = Meters::new(&options.name)?;
+        let mut layer = options.limits.layer().observe(meters.observer());
+        if let Some(retry) = options.limits.retry() {
+            layer = layer.retry(retry.clone_body_with(upload::copy));
         }
-        layer = if options.retry {
-            layer.retry(RetryLayer::new().clone_body_with(upload::copy))
-        } else {
-            layer.without_retry()
-        };
+        if let Some(api) = options.usage {
+            layer = layer.settle_by(api.usage());
+        }
         let handle = layer.handle();
-        let tunnels = Tunnels::new();
         Ok(Self {
             client: layer.layer(client),
             shared: Arc::new(Shared {
+                smallest: RwLock::new(options.smallest.clone()),
                 options,
                 handle,
-                tunnels,
+                tunnels: Tunnels::new(),
+                phase: watch::Sender::new(Phase::Open),
+                meters: Arc::new(meters),
+                connections: Arc::new(()),
+                requests: Arc::new(()),
             }),
         })
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
     }
 
     pub(crate) fn handle(&self) -> &Handle {
@@ -84,22 +105,87 @@ impl Gateway {
         &self.shared.tunnels
     }
 
+    pub(crate) fn meters(&self) -> &Arc<Meters> {
+        &self.shared.meters
+    }
+
+    pub(crate) fn phase(&self) -> &watch::Sender<Phase> {
+        &self.shared.phase
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        *self.shared.phase.borrow() == Phase::Open
+    }
+
+    /// Counts a connection for as long as what is returned lives.
+    pub(crate) fn connected(&self) -> Arc<()> {
+        Arc::clone(&self.shared.connections)
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        Arc::strong_count(&self.shared.connections) - 1
+    }
+
+    /// Counts a request for as long as what is returned lives.
+    pub(crate) fn begun(&self) -> Arc<()> {
+        Arc::clone(&self.shared.requests)
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        Arc::strong_count(&self.shared.requests) - 1
+    }
+
+    /// Goes by the limits of these options from now on. Nobody who waits is lost.
+    ///
+    /// # Errors
+    ///
+    /// If the gateway is closed. Nothing is changed then.
+    pub(crate) fn reload(&self, options: &Options) -> Result<(), CannotReload> {
+        options.limits.reload(self.handle())?;
+        let smallest = self.shared.smallest.write();
+        *smallest.unwrap_or_else(PoisonError::into_inner) = options.smallest.clone();
+        Ok(())
+    }
+
     /// Answers, one way or another. Dropping the future leaves the queue, or ends the call upstream.
     pub(crate) async fn answer(
         self,
         request: Request<Incoming>,
-        caller: SocketAddr,
-    ) -> Response<Download> {
+        caller: &Caller,
+        running: Running,
+    ) -> Response<Reply> {
         let (head, body) = request.into_parts();
         let method = head.method.clone();
-        let answer = if head.uri.path().starts_with(OWN) {
-            Err(self.own(&head).into())
-        } else {
-            self.pass_on(head, body, caller).await
+        let answer = match head::check(&head) {
+            Err(message) => Err(answers::close(answers::bad_request(&message)).into()),
+            Ok(()) if own::is_own(&head) => Err(own::answer(&self, &head).into()),
+            Ok(()) if self.is_open() => {
+                let answer = self.clone().pass_on(head, body, caller).await;
+                self.count(&answer);
+                answer
+            }
+            Ok(()) => Err(answers::close(answers::shutting_down()).into()),
         };
         match answer {
-            Ok(answer) => answer.map(Either::Right),
+            Ok(answer) => {
+                let patience = self.options().patience.read;
+                let watched = |body| Download::new(body, patience, running, self.meters());
+                answer.map(watched).map(Either::Right)
+            }
             Err(answer) => answers::to(&method, *answer).map(Either::Left),
+        }
+    }
+
+    fn count(&self, answer: &Result<Response<Body<Incoming>>, Box<Answer>>) {
+        let meters = self.meters();
+        match answer {
+            Ok(answer) => meters.answered(answer.status()),
+            Err(answer) => {
+                meters.answered(answer.status());
+                if let Some(reason) = answers::reason(answer) {
+                    meters.answered_itself(reason);
+                }
+            }
         }
     }
 
@@ -108,7 +194,7 @@ impl Gateway {
         mut self,
         mut head: request::Parts,
         body: Incoming,
-        caller: SocketAddr,
+        caller: &Caller,
     ) -> Result<Response<Body<Incoming>>, Box<Answer>> {
         let options = &self.shared.options;
         if head.method == Method::CONNECT {
@@ -131,6 +217,7 @@ impl Gateway {
             let tunnel = tunnel.filter(|_| websocket);
             let tunnel = tunnel.ok_or_else(answers::upgrade_failed)?;
             let upstream = upgrade::on(&mut answer);
+            caller.free();
             self.shared.tunnels.join(tunnel, upstream);
         }
         let (mut head, body) = answer.into_parts();
@@ -143,16 +230,18 @@ impl Gateway {
         &self,
         mut head: request::Parts,
         body: Incoming,
-        caller: SocketAddr,
+        caller: &Caller,
     ) -> Result<Request<Upload>, Box<Answer>> {
         let options = &self.shared.options;
-        let deadline = deadline(&mut head)?;
-        let received = Received::read(body, options.keep).await.map_err(|error| {
-            answers::bad_request(&format!("the request's body broke off: {error}"))
-        })?;
+        let mut terms =
+            terms::take(&mut head.headers).map_err(|error| answers::bad_request(&error))?;
+        let received = Received::read(body, options.keep, options.patience.body, self.meters());
+        let received = received
+            .await
+            .map_err(|error| answers::broken_off(&error))?;
         let way = Way {
             http2: options.http2,
-            caller: options.forwarded.then_some(caller),
+            caller: options.forwarded.then_some(caller.address),
         };
         head::upwards(&mut head, way);
         let path = head.uri.path_and_query();
@@ -160,44 +249,26 @@ impl Gateway {
         head.uri = uri
             .and_then(Result::ok)
             .ok_or_else(|| answers::bad_request("expected a path"))?;
-        if let Some(deadline) = deadline {
-            head.extensions.insert(deadline);
-        }
         let family = options.plan.and_then(|_| received.family(&head));
-        if let Some(family) = family {
-            head.extensions.insert(family);
+        // All others are chosen by their path, so that no spelling of one leads past its limit.
+        if family == Some(Family::Flash) {
+            terms = terms.endpoint(Family::Flash.name());
         }
+        let kept = received.kept();
         let body = Upload::from(received);
         if !options.http2 {
             upload::announce(&mut head.headers, &body);
         }
-        Ok(Request::from_parts(head, body))
-    }
-
-    fn own(&self, head: &request::Parts) -> Answer {
-        match (&head.method, head.uri.path().strip_prefix(OWN)) {
-            (&Method::GET | &Method::HEAD, Some("status")) => {
-                let snapshot = self.handle().snapshot();
-                let tunnels = self.tunnels().count();
-                answers::ok(&status::page(
-                    &self.shared.options.upstream,
-                    &snapshot,
-                    tunnels,
-                ))
+        let mut request = Request::from_parts(head, body);
+        let api = options.usage.filter(|_| options.estimate);
+        if let (Some(api), Some(body)) = (api, kept) {
+            let smallest = self.shared.smallest.read();
+            let smallest = smallest.unwrap_or_else(PoisonError::into_inner);
+            if let Some(cost) = smallest.estimate(api, &request, &body) {
+                terms = terms.cost(cost);
             }
-            (_, Some("status")) => answers::only_get(),
-            _ => answers::not_found(head.uri.path()),
         }
+        request.extensions_mut().insert(terms);
+        Ok(request)
     }
-}
-
-/// What the caller says of its patience, which is not for the upstream.
-fn deadline(head: &mut request::Parts) -> Result<Option<Deadline>, Box<Answer>> {
-    let Some(wait) = head.headers.remove(MAX_WAIT) else {
-        return Ok(None);
-    };
-    let wait = String::from_utf8_lossy(wait.as_bytes());
-    let wait = limits::time(&wait)
-        .map_err(|error| answers::bad_request(&format!("{MAX_WAIT}: {error}")))?;
-    Ok(Some(Deadline(Instant::now() + wait)))
 }

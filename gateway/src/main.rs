@@ -26,13 +26,22 @@
 //! another implementation of TLS, change the connector.
 
 mod answers;
+mod caller;
+mod command_line;
 mod connector;
+mod costs;
+mod download;
 mod gateway;
 mod head;
 mod limits;
+mod meters;
 mod options;
+mod own;
+mod reload;
 mod server;
+mod settings;
 mod status;
+mod terms;
 mod tunnel;
 mod upload;
 mod upstream;
@@ -79,6 +88,7 @@ fn main() -> ExitCode {
 async fn run(options: Options) -> Result<(), BoxError> {
     // Before the address is known, so that whoever knows it can interrupt.
     let mut interrupts = Interrupts::new()?;
+    let mut reloads = Reloads::new()?;
     let (listen, grace) = (options.listen, options.grace);
     let gateway = Gateway::new(options)?;
     let listener = server::bind(listen)
@@ -96,8 +106,9 @@ async fn run(options: Options) -> Result<(), BoxError> {
         interrupts.next().await;
     };
     tokio::select! {
-        () = server::serve(listener, gateway, stopped, grace) => {}
+        () = server::serve(listener, gateway.clone(), stopped, grace) => {}
         () = interrupted => {}
+        () = reload::follow(gateway, async || reloads.next().await) => {}
     }
     Ok(())
 }
@@ -150,5 +161,36 @@ impl Interrupts {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// What asks for the file to be read again.
+struct Reloads {
+    #[cfg(unix)]
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Reloads {
+    #[cfg(unix)]
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        self.hang_up.recv().await;
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        std::future::pending::<()>().await;
     }
 }

@@ -5,20 +5,38 @@
 
 #[path = "../../src/answers.rs"]
 mod answers;
+#[path = "../../src/caller.rs"]
+mod caller;
+#[path = "../../src/command_line.rs"]
+mod command_line;
 #[path = "../../src/connector.rs"]
 mod connector;
+#[path = "../../src/costs.rs"]
+mod costs;
+#[path = "../../src/download.rs"]
+mod download;
 #[path = "../../src/gateway.rs"]
 mod gateway;
 #[path = "../../src/head.rs"]
 mod head;
 #[path = "../../src/limits.rs"]
 mod limits;
+#[path = "../../src/meters.rs"]
+mod meters;
 #[path = "../../src/options.rs"]
 mod options;
+#[path = "../../src/own.rs"]
+mod own;
+#[path = "../../src/reload.rs"]
+mod reload;
 #[path = "../../src/server.rs"]
 mod server;
+#[path = "../../src/settings.rs"]
+mod settings;
 #[path = "../../src/status.rs"]
 mod status;
+#[path = "../../src/terms.rs"]
+mod terms;
 #[path = "../../src/tunnel.rs"]
 mod tunnel;
 #[path = "../../src/upload.rs"]
@@ -26,15 +44,19 @@ mod upload;
 #[path = "../../src/upstream.rs"]
 mod upstream;
 
-mod command_line;
+mod asking;
+mod costs_told;
 mod failures;
+mod files;
 mod heads;
 mod leaving;
 mod limiting;
+mod pages;
 mod passing;
 mod process;
 mod shutdown;
 mod support;
+mod terms_asked;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tls;
 mod tunnels;
