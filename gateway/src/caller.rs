@@ -5,10 +5,10 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use tokio::{
@@ -32,6 +32,8 @@ pub(crate) struct Caller {
     begun: AtomicUsize,
     /// Heads are no longer waited for: it speaks HTTP/2, which has pings for that, or has become a tunnel.
     is_free: AtomicBool,
+    /// The connection, to be woken when nothing runs any more: its idle time begins then.
+    waits: Mutex<Option<Waker>>,
 }
 
 impl Caller {
@@ -41,22 +43,37 @@ impl Caller {
             running: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
             is_free: AtomicBool::new(false),
+            waits: Mutex::new(None),
         })
     }
 
     /// A request has come, and runs for as long as what is returned lives. So long there is a clone of `token`.
     pub(crate) fn begin(self: &Arc<Self>, token: Arc<()>) -> Running {
-        self.begun.fetch_add(1, Relaxed);
-        self.running.fetch_add(1, Relaxed);
+        self.begun.fetch_add(1, SeqCst);
+        self.running.fetch_add(1, SeqCst);
         Running {
             caller: Arc::clone(self),
             _token: token,
         }
     }
 
+    /// Whether something runs. If so, the task is woken when nothing does any more.
+    fn poll_running(&self, cx: &mut Context<'_>) -> bool {
+        if self.running.load(SeqCst) == 0 {
+            return false;
+        }
+        *self.waits() = Some(cx.waker().clone());
+        // The last may have ended meanwhile, and have found nobody to wake.
+        self.running.load(SeqCst) > 0
+    }
+
+    fn waits(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// No head is waited for any more.
     pub(crate) fn free(&self) {
-        self.is_free.store(true, Relaxed);
+        self.is_free.store(true, SeqCst);
     }
 }
 
@@ -69,7 +86,12 @@ pub(crate) struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.caller.running.fetch_sub(1, Relaxed);
+        if self.caller.running.fetch_sub(1, SeqCst) == 1 {
+            let waker = self.caller.waits().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
     }
 }
 
@@ -114,13 +136,13 @@ impl Patient {
 
     /// Whether the caller has kept us waiting for too long, with nothing to read.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let begun = self.caller.begun.load(Relaxed);
+        let begun = self.caller.begun.load(SeqCst);
         if begun != self.begun {
             self.begun = begun;
             self.is_in_head = false;
             self.read.stop();
         }
-        if self.caller.is_free.load(Relaxed) || self.caller.running.load(Relaxed) > 0 {
+        if self.caller.is_free.load(SeqCst) || self.caller.poll_running(cx) {
             self.read.stop();
             return Poll::Pending;
         }

@@ -158,7 +158,7 @@ fn named(name: &str, error: impl Display) -> lexopt::Error {
 
 fn path(file: &Path) -> Result<&str, String> {
     file.to_str()
-        .ok_or_else(|| format!("expected a path in UTF-8, not {file:?}"))
+        .ok_or_else(|| format!("expected a path in UTF-8, not {}", file.display()))
 }
 
 /// What has been said so far. Each value is checked where it is said, so that an error names the option.

@@ -11,10 +11,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::{
+    runtime::Handle,
     task::AbortHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tower_throttle::{Body, BoxError};
 
@@ -22,6 +24,12 @@ use super::{
     caller::Running,
     meters::{Cut, Meters},
 };
+
+/// How long an answer is read on when its caller has gone, in case that it is about to end.
+const MOMENT: Duration = Duration::from_millis(250);
+
+/// How many bytes are read then.
+const REST: usize = 64 * 1024;
 
 /// The upstream's body. It holds its permit until the last byte has been passed on; but not for a caller that reads
 /// nothing for as long as `patience`.
@@ -148,7 +156,30 @@ impl Drop for Download {
         if let Some(watch) = &self.watch {
             watch.abort();
         }
+        let body = self.passing().body.take();
+        if let (Some(body), Ok(runtime)) = (body, Handle::try_current()) {
+            runtime.spawn(read_on(body));
+        }
     }
+}
+
+/// Reads on for a moment when the caller has gone.
+///
+/// A caller that stops at the last event of a stream hangs up just before the stream ends. To hang up on the upstream as
+/// well would free the permit before the upstream has noticed, which could then refuse the next request.
+async fn read_on(mut body: Body<Incoming>) {
+    let rest = async {
+        let mut left = REST;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+    };
+    // What does not end by then is in its middle.
+    let _ = timeout(MOMENT, rest).await;
 }
 
 /// Why an answer was cut.

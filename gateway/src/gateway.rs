@@ -199,7 +199,7 @@ impl Gateway {
         let options = &self.shared.options;
         if head.method == Method::CONNECT {
             let message = "expected the gateway's address as a base URL, not as that of a proxy";
-            return Err(answers::not_implemented(message).into());
+            return Err(answers::close(answers::not_implemented(message)).into());
         }
         let websocket = head::wants_websocket(&head);
         if websocket && options.http2 {

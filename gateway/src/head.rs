@@ -42,13 +42,21 @@ pub(crate) struct Way {
     pub(crate) caller: Option<SocketAddr>,
 }
 
-/// Whether a head says clearly to whom it goes (RFC 9112, section 3.2). What is not clear is refused: the next server
-/// could understand it in another way.
+/// Whether a head says clearly to whom it goes, and how its body is framed (RFC 9112, sections 3.2 and 6.1). What is not
+/// clear is refused: the next server could understand it in another way.
 ///
 /// # Errors
 ///
 /// What is wrong, and what was expected.
 pub(crate) fn check(head: &request::Parts) -> Result<(), String> {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).into_iter();
+    if let Some(coding) = codings.next() {
+        // hyper undoes no other, and would hide that there was one.
+        let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !is_chunked || codings.next().is_some() {
+            return Err("transfer-encoding: expected chunked, and only once".into());
+        }
+    }
     let mut hosts = head.headers.get_all(HOST).into_iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -71,7 +79,10 @@ pub(crate) fn check(head: &request::Parts) -> Result<(), String> {
     }
     let named = host.to_str().ok();
     let named: Option<Authority> = named.and_then(|host| host.parse().ok());
-    let named = named.filter(|named| !named.as_str().contains('@'));
+    let named = named.filter(|named| {
+        let has_port = named.port_u16().is_some() || named.as_str() == named.host();
+        has_port && !named.as_str().contains('@')
+    });
     let named = named.ok_or_else(|| wrong("HOST[:PORT]"))?;
     match target {
         Some(target) if !is_same(target, &named) => {

@@ -17,6 +17,9 @@
 //! 4. A websocket becomes a tunnel. It counts in the windows, and in the concurrency until it is open.
 //! 5. After an interrupt it takes on no more requests, and ends when those that it has are done, or when
 //!    `--grace` is over: then who waits is answered with 503.
+//! 6. A file can say what the command line does, and its limits are read again when it changes.
+//!
+//! `docs/gateway.md` is the guide.
 //!
 //! A request whose body is longer than `--keep`, or does not say how long it is, is sent once. While such a
 //! request of HTTP/1.1 waits for its turn nobody reads from its connection: if its caller goes away, that is
@@ -88,7 +91,8 @@ fn main() -> ExitCode {
 async fn run(options: Options) -> Result<(), BoxError> {
     // Before the address is known, so that whoever knows it can interrupt.
     let mut interrupts = Interrupts::new()?;
-    let mut reloads = Reloads::new()?;
+    // Without a file, the end of a terminal ends the gateway, as it ends other programs.
+    let mut reloads = options.file().map(|_| Reloads::new()).transpose()?;
     let (listen, grace) = (options.listen, options.grace);
     let gateway = Gateway::new(options)?;
     let listener = server::bind(listen)
@@ -108,7 +112,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
     tokio::select! {
         () = server::serve(listener, gateway.clone(), stopped, grace) => {}
         () = interrupted => {}
-        () = reload::follow(gateway, async || reloads.next().await) => {}
+        () = reload::follow(gateway, async || Reloads::next(&mut reloads).await) => {}
     }
     Ok(())
 }
@@ -180,8 +184,11 @@ impl Reloads {
     }
 
     #[cfg(unix)]
-    async fn next(&mut self) {
-        self.hang_up.recv().await;
+    async fn next(this: &mut Option<Self>) {
+        match this {
+            Some(this) => drop(this.hang_up.recv().await),
+            None => std::future::pending().await,
+        }
     }
 
     #[cfg(not(unix))]
@@ -190,7 +197,7 @@ impl Reloads {
     }
 
     #[cfg(not(unix))]
-    async fn next(&mut self) {
+    async fn next(_: &mut Option<Self>) {
         std::future::pending::<()>().await;
     }
 }

@@ -156,7 +156,11 @@ impl Options {
     fn read(table: Table, source: Source) -> Result<Self, String> {
         let mut keys = Keys::new(table.clone());
         let upstream = keys.parsed::<Upstream>("upstream", "a text such as \"https://HOST\"")?;
-        let host = keys.parsed("host", "an IP address")?;
+        let host = keys
+            .text("host", "an IP address")?
+            .as_deref()
+            .map(address)
+            .transpose()?;
         let port = keys.whole("port", "a port from 0 to 65535")?;
         let name = keys.text("name", "a text")?;
         let plan = keys.parsed::<Plan>("elevenlabs", "the name of a plan")?;
@@ -191,7 +195,7 @@ impl Options {
             ),
             name: name.unwrap_or_else(|| upstream.host().to_owned()),
             upstream,
-            limits: limits.map_err(|error| format!("limits: {error}"))?,
+            limits: limits.map_err(|error| format!("limits: {}", error.to_string().trim_end()))?,
             plan,
             usage,
             estimate,
@@ -207,6 +211,11 @@ impl Options {
             table,
         })
     }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| format!("host: expected an IP address, not {text:?}"))
 }
 
 /// The limits that were said, with the plan's and with the gateway's defaults.

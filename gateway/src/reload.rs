@@ -9,14 +9,10 @@ use super::{gateway::Gateway, settings};
 /// How often the file is looked at. By its time of change and its length, which works on every file system.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Reads the file again whenever it changes, and whenever `asked` is done. Never ends.
+/// Reads the file again whenever it changes, and whenever `asked` is done. Never ends. Without a file nobody is asked.
 pub(crate) async fn follow(gateway: Gateway, mut asked: impl AsyncFnMut()) {
     let Some(file) = gateway.options().file().cloned() else {
-        // What is asked for then is heard, and nothing follows.
-        loop {
-            asked().await;
-            eprintln!("gateway: there is nothing to read again: expected --config FILE");
-        }
+        return std::future::pending().await;
     };
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -160,14 +160,14 @@ fn connection(
     gateway: &Gateway,
     stream: TcpStream,
     caller: SocketAddr,
-) -> impl GracefulConnection<Error = BoxError> + Future<Output = Result<(), BoxError>> + Send + 'static
-{
+) -> impl GracefulConnection<Error = BoxError> + Send + 'static {
     let caller = Caller::new(caller);
     let patience = gateway.options().patience;
     let stream = Patient::new(stream, &caller, patience, gateway.meters());
     let (gateway, connected) = (gateway.clone(), gateway.connected());
     let service = service_fn(move |request| {
-        let _connected = &connected;
+        // Counted for as long as the connection has this closure.
+        let _ = &connected;
         let answer = answer(gateway.clone(), request, Arc::clone(&caller));
         async { Ok::<_, Infallible>(answer.await) }
     });

@@ -19,7 +19,8 @@ use super::limits;
 /// If it cannot be read, or is no TOML: with what is wrong, and where.
 pub(crate) fn file(path: &Path) -> Result<Table, String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-    text.parse::<Table>().map_err(|error| error.to_string())
+    text.parse::<Table>()
+        .map_err(|error| error.to_string().trim_end().to_owned())
 }
 
 /// What changes with a file.

@@ -239,7 +239,7 @@ fn the_rest_is_understood() {
 
 #[test]
 fn a_bad_command_line_is_refused_with_the_reason() {
-    let refused: [(&[&str], &str); 23] = [
+    let refused: [(&[&str], &str); 21] = [
         (&["--speed"], "invalid option '--speed'"),
         (&["-x"], "invalid option '-x'"),
         (&["fast"], "unexpected argument \"fast\""),
@@ -314,14 +314,6 @@ fn a_bad_command_line_is_refused_with_the_reason() {
              only one of the two",
         ),
         (
-            &["--usage", "mistral"],
-            "--usage: expected one of openai, anthropic, gemini, elevenlabs, not \"mistral\"",
-        ),
-        (
-            &["--limit", "/a=5 tokens"],
-            "--limit: \"5 tokens\": quota part \"5 tokens\"",
-        ),
-        (
             &["--partition-by", "x y"],
             "--partition-by: expected the name of a header, not \"x y\": invalid HTTP header name",
         ),
@@ -342,6 +334,24 @@ fn a_bad_command_line_is_refused_with_the_reason() {
         reason.starts_with("--limit: ") && reason.contains("/a/{c}"),
         "{reason}"
     );
+}
+
+#[test]
+fn a_bad_limit_or_api_is_refused_with_the_reason() {
+    let refused: [(&[&str], &str); 2] = [
+        (
+            &["--usage", "mistral"],
+            "--usage: expected one of openai, anthropic, gemini, elevenlabs, not \"mistral\"",
+        ),
+        (
+            &["--limit", "/a=5 tokens"],
+            "--limit: \"5 tokens\": quota part \"5 tokens\"",
+        ),
+    ];
+    for (args, reason) in refused {
+        let said = parse(&[&UPSTREAM, args].concat()).unwrap_err();
+        assert!(said.starts_with(reason), "{args:?}: {said}");
+    }
 }
 
 #[test]

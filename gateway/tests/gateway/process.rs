@@ -95,3 +95,40 @@ async fn it_says_where_it_listens_and_runs_until_it_is_interrupted() {
         assert!(said.contains("gateway: /a: Quota(5 per 1s)"), "{said}");
     }
 }
+
+/// Nobody who waits is lost by it, and the program says what it does.
+#[cfg(unix)]
+#[tokio::test]
+async fn it_reads_its_file_again_when_it_changes_and_at_a_hang_up() {
+    let (upstream, _recorded) = recorder();
+    let file = crate::files::Temporary::new("limits.overall = '5/s'");
+    let mut child = tokio::process::Command::new(PROGRAM)
+        .args(["--upstream", &upstream, "--config", file.path()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut next = async || soon("a line", said.next_line()).await.unwrap().unwrap();
+    assert_eq!(next().await, "gateway: overall: Quota(5 per 1s)");
+    file.write("limits.overall = '5/fortnight'");
+    let line = next().await;
+    assert!(
+        line.contains("limits: overall: quota part \"5/fortnight\""),
+        "{line}"
+    );
+    assert_eq!(next().await, "gateway: the limits stay as they were");
+    file.write("grace = '1s'\nlimits.overall = '50/s'");
+    let path = file.path();
+    let expected = format!(
+        "gateway: {path}: the limits were read again; these take effect at the next start: grace"
+    );
+    assert_eq!(next().await, expected);
+    let id = child.id().unwrap().to_string();
+    let kill = Command::new("sh")
+        .args(["-c", "kill -s HUP \"$0\"", &id])
+        .status();
+    assert!(kill.unwrap().success());
+    assert_eq!(next().await, expected);
+}
