@@ -5,16 +5,16 @@ use std::{error::Error, io, iter, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
+    header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper_util::client::legacy;
 use serde_json::{Value, json};
 use tower::timeout::error::Elapsed;
-use tower_throttle::{BoxError, Refused, RefusedReason};
+use tower_throttle::{BoxError, Refused, RefusedReason, UnknownEndpoint};
 
-use super::head::PSEUDONYM;
+use super::{head::PSEUDONYM, terms, upload::TooSlow};
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
@@ -47,13 +47,62 @@ pub(crate) fn ok(value: &Value) -> Answer {
     answer
 }
 
+/// In the text format of Prometheus.
+pub(crate) fn metrics(page: String) -> Answer {
+    let mut answer = Response::new(Full::from(page));
+    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, text);
+    answer
+}
+
+/// As [`ok`], but for who asks whether requests are taken on.
+pub(crate) fn not_ready(value: &Value) -> Answer {
+    let mut answer = ok(value);
+    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    answer
+}
+
+/// And the connection ends with it.
+pub(crate) fn close(mut answer: Answer) -> Answer {
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(CONNECTION, close);
+    answer
+}
+
+/// Why one of our own answers is none of the upstream.
+pub(crate) fn reason(answer: &Answer) -> Option<&'static str> {
+    answer.extensions().get().map(|Reason(reason)| *reason)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reason(&'static str);
+
+/// A caller that has not sent all of its request.
+pub(crate) fn broken_off(failure: &BoxError) -> Answer {
+    if causes(failure).any(<dyn Error>::is::<TooSlow>) {
+        return too_slow();
+    }
+    bad_request(&format!("the request's body broke off: {failure}"))
+}
+
+fn too_slow() -> Answer {
+    let details = details("request_timed_out", &TooSlow.to_string());
+    close(error(
+        StatusCode::REQUEST_TIMEOUT,
+        "http_request_error",
+        &details,
+    ))
+}
+
 pub(crate) fn bad_request(message: &str) -> Answer {
     let details = details("bad_request", message);
     error(StatusCode::BAD_REQUEST, "http_request_error", &details)
 }
 
 pub(crate) fn not_found(path: &str) -> Answer {
-    let message = format!("expected /__gateway__/status, not {path}");
+    let message = format!(
+        "expected /__gateway__/status, /__gateway__/health or /__gateway__/metrics, not {path}"
+    );
     let details = details("not_found", &message);
     error(StatusCode::NOT_FOUND, UNASKED, &details)
 }
@@ -87,6 +136,12 @@ pub(crate) fn failed(failure: &BoxError) -> Answer {
     if let Some(refused) = Refused::in_error(failure) {
         return self::refused(refused);
     }
+    if let Some(unknown) = causes(failure).find_map(<dyn Error>::downcast_ref::<UnknownEndpoint>) {
+        return bad_request(&format!("{}: {unknown}", terms::ENDPOINT));
+    }
+    if causes(failure).any(<dyn Error>::is::<TooSlow>) {
+        return too_slow();
+    }
     let message = causes(failure)
         .map(ToString::to_string)
         .collect::<Vec<_>>()
@@ -118,15 +173,22 @@ fn refused(refused: &Refused) -> Answer {
         RefusedReason::WouldWaitTooLong => "would_wait_too_long",
         RefusedReason::DeadlineWouldPass => "deadline_would_pass",
         RefusedReason::WaitedTooLong => "waited_too_long",
+        RefusedReason::ServerClosed => "server_closed",
+        RefusedReason::NeverFits => "never_fits",
+        RefusedReason::Closed => return shutting_down(),
         _ => "refused",
     };
     let mut details = details(kind, &refused.to_string());
-    details["endpoint"] = refused.endpoint().into();
-    details["scope"] = refused.scope().into();
+    details.value["endpoint"] = refused.endpoint().into();
+    details.value["scope"] = refused.scope().into();
     // Where only the end of other requests makes room, nobody knows when that will be.
     let wait = refused.retry_after().map(millis);
-    details["retry_after_ms"] = wait.into();
-    let status = StatusCode::TOO_MANY_REQUESTS;
+    details.value["retry_after_ms"] = wait.into();
+    let status = match refused.reason() {
+        // To send it again would not help.
+        RefusedReason::NeverFits => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::TOO_MANY_REQUESTS,
+    };
     let mut answer = error(status, "connection_limit_reached", &details);
     if let Some(wait) = wait {
         let headers = answer.headers_mut();
@@ -141,13 +203,21 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
-fn details(kind: &str, message: &str) -> Value {
-    json!({ "type": kind, "message": message })
+/// What happened: a reason that is known beforehand, and what else there is to say.
+struct Details {
+    reason: &'static str,
+    value: Value,
 }
 
-fn error(status: StatusCode, what: &str, details: &Value) -> Answer {
-    let mut answer = ok(&json!({ "error": details }));
+fn details(reason: &'static str, message: &str) -> Details {
+    let value = json!({ "type": reason, "message": message });
+    Details { reason, value }
+}
+
+fn error(status: StatusCode, what: &str, details: &Details) -> Answer {
+    let mut answer = ok(&json!({ "error": details.value }));
     *answer.status_mut() = status;
+    answer.extensions_mut().insert(Reason(details.reason));
     if let Ok(what) = HeaderValue::try_from(format!("{PSEUDONYM}; error={what}")) {
         answer.headers_mut().insert(PROXY_STATUS, what);
     }

@@ -1,12 +1,7 @@
-//! The example as a program.
+//! The gateway as a program.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Output, Stdio},
-    sync::OnceLock,
-};
+use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{
@@ -14,33 +9,10 @@ use crate::{
     support::{get, recorder, soon},
 };
 
-/// The example, built as cargo would for `cargo run --example gateway`. Nothing is built if it has been, as
-/// by `cargo test`; `cargo test --test gateway` alone builds no examples.
-fn program() -> &'static PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-        cargo.args(["build", "--locked", "--offline", "--example", "gateway"]);
-        cargo.args(["--message-format", "json"]);
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        let built = cargo.stderr(Stdio::inherit()).output().unwrap();
-        assert!(built.status.success());
-        let messages = String::from_utf8(built.stdout).unwrap();
-        let mut messages = messages
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap());
-        let artifact = messages.find(|message: &Value| {
-            message["target"]["name"] == "gateway" && message["target"]["kind"][0] == "example"
-        });
-        artifact.unwrap()["executable"].as_str().unwrap().into()
-    })
-}
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");
 
 fn run(args: &[&str]) -> Output {
-    Command::new(program()).args(args).output().unwrap()
+    Command::new(PROGRAM).args(args).output().unwrap()
 }
 
 #[test]
@@ -96,7 +68,7 @@ fn what_is_wrong_with_the_arguments_is_said() {
 async fn it_says_where_it_listens_and_runs_until_it_is_interrupted() {
     for signal in ["INT", "TERM"] {
         let (upstream, mut recorded) = recorder();
-        let mut child = tokio::process::Command::new(program())
+        let mut child = tokio::process::Command::new(PROGRAM)
             .args(["--upstream", &upstream, "--limit", "/a=rps:5"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -122,4 +94,41 @@ async fn it_says_where_it_listens_and_runs_until_it_is_interrupted() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains("gateway: /a: Quota(5 per 1s)"), "{said}");
     }
+}
+
+/// Nobody who waits is lost by it, and the program says what it does.
+#[cfg(unix)]
+#[tokio::test]
+async fn it_reads_its_file_again_when_it_changes_and_at_a_hang_up() {
+    let (upstream, _recorded) = recorder();
+    let file = crate::files::Temporary::new("limits.overall = '5/s'");
+    let mut child = tokio::process::Command::new(PROGRAM)
+        .args(["--upstream", &upstream, "--config", file.path()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut next = async || soon("a line", said.next_line()).await.unwrap().unwrap();
+    assert_eq!(next().await, "gateway: overall: Quota(5 per 1s)");
+    file.write("limits.overall = '5/fortnight'");
+    let line = next().await;
+    assert!(
+        line.contains("limits: overall: quota part \"5/fortnight\""),
+        "{line}"
+    );
+    assert_eq!(next().await, "gateway: the limits stay as they were");
+    file.write("grace = '1s'\nlimits.overall = '50/s'");
+    let path = file.path();
+    let expected = format!(
+        "gateway: {path}: the limits were read again; these take effect at the next start: grace"
+    );
+    assert_eq!(next().await, expected);
+    let id = child.id().unwrap().to_string();
+    let kill = Command::new("sh")
+        .args(["-c", "kill -s HUP \"$0\"", &id])
+        .status();
+    assert!(kill.unwrap().success());
+    assert_eq!(next().await, expected);
 }

@@ -6,10 +6,9 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, split},
     net::TcpStream,
-    time::sleep,
 };
 
-use crate::support::{Line, full, get, ms, serve, soon, until};
+use crate::support::{Line, full, get, serve, soon, until};
 
 const SWITCH: &str = "GET /v1/stream-input HTTP/1.1\r\nhost: x\r\nconnection: keep-alive, Upgrade\r\n\
                       upgrade: websocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -88,13 +87,7 @@ async fn an_interrupt_leaves_a_tunnel_its_time_and_then_cuts_it() {
     let mut line = Line::start(&echo(), &["--grace", "2s"]);
     let (mut tunnel, _) = ask(&line, SWITCH).await;
     line.interrupt();
-    let address = line.address;
-    soon("no more callers", async {
-        while TcpStream::connect(address).await.is_ok() {
-            sleep(ms(1)).await;
-        }
-    })
-    .await;
+    until("it drains", || !line.gateway.is_open()).await;
     tunnel.write_all(b"one").await.unwrap();
     let mut rest = Vec::new();
     soon("the end", tunnel.read_to_end(&mut rest))

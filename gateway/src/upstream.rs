@@ -19,6 +19,11 @@ impl Upstream {
         self.scheme == Scheme::HTTPS
     }
 
+    /// Its name, without a port.
+    pub(crate) fn host(&self) -> &str {
+        self.authority.host()
+    }
+
     /// The same path and query there.
     pub(crate) fn uri(&self, path: &PathAndQuery) -> Result<Uri, http::Error> {
         Uri::builder()

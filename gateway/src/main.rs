@@ -1,8 +1,8 @@
 //! A gateway that keeps every program on a machine within the limits of one API account.
 //!
 //! ```text
-//! cargo run --example gateway -- --upstream https://api.elevenlabs.io --elevenlabs free --port 8080
-//! cargo run --example gateway -- --help
+//! cargo run -p tower-throttle-gateway -- --upstream https://api.elevenlabs.io --elevenlabs free --port 8080
+//! cargo run -p tower-throttle-gateway -- --help
 //! ```
 //!
 //! Programs in any language use its address instead of the API's: most SDKs take a base URL. It passes on
@@ -17,6 +17,9 @@
 //! 4. A websocket becomes a tunnel. It counts in the windows, and in the concurrency until it is open.
 //! 5. After an interrupt it takes on no more requests, and ends when those that it has are done, or when
 //!    `--grace` is over: then who waits is answered with 503.
+//! 6. A file can say what the command line does, and its limits are read again when it changes.
+//!
+//! `docs/gateway.md` is the guide.
 //!
 //! A request whose body is longer than `--keep`, or does not say how long it is, is sent once. While such a
 //! request of HTTP/1.1 waits for its turn nobody reads from its connection: if its caller goes away, that is
@@ -26,13 +29,22 @@
 //! another implementation of TLS, change the connector.
 
 mod answers;
+mod caller;
+mod command_line;
 mod connector;
+mod costs;
+mod download;
 mod gateway;
 mod head;
 mod limits;
+mod meters;
 mod options;
+mod own;
+mod reload;
 mod server;
+mod settings;
 mod status;
+mod terms;
 mod tunnel;
 mod upload;
 mod upstream;
@@ -79,6 +91,8 @@ fn main() -> ExitCode {
 async fn run(options: Options) -> Result<(), BoxError> {
     // Before the address is known, so that whoever knows it can interrupt.
     let mut interrupts = Interrupts::new()?;
+    // Without a file, the end of a terminal ends the gateway, as it ends other programs.
+    let mut reloads = options.file().map(|_| Reloads::new()).transpose()?;
     let (listen, grace) = (options.listen, options.grace);
     let gateway = Gateway::new(options)?;
     let listener = server::bind(listen)
@@ -96,8 +110,9 @@ async fn run(options: Options) -> Result<(), BoxError> {
         interrupts.next().await;
     };
     tokio::select! {
-        () = server::serve(listener, gateway, stopped, grace) => {}
+        () = server::serve(listener, gateway.clone(), stopped, grace) => {}
         () = interrupted => {}
+        () = reload::follow(gateway, async || Reloads::next(&mut reloads).await) => {}
     }
     Ok(())
 }
@@ -150,5 +165,39 @@ impl Interrupts {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// What asks for the file to be read again.
+struct Reloads {
+    #[cfg(unix)]
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Reloads {
+    #[cfg(unix)]
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn next(this: &mut Option<Self>) {
+        match this {
+            Some(this) => drop(this.hang_up.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(_: &mut Option<Self>) {
+        std::future::pending::<()>().await;
     }
 }

@@ -42,6 +42,62 @@ pub(crate) struct Way {
     pub(crate) caller: Option<SocketAddr>,
 }
 
+/// Whether a head says clearly to whom it goes, and how its body is framed (RFC 9112, sections 3.2 and 6.1). What is not
+/// clear is refused: the next server could understand it in another way.
+///
+/// # Errors
+///
+/// What is wrong, and what was expected.
+pub(crate) fn check(head: &request::Parts) -> Result<(), String> {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).into_iter();
+    if let Some(coding) = codings.next() {
+        // hyper undoes no other, and would hide that there was one.
+        let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !is_chunked || codings.next().is_some() {
+            return Err("transfer-encoding: expected chunked, and only once".into());
+        }
+    }
+    let mut hosts = head.headers.get_all(HOST).into_iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err("host: expected only once".into());
+    }
+    let target = head.uri.authority();
+    if let Some(target) = target.filter(|target| target.as_str().contains('@')) {
+        let host = target.host();
+        return Err(format!("the target: expected no user before {host}"));
+    }
+    let Some(host) = host else {
+        return match head.version {
+            Version::HTTP_11 => Err("host: it is missing".into()),
+            _ => Ok(()),
+        };
+    };
+    let wrong = |what: &str| format!("host: expected {what}, not {host:?}");
+    if host.is_empty() && target.is_none() {
+        return Ok(());
+    }
+    let named = host.to_str().ok();
+    let named: Option<Authority> = named.and_then(|host| host.parse().ok());
+    let named = named.filter(|named| {
+        let has_port = named.port_u16().is_some() || named.as_str() == named.host();
+        has_port && !named.as_str().contains('@')
+    });
+    let named = named.ok_or_else(|| wrong("HOST[:PORT]"))?;
+    match target {
+        Some(target) if !is_same(target, &named) => {
+            Err(wrong(&format!("{target}, as the target has it")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A port that one of them leaves out is the usual one.
+fn is_same(one: &Authority, other: &Authority) -> bool {
+    let ports = one.port_u16().zip(other.port_u16());
+    one.host().eq_ignore_ascii_case(other.host()) && ports.is_none_or(|(one, other)| one == other)
+}
+
 /// Makes a caller's head one of our own.
 pub(crate) fn upwards(head: &mut request::Parts, way: Way) {
     let websocket = wants_websocket(head);

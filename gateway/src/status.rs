@@ -5,15 +5,26 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tower_throttle::{BucketSnapshot, Learned, Snapshot};
 
-use super::upstream::Upstream;
+use super::{meters::Now, upstream::Upstream};
 
 /// Names of endpoints and numbers; nothing of any request.
-pub(crate) fn page(upstream: &Upstream, snapshot: &Snapshot, tunnels: usize) -> Value {
+pub(crate) fn page(upstream: &Upstream, snapshot: &Snapshot, now: Now) -> Value {
     let buckets: Vec<_> = snapshot.buckets().map(bucket).collect();
-    json!({ "upstream": upstream.to_string(), "tunnels": tunnels, "buckets": buckets })
+    json!({
+        "upstream": upstream.to_string(),
+        "ready": now.is_ready,
+        "requests": now.requests,
+        "connections": now.connections,
+        "tunnels": now.tunnels,
+        "buckets": buckets,
+    })
 }
 
 fn bucket(bucket: &BucketSnapshot) -> Value {
+    let windows = bucket.windows().iter().map(
+        |of| json!({ "window": of.window().to_string(), "used": of.used(), "n": of.window().n() }),
+    );
+    let windows: Vec<_> = windows.collect();
     json!({
         "endpoint": bucket.name(),
         // As text: not every reader of JSON has whole numbers of 64 bits.
@@ -22,6 +33,8 @@ fn bucket(bucket: &BucketSnapshot) -> Value {
         "waiting": bucket.waiting(),
         "in_flight": bucket.in_flight(),
         "concurrency": bucket.concurrency(),
+        "windows": windows,
+        "head_waiting_ms": bucket.head().map(|head| millis(head.waiting_for())),
         "paused_ms": bucket.paused_for().map(millis),
         "admitted": bucket.admitted(),
         "refused": bucket.refused(),

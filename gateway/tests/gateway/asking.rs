@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use tower_throttle::{Quota, ThrottleLayer};
+use tower_throttle::{Quota, config::Config};
 
 use crate::{
+    costs::Api,
     limits,
-    options::{Command, HELP, Options},
+    options::{Command, HELP, Options, Patience},
     support::{ms, options},
 };
 
@@ -19,7 +20,7 @@ fn parse(args: &[&str]) -> Result<Command, String> {
 /// The quotas of the endpoints that these arguments make, by name.
 fn quotas(args: &[&str]) -> Vec<(String, Quota)> {
     let options = options(&[&UPSTREAM, args].concat());
-    let snapshot = ThrottleLayer::new(options.endpoints).handle().snapshot();
+    let snapshot = options.limits.layer().handle().snapshot();
     let buckets = snapshot.buckets();
     buckets
         .map(|bucket| (bucket.name().to_owned(), bucket.quota().clone()))
@@ -33,6 +34,11 @@ fn quota(args: &[&str], endpoint: &str) -> Quota {
     found.1.clone()
 }
 
+/// Limits as a file has them.
+fn of_file(text: &str) -> Config {
+    toml::from_str(text).unwrap()
+}
+
 #[test]
 fn limits_are_understood() {
     let second = Duration::from_secs(1);
@@ -41,6 +47,9 @@ fn limits_are_understood() {
         ("rpm:60", Quota::per_minute(60)),
         ("per:100/2m", Quota::per(100, second * 120)),
         ("concurrency:4,rps:5", Quota::per_second(5).concurrency(4)),
+        ("5/s", Quota::per_second(5)),
+        ("4 at once, 60/min", Quota::per_minute(60).concurrency(4)),
+        ("unlimited", Quota::unlimited()),
         (
             "rps:20,per:100/2m,margin:100ms,head,concurrency:7",
             Quota::per_second(20)
@@ -56,7 +65,8 @@ fn limits_are_understood() {
 
 #[test]
 fn a_bad_limit_is_refused_with_the_reason() {
-    const KINDS: &str = "expected rps:N, rpm:N, per:N/TIME, concurrency:N, margin:TIME or head";
+    const KINDS: &str = "expected rps:N, rpm:N, per:N/TIME, concurrency:N, margin:TIME or head; or a list \
+                         such as \"5/s, 4 at once\"";
     for (text, reason) in [
         ("", format!("\"\": {KINDS}")),
         ("rps:5,", format!("\"\": {KINDS}")),
@@ -153,8 +163,17 @@ fn the_rest_is_understood() {
     let default = options(&UPSTREAM);
     assert_eq!(default.upstream.to_string(), "https://api.elevenlabs.io");
     assert_eq!(default.listen.to_string(), "127.0.0.1:0");
-    assert_eq!((default.max_waiting, default.max_wait), (1_000, None));
-    assert!(default.retry && !default.http2 && !default.forwarded);
+    assert_eq!(default.limits, of_file("max_waiting = 1000"));
+    assert!(!default.http2 && !default.forwarded);
+    assert_eq!(default.name, "api.elevenlabs.io");
+    assert!(default.usage.is_none() && default.estimate);
+    let patience = Patience {
+        header: ms(30_000),
+        idle: ms(300_000),
+        body: ms(60_000),
+        read: ms(60_000),
+    };
+    assert_eq!(default.patience, patience);
     assert_eq!(
         (default.keep, default.plan, default.ca),
         (1 << 20, None, None)
@@ -182,11 +201,30 @@ fn the_rest_is_understood() {
         "0s",
         "--partition-by",
         "xi-api-key",
+        "--name=speech",
+        "--usage",
+        "ElevenLabs",
+        "--no-estimate",
+        "--header-timeout=1s",
+        "--idle-timeout=2s",
+        "--body-timeout=3s",
+        "--read-timeout=4s",
     ];
     let set = options(&[&UPSTREAM[..], &args].concat());
     assert_eq!(set.listen.to_string(), "[::1]:8080");
-    assert_eq!((set.max_waiting, set.max_wait), (0, Some(ms(30_000))));
-    assert!(!set.retry && set.http2 && set.forwarded);
+    let written =
+        "max_waiting = 0\nmax_wait = '30s'\nretry = false\npartition_by_header = 'xi-api-key'";
+    assert_eq!(set.limits, of_file(written));
+    assert!(set.http2 && set.forwarded);
+    assert_eq!((set.name.as_str(), set.estimate), ("speech", false));
+    assert_eq!(set.usage, Some(Api::ElevenLabs));
+    let patience = Patience {
+        header: ms(1_000),
+        idle: ms(2_000),
+        body: ms(3_000),
+        read: ms(4_000),
+    };
+    assert_eq!(set.patience, patience);
     assert_eq!(set.ca, Some("/a.pem".into()));
     assert_eq!(set.keep, 0);
     assert_eq!((set.timeout, set.grace), (ms(60_000), Duration::ZERO));
@@ -272,8 +310,8 @@ fn a_bad_command_line_is_refused_with_the_reason() {
                 "--limit",
                 "POST /v1/text-to-speech/{id}=rps:1",
             ],
-            "--limit: \"POST /v1/text-to-speech/{id}\" has its limit from --elevenlabs: expected only \
-             one of the two",
+            "limits: \"POST /v1/text-to-speech/{id}\" has its limit from the plan (elevenlabs): expected \
+             only one of the two",
         ),
         (
             &["--partition-by", "x y"],
@@ -286,7 +324,8 @@ fn a_bad_command_line_is_refused_with_the_reason() {
     ];
     for (args, reason) in refused {
         let args = [&UPSTREAM, args].concat();
-        assert_eq!(parse(&args).unwrap_err(), reason, "{args:?}");
+        let said = parse(&args).unwrap_err();
+        assert!(said.starts_with(reason), "{args:?}: {said}");
     }
     // What the library has to say of a template, it says itself.
     let twice = ["--limit", "/a/{b}=rps:1", "--limit", "/a/{c}=rps:1"];
@@ -295,6 +334,24 @@ fn a_bad_command_line_is_refused_with_the_reason() {
         reason.starts_with("--limit: ") && reason.contains("/a/{c}"),
         "{reason}"
     );
+}
+
+#[test]
+fn a_bad_limit_or_api_is_refused_with_the_reason() {
+    let refused: [(&[&str], &str); 2] = [
+        (
+            &["--usage", "mistral"],
+            "--usage: expected one of openai, anthropic, gemini, elevenlabs, not \"mistral\"",
+        ),
+        (
+            &["--limit", "/a=5 tokens"],
+            "--limit: \"5 tokens\": quota part \"5 tokens\"",
+        ),
+    ];
+    for (args, reason) in refused {
+        let said = parse(&[&UPSTREAM, args].concat()).unwrap_err();
+        assert!(said.starts_with(reason), "{args:?}: {said}");
+    }
 }
 
 #[test]

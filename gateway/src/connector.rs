@@ -132,7 +132,7 @@ fn connector(tcp: HttpConnector, options: &Options) -> Result<Connector, BoxErro
     let Options { upstream, ca, .. } = options;
     if upstream.is_https() || ca.is_some() {
         return Err(format!(
-            "{upstream}: there is no TLS in this example for this kind of processor: expected an http upstream"
+            "{upstream}: there is no TLS here for this kind of processor: expected an http upstream"
         )
         .into());
     }

@@ -7,6 +7,7 @@ use tower_throttle::mock::{Judge, Limit, Work};
 
 use crate::support::{
     LONG, Line, VERSIONS, Whole, client, judged, post, send, serve, serve_judge, soon, streamed,
+    until,
 };
 
 const A: &str = "POST /a";
@@ -29,6 +30,7 @@ async fn what_runs_is_done_and_nothing_new_begins() {
         let waiting = tokio::spawn(async move { send(&other, request).await });
         line.counted("overall", 1, 1).await;
         let mut idle = TcpStream::connect(line.address).await.unwrap();
+        until("it is accepted", || line.gateway.connections() == 3).await;
 
         line.interrupt();
         let read = idle.read_u8();

@@ -10,14 +10,15 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::mpsc};
 use tower_throttle::mock::{
     self, Judge, Limit, Work,
     elevenlabs::{Audio, MockElevenLabs, TTS_STREAM},
 };
 
 use crate::support::{
-    AnyBody, LONG, Line, VERSIONS, client, full, judged, post, send, serve_judge, soon, until,
+    AnyBody, LONG, Line, VERSIONS, client, full, judged, post, send, serve, serve_judge, soon,
+    streamed, until,
 };
 
 const A: &str = "POST /a";
@@ -195,5 +196,42 @@ async fn an_upstream_that_goes_away_takes_no_permit_with_it() {
             assert_eq!(soon("an answer", call).await.unwrap(), 502);
         }
         assert_eq!(line.counts(A), (0, 0));
+    }
+}
+
+/// As a caller does that stops at `[DONE]`.
+#[tokio::test]
+async fn who_leaves_just_before_the_end_of_an_answer_does_not_end_it_upstream() {
+    for version in VERSIONS {
+        let (started, mut starts) = mpsc::unbounded_channel();
+        let upstream = serve(move |_| {
+            let (frames, body) = streamed();
+            frames.data("data: [DONE]");
+            started.send(frames).unwrap();
+            async { Response::new(body) }
+        });
+        let line = Line::start(&upstream, &["--concurrency", "1"]);
+        let caller = client(version);
+        let mut answer = soon("an answer", caller.request(post(&line.url("/a"))))
+            .await
+            .unwrap();
+        soon("an event", answer.frame()).await.unwrap().unwrap();
+        let frames = soon("a start", starts.recv()).await.unwrap();
+        drop(answer);
+        drop(caller);
+        // The end comes, and nobody has hung up on it.
+        until("it is noticed", || line.gateway.requests() == 0).await;
+        let (is_closed, counts) = (frames.is_closed(), line.counts("overall"));
+        drop(frames);
+        assert_eq!((is_closed, counts), (false, (0, 1)), "{version:?}");
+        line.counted("overall", 0, 0).await;
+        // One that does not end is hung up on all the same.
+        let caller = client(version);
+        let answer = caller.request(post(&line.url("/a")));
+        drop(soon("an answer", answer).await.unwrap());
+        drop(caller);
+        let frames = soon("a start", starts.recv()).await.unwrap();
+        until("the call ends", || frames.is_closed()).await;
+        line.counted("overall", 0, 0).await;
     }
 }

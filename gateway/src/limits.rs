@@ -1,8 +1,12 @@
-//! What an endpoint allows, as it is written on the command line: `concurrency:4,rps:5`.
+//! What an endpoint allows, as it is written on the command line: `concurrency:4,rps:5`; and tables of limits.
 
 use std::time::Duration;
 
-use tower_throttle::{MAX_WINDOWS, Quota};
+use toml::{Table, Value};
+use tower_throttle::{
+    MAX_WINDOWS, Quota,
+    elevenlabs::{Family, Plan},
+};
 
 /// Longer than anybody waits, and short enough to be added to any instant.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -13,6 +17,14 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 ///
 /// If it is none: with the part that is wrong, and what was expected instead.
 pub(crate) fn quota(text: &str) -> Result<Quota, String> {
+    // Here each part has a colon or a name alone, and there windows and concurrency begin with their number.
+    let begins_with_number =
+        |part: &str| part.trim_start().starts_with(|c: char| c.is_ascii_digit());
+    if text.split(',').any(begins_with_number) || text.trim() == "unlimited" {
+        return text
+            .parse::<Quota>()
+            .map_err(|error| format!("{text:?}: {error}"));
+    }
     let mut windows = Vec::new();
     let mut concurrency = None;
     let mut margin = None;
@@ -26,9 +38,11 @@ pub(crate) fn quota(text: &str) -> Result<Quota, String> {
             "concurrency" => positive(value).and_then(|n| once(&mut concurrency, n as usize)),
             "margin" => some_time(value).and_then(|time| once(&mut margin, time)),
             "head" if part == "head" => once(&mut head, ()),
-            _ => {
-                Err("expected rps:N, rpm:N, per:N/TIME, concurrency:N, margin:TIME or head".into())
-            }
+            _ => Err(
+                "expected rps:N, rpm:N, per:N/TIME, concurrency:N, margin:TIME or head; or \
+                     a list such as \"5/s, 4 at once\""
+                    .into(),
+            ),
         };
         read.map_err(|error| format!("{part:?}: {error}"))?;
     }
@@ -49,6 +63,68 @@ pub(crate) fn quota(text: &str) -> Result<Quota, String> {
         quota = quota.release_at_head();
     }
     Ok(quota)
+}
+
+/// All requests go to one host, so a template that begins with one is a slash forgotten.
+pub(crate) fn path_only(template: &str) -> Result<(), String> {
+    let path = template.rsplit(' ').next().unwrap_or_default();
+    if path.starts_with('/') {
+        return Ok(());
+    }
+    Err(format!(
+        "expected a path that begins with a slash, such as \"POST /v1/speech\", not {template:?}"
+    ))
+}
+
+/// The templates in a table of limits. What is not as it should be has none.
+pub(crate) fn templates(limits: &Table) -> Vec<&str> {
+    let table = |key| limits.get(key).and_then(Value::as_table);
+    let routes = table("routes").into_iter().flat_map(Table::keys);
+    let groups = table("groups").into_iter().flat_map(Table::values);
+    let groups = groups.filter_map(|group| group.get("routes")?.as_array());
+    let named = groups.flatten().filter_map(Value::as_str);
+    routes.map(String::as_str).chain(named).collect()
+}
+
+/// Adds what an ElevenLabs plan allows for speech: a named endpoint for one family of models, which a request's body
+/// chooses, and a group for all other requests for speech.
+///
+/// # Errors
+///
+/// If there are limits for speech already.
+pub(crate) fn of_plan(limits: &mut Table, plan: Plan) -> Result<(), String> {
+    const SPEECH: &str = "/v1/text-to-speech/";
+    for template in templates(limits) {
+        if template.contains(SPEECH) {
+            return Err(format!(
+                "limits: {template:?} has its limit from the plan (elevenlabs): expected only one of the two"
+            ));
+        }
+    }
+    let quota = |family| Quota::concurrent(plan.concurrency(family)).to_string();
+    let others = Table::from_iter([
+        ("quota".to_owned(), quota(Family::Multilingual).into()),
+        (
+            "routes".to_owned(),
+            Value::Array(vec![format!("POST {SPEECH}{{*rest}}").into()]),
+        ),
+    ]);
+    add(limits, "named", Family::Flash, quota(Family::Flash).into())?;
+    add(limits, "groups", Family::Multilingual, others.into())
+}
+
+fn add(limits: &mut Table, key: &str, family: Family, value: Value) -> Result<(), String> {
+    let table = limits.entry(key).or_insert_with(|| Table::new().into());
+    let Some(table) = table.as_table_mut() else {
+        return Err(format!("limits: {key}: expected a table"));
+    };
+    match table.insert(family.name().to_owned(), value) {
+        None => Ok(()),
+        Some(_) => Err(format!(
+            "limits: {key}: {:?} is there already, from the plan (elevenlabs): expected another name",
+            family.name()
+        )),
+    }
 }
 
 /// Puts the value where none may have been put before.

@@ -163,11 +163,17 @@ pub(crate) struct Frames(mpsc::UnboundedSender<Result<Frame<Bytes>, BoxError>>);
 
 impl Frames {
     pub(crate) fn data(&self, bytes: impl Into<Bytes>) {
-        self.0.send(Ok(Frame::data(bytes.into()))).unwrap();
+        // Who hung up hears no more.
+        let _ = self.0.send(Ok(Frame::data(bytes.into())));
     }
 
     pub(crate) fn trailers(&self, trailers: HeaderMap) {
         self.0.send(Ok(Frame::trailers(trailers))).unwrap();
+    }
+
+    /// Whether nobody wants any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.is_closed()
     }
 
     pub(crate) fn fail(&self) {
