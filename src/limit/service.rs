@@ -78,6 +78,11 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[expect(
+        clippy::inline_always,
+        reason = "it spares moves of the request and the future"
+    )]
+    #[inline(always)]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         self.start(request)
     }
