@@ -9,7 +9,7 @@
 //! since the epoch, Reddit seconds from now, and their size tells them apart. Milliseconds from now
 //! are told from seconds by the end of the name only (`X-RateLimit-Reset-Ms`).
 
-use std::{ops::Range, time::Duration};
+use std::{ops::Range, str, time::Duration};
 
 use super::ratelimit;
 use crate::signal::{
