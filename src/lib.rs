@@ -382,6 +382,7 @@ mod late;
 mod limit;
 mod observe;
 mod peek;
+mod per_thread;
 mod quota;
 mod request_head;
 #[cfg(feature = "reqwest")]

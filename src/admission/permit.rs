@@ -293,7 +293,7 @@ impl InFlight {
         reading.found |= !cost.is_empty();
         let (claim, by) = (self.claim, Settler::Reader);
         self.shared.engine.with_at(claim.leaf, |core, now, fx| {
-            core.settled(claim, &cost, by, now, fx)
+            core.settled(claim, &cost, by, now, fx);
         });
     }
 
@@ -314,7 +314,7 @@ impl InFlight {
     #[inline(never)]
     fn lose(&self) {
         self.shared.engine.with_at(self.claim.leaf, |core, _, _| {
-            core.tree.lose_charge(self.claim)
+            core.tree.lose_charge(self.claim);
         });
     }
 
@@ -459,7 +459,7 @@ impl Engine {
     fn asked_to_wait(&self, claim: Claim, delay: Duration, setback: Option<&Setback>) {
         let random = fastrand::f64();
         self.with_at(claim.leaf, |core, now, fx| {
-            core.asked_to_wait(claim, delay, setback, random, now, fx)
+            core.asked_to_wait(claim, delay, setback, random, now, fx);
         });
     }
 
@@ -658,8 +658,8 @@ impl Engine {
             if self.detached.accepted(claim, quota, &self.clock) {
                 return;
             }
-            let _attached = quota.filter(|quota| is_of_everything(quota.scope()));
-            let _attached = _attached.map(|_| self.attach_all());
+            let of_everything = quota.filter(|quota| is_of_everything(quota.scope()));
+            let _attached = of_everything.map(|_| self.attach_all());
             let locked = self.lock_at(claim.leaf);
             let tree = &locked.core.tree;
             // With discovery most successes are of buckets that have no use for them.

@@ -5,7 +5,10 @@ use crate::{bucket::Enforced, costs::Pricing, endpoints::Endpoints, signal::Clas
 
 /// What a layer shares with its services: the engine with a choice of what it enforces, and the layer's
 /// settings. One pointer for all that a request needs until its body has ended.
+///
+/// Each copy has lines of the processor's cache to itself: beside it is the count of another.
 #[derive(Clone, Debug)]
+#[repr(align(128))]
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) limits: WaitLimits,

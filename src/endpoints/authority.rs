@@ -8,6 +8,7 @@ use std::{
 
 use http::{header, uri::Scheme};
 
+use super::segment::all_of;
 use crate::request_head::RequestHead;
 
 const HTTP: u16 = 80;
@@ -27,36 +28,41 @@ pub(super) struct Authority<'a> {
 impl<'a> Authority<'a> {
     /// The URI's authority, otherwise the `Host` header's, otherwise none.
     pub(super) fn of(head: &RequestHead<'a>) -> Option<Self> {
-        let text = match head.uri().authority() {
-            Some(authority) => authority.as_str(),
-            None => from_host_header(head)?,
-        };
-        Self::new(text, head.uri().scheme())
+        Self::new(written(head)?, head.uri().scheme())
+    }
+
+    /// The [`key`](Self::key) of a request's authority, empty if there is none.
+    pub(super) fn key_of(head: &RequestHead<'a>) -> Cow<'a, str> {
+        match written(head) {
+            Some(text) if is_plain(text) => Cow::Borrowed(text),
+            _ => Self::of(head).map_or(Cow::Borrowed(""), Self::key),
+        }
     }
 
     fn new(text: &'a str, scheme: Option<&Scheme>) -> Option<Self> {
-        let (text, host, port) = if is_plain(text) {
-            (text, Cow::Borrowed(text), None)
-        } else {
-            let text = text.rsplit_once('@').map_or(text, |(_, text)| text);
-            let (host, port) = split_port(text);
-            (text, normal_host(host), port)
+        let defaults: &[u16] = match scheme.map(Scheme::as_str) {
+            Some("http" | "ws") => &[HTTP],
+            Some("https" | "wss") => &[HTTPS],
+            _ => &[HTTPS, HTTP],
         };
+        let authority = |text, host, port| Self {
+            text,
+            host,
+            port,
+            defaults,
+        };
+        if is_plain(text) {
+            return Some(authority(text, Cow::Borrowed(text), None));
+        }
+        let text = text.rsplit_once('@').map_or(text, |(_, text)| text);
+        let (host, port) = split_port(text);
+        let host = normal_host(host);
         // A colon that is left outside of brackets belongs to something that is no port.
         let valid = match host.strip_prefix('[') {
             Some(address) => address.ends_with(']'),
             None => !host.is_empty() && !host.contains(':'),
         };
-        valid.then_some(Self {
-            text,
-            host,
-            port,
-            defaults: match scheme.map(Scheme::as_str) {
-                Some("http" | "ws") => &[HTTP],
-                Some("https" | "wss") => &[HTTPS],
-                _ => &[HTTPS, HTTP],
-            },
-        })
+        valid.then(|| authority(text, host, port))
     }
 
     /// The host, without a port; in normal form.
@@ -91,12 +97,18 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// Whether this is a host in normal form and nothing else, which is how most are written: one look at
-/// each byte, instead of one for each thing that could be there.
+/// What is written where a request names its host.
+fn written<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
+    match head.uri().authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => from_host_header(head),
+    }
+}
+
+/// Whether this is a host in normal form and nothing else, and not long, which is how most are written.
 fn is_plain(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    bytes.all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
-        && !text.ends_with('.')
+    let fits = |byte: u8, _| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+    !text.is_empty() && !text.ends_with('.') && all_of::<32>(text.as_bytes(), fits)
 }
 
 /// The host in lower case, without the dot at its end that makes it absolute, and an IPv6 address
@@ -169,8 +181,10 @@ mod tests {
             request = request.header("host", host);
         }
         let request = request.body(()).unwrap();
-        Authority::of(&RequestHead::from(&request))
-            .map_or_else(|| "none".to_owned(), |found| found.key().into_owned())
+        let head = RequestHead::from(&request);
+        let found = Authority::of(&head).map(Authority::key);
+        assert_eq!(Authority::key_of(&head), found.clone().unwrap_or_default());
+        found.map_or_else(|| "none".to_owned(), Cow::into_owned)
     }
 
     #[test]

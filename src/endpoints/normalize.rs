@@ -7,13 +7,13 @@
 
 use std::borrow::Cow;
 
-use super::segment::split;
+use super::segment::{all_of, split};
 
 /// The path in its normal form; borrowed if that is how it came.
 ///
 /// `*`, the target of `OPTIONS *`, is not a path and stays as it is.
 pub(super) fn path(path: &str) -> Cow<'_, str> {
-    if is_normal(path.as_bytes()) || path == "*" {
+    if is_plain(path.as_bytes()) || is_normal(path.as_bytes()) || path == "*" {
         Cow::Borrowed(path)
     } else {
         Cow::Owned(rewrite(path))
@@ -47,6 +47,15 @@ pub(super) fn push_segment(out: &mut String, segment: &str) {
             Class::Forbidden => push_escape(out, *byte),
         }
     }
+}
+
+/// Whether `path` is in normal form and not long, and consists of what nearly all paths do.
+fn is_plain(path: &[u8]) -> bool {
+    let fits = |byte: u8, next: u8| {
+        let is_plain = matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'-'..=b';');
+        is_plain && !(byte == b'/' && matches!(next, b'/' | b'.'))
+    };
+    matches!(path, [b'/', .., last] if *last != b'/') && all_of::<64>(path, fits)
 }
 
 /// Whether `path` is in normal form already, found out without touching the heap.
@@ -187,6 +196,23 @@ mod tests {
     }
 
     #[test]
+    fn most_paths_are_plain() {
+        for path in [
+            "/a",
+            "/v1/text-to-speech/21m00Tcm4TlvDq8ikWAM",
+            "/v1beta/models/x_1.5:run",
+        ] {
+            assert!(is_plain(path.as_bytes()), "{path}");
+        }
+        let long = format!("/{}", "a".repeat(64));
+        for path in [
+            "", "/", "a", "/a/", "//a", "/a//b", "/.a", "/a%20", "/a~", &long,
+        ] {
+            assert!(!is_plain(path.as_bytes()), "{path}");
+        }
+    }
+
+    #[test]
     fn a_normal_path_is_borrowed() {
         untouched("/");
         untouched("/v1/text-to-speech/21m00Tcm4TlvDq8ikWAM/stream");
@@ -240,6 +266,13 @@ mod tests {
             let once = path(&text).into_owned();
             prop_assert!(matches!(path(&once), Cow::Borrowed(_)), "{} is not normal", once);
             prop_assert!(once == "*" || once.starts_with('/'));
+        }
+
+        #[test]
+        fn what_is_plain_is_normal(text in "/?([/.%:;,a-cA-Z0-9_é{*~-]{0,12}|[a-z/._]{0,70})") {
+            if is_plain(text.as_bytes()) {
+                prop_assert!(is_normal(text.as_bytes()), "{} is not normal", text);
+            }
         }
 
         #[test]

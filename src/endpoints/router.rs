@@ -73,7 +73,11 @@ impl<'t> RouterBuilder<'t> {
 
 impl Router {
     /// The best match for a request with this path, in the sense of [`Trie::find`].
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "of most, the search of one trie is left"
+    )]
+    #[inline(always)]
     pub(super) fn find(&self, head: &RequestHead<'_>, path: &str) -> Option<SpecId> {
         // Most users talk to one host and name none; they do not pay for looking at it.
         if self.hosts.is_empty() {

@@ -72,6 +72,8 @@ pub(crate) struct Routes {
     /// Their specs, in the same order.
     named: Vec<SpecId>,
     name_by: Option<NameBy>,
+    /// Whether all requests without extensions are told apart by their paths alone.
+    is_plain: bool,
     /// For requests that match nothing.
     other: SpecId,
     partition_by: Option<PartitionRule>,
@@ -157,6 +159,9 @@ impl Routes {
             name_by: config.name_by.clone(),
             tier_by: config.tier_by.clone(),
             tiers,
+            is_plain: config.name_by.is_none()
+                && config.partition_by.is_none()
+                && config.tier_by.is_none(),
             other,
             partition_by: config.partition_by.clone(),
             hash_keys,
@@ -258,15 +263,27 @@ impl Routes {
     /// # Errors
     ///
     /// If the request, or the user's closure, names an endpoint or a tier that is not configured.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "it spares the move of a target")]
+    #[inline(always)]
     pub(crate) fn resolve<'r, B>(
         &self,
         request: &'r Request<B>,
     ) -> Result<Target<'r>, UnknownEndpoint> {
-        self.resolve_head(&RequestHead::from(request))
+        let head = RequestHead::from(request);
+        if !self.is_plain || !head.extensions().is_empty() {
+            return self.resolve_head(&head);
+        }
+        let (spec, key) = self.by_path(&head);
+        Ok(Target {
+            spec,
+            partition: 0,
+            tier: None,
+            key,
+        })
     }
 
-    #[inline]
+    /// Of a request of which more counts than its path.
+    #[inline(never)]
     fn resolve_head<'r>(&self, head: &RequestHead<'r>) -> Result<Target<'r>, UnknownEndpoint> {
         let (spec, key) = match self.named(head)? {
             Some(spec) => (spec, None),
@@ -288,41 +305,25 @@ impl Routes {
         })
     }
 
-    #[inline]
     fn named(&self, head: &RequestHead<'_>) -> Result<Option<SpecId>, UnknownEndpoint> {
-        if head.extensions().is_empty() && self.name_by.is_none() {
-            return Ok(None);
-        }
-        let terms = head.extensions().get::<Terms>();
-        let by_terms = terms.and_then(Terms::stated_endpoint);
-        let by_extension = by_terms.or_else(|| head.extensions().get().map(EndpointName::as_str));
-        if by_extension.is_none() && self.name_by.is_none() {
-            return Ok(None);
-        }
-        self.named_by(head, by_extension)
-    }
-
-    fn named_by(
-        &self,
-        head: &RequestHead<'_>,
-        by_extension: Option<&str>,
-    ) -> Result<Option<SpecId>, UnknownEndpoint> {
         let look_up = |name: &str| {
             self.names
                 .binary_search_by(|known| (**known).cmp(name))
                 .map(|found| self.named[found])
                 .map_err(|_| UnknownEndpoint::in_request(name, Arc::clone(&self.names)))
         };
-        if let Some(name) = by_extension {
-            return look_up(name).map(Some);
-        }
-        match &self.name_by {
-            Some(name_by) => name_by.choose(head, look_up).transpose(),
-            None => Ok(None),
+        let terms = head.extensions().get::<Terms>();
+        let by_terms = terms.and_then(Terms::stated_endpoint);
+        let by_extension = by_terms.or_else(|| head.extensions().get().map(EndpointName::as_str));
+        match (by_extension, &self.name_by) {
+            (Some(name), _) => look_up(name).map(Some),
+            (None, Some(name_by)) => name_by.choose(head, look_up).transpose(),
+            (None, None) => Ok(None),
         }
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "it spares the move of a key")]
+    #[inline(always)]
     fn by_path<'r>(&self, head: &RequestHead<'r>) -> (SpecId, Option<Key<'r>>) {
         let path = head.uri().path();
         match self.router.find(head, path) {
@@ -332,6 +333,7 @@ impl Routes {
     }
 
     /// Of a path that matches nothing as it is.
+    #[inline(never)]
     fn by_normal_form<'r>(
         &self,
         head: &RequestHead<'r>,
@@ -348,16 +350,13 @@ impl Routes {
                 return (spec, None);
             }
         }
-        let host = || Authority::of(head).map_or(Cow::Borrowed(""), Authority::key);
-        let key = match self.spec(self.other).kind {
-            SpecKind::EachOther => Some(Key { host: host(), path }),
-            SpecKind::Unmatched => Some(Key {
-                host: host(),
-                path: Cow::Borrowed(""),
-            }),
-            _ => None,
+        let path = match self.spec(self.other).kind {
+            SpecKind::EachOther => path,
+            SpecKind::Unmatched => Cow::Borrowed(""),
+            _ => return (self.other, None),
         };
-        (self.other, key)
+        let host = Authority::key_of(head);
+        (self.other, Some(Key { host, path }))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Paths, eight bytes at a time: identifiers are long, and a byte at a time was a third of a look-up.
 
-const WORD: usize = size_of::<u64>();
+use std::array;
+
+pub(super) const WORD: usize = size_of::<u64>();
 
 const fn splat(byte: u8) -> u64 {
     u64::from_le_bytes([byte; WORD])
@@ -11,15 +13,30 @@ const fn splat(byte: u8) -> u64 {
 #[inline]
 pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     let mut at = 0;
-    // What stands behind the end counts as slashes, so there always is one.
-    let end = loop {
-        let slashes = slashes(word(&path[at..]));
+    let mut rest = path;
+    while let Some((&chunk, tail)) = rest.split_first_chunk() {
+        let slashes = slashes(u64::from_le_bytes(chunk));
         if slashes != 0 {
-            break at + slashes.trailing_zeros() as usize / 8;
+            return path.split_at(at + slashes.trailing_zeros() as usize / 8);
         }
         at += WORD;
-    };
-    path.split_at(end)
+        rest = tail;
+    }
+    // What stands behind the end counts as slashes, so there always is one.
+    let slashes = slashes(last_word(path, rest.len()));
+    path.split_at(at + slashes.trailing_zeros() as usize / 8)
+}
+
+/// The last bytes, fewer than eight, as [`word`] has them.
+#[inline]
+fn last_word(text: &[u8], len: usize) -> u64 {
+    match text.last_chunk() {
+        // Shifted in two steps, as there may be none.
+        Some(&chunk) => {
+            u64::from_le_bytes(chunk) >> 8 >> (8 * (WORD - 1 - len)) | splat(b'/') << (8 * len)
+        }
+        None => short_word(text),
+    }
 }
 
 /// The first eight bytes, the first of them lowest; where there are fewer, slashes follow.
@@ -42,6 +59,21 @@ fn short_word(text: &[u8]) -> u64 {
         bytes.fold(0, |word, &byte| word << 8 | u64::from(byte))
     };
     word | splat(b'/') << (8 * text.len())
+}
+
+/// Whether something holds of each byte and the next one (behind the last, a letter). A text of more than `MOST`
+/// bytes is not looked at. Written such that the compiler takes sixteen bytes at a time.
+#[inline]
+pub(super) fn all_of<const MOST: usize>(text: &[u8], holds: impl Fn(u8, u8) -> bool) -> bool {
+    let mut padded = [b'a'; MOST];
+    let Some(start) = padded.get_mut(..text.len()) else {
+        return false;
+    };
+    start.copy_from_slice(text);
+    let mut next = [b'a'; MOST];
+    next[..MOST - 1].copy_from_slice(&padded[1..]);
+    let held: [u8; MOST] = array::from_fn(|at| u8::from(holds(padded[at], next[at])));
+    held == [1; MOST]
 }
 
 /// The high bits of the slashes; behind the first, perhaps of others.

@@ -16,7 +16,7 @@ use http::Method;
 
 use super::{
     normalize,
-    segment::{split, word},
+    segment::{WORD, split, word},
     spec::SpecId,
     template::Segment,
 };
@@ -38,11 +38,11 @@ struct Node {
     /// For paths that end here.
     here: Leaf,
     /// For paths that go on from here in whatever way.
-    below: Leaf,
+    below: Option<Box<Leaf>>,
 }
 
 /// A way down that is spelled out. Segments on which nothing else ends or branches are on one edge, and
-/// are compared at once.
+/// are compared at once, as words.
 #[derive(Debug)]
 struct Edge {
     /// A slash before each segment.
@@ -51,6 +51,8 @@ struct Edge {
     /// path goes elsewhere.
     head: u64,
     mask: u64,
+    /// The end of the text, if the head is not all of it.
+    tail: Option<u64>,
     child: usize,
 }
 
@@ -72,6 +74,20 @@ struct Methods(HashMap<Method, SpecId, RandomState>);
 pub(super) enum Passed {
     Nothing,
     Something,
+}
+
+impl Passed {
+    /// What is left of a path behind the first segment, if a parameter takes that.
+    #[expect(clippy::inline_always, reason = "it is half of each look-up")]
+    #[inline(always)]
+    fn parameter(self, path: &[u8]) -> Option<&[u8]> {
+        let (segment, below) = split(path);
+        let fits = match self {
+            Self::Nothing => !normalize::may_vanish(segment),
+            Self::Something => normalize::is_normal_segment(segment),
+        };
+        fits.then_some(below)
+    }
 }
 
 const ROOT: usize = 0;
@@ -111,7 +127,7 @@ impl Trie {
         at = self.literal_child(at, &literals);
         let node = &mut self.nodes[at];
         let leaf = if below {
-            &mut node.below
+            node.below.get_or_insert_default()
         } else {
             &mut node.here
         };
@@ -159,41 +175,44 @@ impl Trie {
         method: &Method,
         passed: Passed,
     ) -> Option<SpecId> {
-        let (mut node, mut rest, mut passed) = (&self.nodes[at], rest, passed);
+        let (mut node, mut rest) = (&self.nodes[at], rest);
+        // Where one way leads on at most, there is nothing to return to. That is the usual case.
         while let [_slash, tail @ ..] = rest {
-            // Where there is nothing to return to, the search goes on here. That is the usual case.
-            if let Some((child, below)) = node.literal(rest) {
-                if node.parameter.is_none() && node.below.is_empty() {
-                    (node, rest) = (&self.nodes[child], below);
-                    continue;
-                }
-                if let Some(found) = self.find_below(child, below, method, passed) {
-                    return Some(found);
-                }
+            if node.branches() {
+                return self.find_branching(node, rest, method, passed);
             }
-            if !node.literals.is_empty() {
-                passed = Passed::Something;
-            }
-            if let Some(child) = node.parameter {
-                let (segment, below) = split(tail);
-                let fits = match passed {
-                    Passed::Nothing => !normalize::may_vanish(segment),
-                    Passed::Something => normalize::is_normal_segment(segment),
-                };
-                if fits && node.below.is_empty() {
-                    (node, rest) = (&self.nodes[child], below);
-                    continue;
-                }
-                if fits {
-                    if let Some(found) = self.find_below(child, below, method, passed) {
-                        return Some(found);
-                    }
-                }
-            }
-            let found = node.below.find(method)?;
-            return normalize::are_normal_segments(rest).then_some(found);
+            let (child, below) = match node.parameter {
+                None => node.literal(rest)?,
+                Some(child) => (child, passed.parameter(tail)?),
+            };
+            (node, rest) = (&self.nodes[child], below);
         }
         node.here.find(method)
+    }
+
+    /// The same at a node from which several ways lead on, for a path that goes on.
+    #[inline(never)]
+    fn find_branching(
+        &self,
+        node: &Node,
+        rest: &[u8],
+        method: &Method,
+        mut passed: Passed,
+    ) -> Option<SpecId> {
+        let found =
+            |(child, below): (usize, &[u8]), passed| self.find_below(child, below, method, passed);
+        let literal = node.literal(rest).and_then(|way| found(way, passed));
+        if !node.literals.is_empty() {
+            passed = Passed::Something;
+        }
+        let parameter = || Some((node.parameter?, passed.parameter(&rest[1..])?));
+        let catch_all = || {
+            let found = node.below.as_ref()?.find(method)?;
+            normalize::are_normal_segments(rest).then_some(found)
+        };
+        literal
+            .or_else(|| found(parameter()?, passed))
+            .or_else(catch_all)
     }
 
     /// The node below `at` that `text` leads to: no, one or more segments with a slash before each.
@@ -243,17 +262,29 @@ impl Trie {
 }
 
 impl Node {
-    /// Where a path goes on if it begins with one of the literals, and what is left of it.
+    /// Whether more than one kind of way leads on.
     #[inline]
+    fn branches(&self) -> bool {
+        self.below.is_some() || self.parameter.is_some() && !self.literals.is_empty()
+    }
+
+    /// Where a path goes on if it begins with one of the literals, and what is left of it.
+    #[expect(clippy::inline_always, reason = "it is half of each look-up")]
+    #[inline(always)]
     fn literal<'p>(&self, path: &'p [u8]) -> Option<(usize, &'p [u8])> {
         if self.literals.is_empty() {
             return None;
         }
         let head = word(path);
-        if self.literals.len() <= FEW {
-            let mut literals = self.literals.iter();
-            return literals.find_map(|edge| edge.follow(path, head));
+        if self.literals.len() > FEW {
+            return self.literal_of_many(path, head);
         }
+        let mut literals = self.literals.iter();
+        literals.find_map(|edge| edge.follow(path, head))
+    }
+
+    #[inline(never)]
+    fn literal_of_many<'p>(&self, path: &'p [u8], head: u64) -> Option<(usize, &'p [u8])> {
         let found = self.search(first_segment(path))?;
         self.literals[found].follow(path, head)
     }
@@ -286,6 +317,10 @@ impl Edge {
         Self {
             head: word(text) & mask,
             mask,
+            tail: text
+                .get(WORD..)
+                .and(text.last_chunk())
+                .map(|&tail| u64::from_le_bytes(tail)),
             text: text.into(),
             child,
         }
@@ -300,21 +335,21 @@ impl Edge {
         if head & self.mask != self.head {
             return None;
         }
-        // The head has been compared with that.
         let (start, rest) = path.split_at_checked(self.text.len())?;
-        let behind_head = size_of_val(&head);
-        if self.text.get(behind_head..) != start.get(behind_head..) {
-            return None;
+        // What the head and the tail leave out is compared byte by byte.
+        if let Some(tail) = self.tail {
+            let len = start.len();
+            if len > 2 * WORD && start[WORD..len - WORD] != self.text[WORD..len - WORD]
+                || word(&start[len - WORD..]) != tail
+            {
+                return None;
+            }
         }
         matches!(rest, [] | [b'/', ..]).then_some((self.child, rest))
     }
 }
 
 impl Leaf {
-    fn is_empty(&self) -> bool {
-        self.by_method.is_empty() && self.any_method.is_none()
-    }
-
     #[inline]
     fn find(&self, method: &Method) -> Option<SpecId> {
         if self.by_method.is_empty() {

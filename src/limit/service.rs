@@ -1,14 +1,11 @@
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 use http::{Method, Request, Response};
 use tower::BoxError;
 use tower_service::Service;
 
 use super::future::ResponseFuture;
-use crate::{admission::Shared, body::Body, peek::Peek};
+use crate::{admission::Shared, body::Body, peek::Peek, per_thread::PerThread};
 
 /// What the three faces have in common: an inner service and what its layer shares.
 ///
@@ -16,7 +13,7 @@ use crate::{admission::Shared, body::Body, peek::Peek};
 #[derive(Clone, Debug)]
 pub(super) struct Limit<S> {
     pub(super) inner: S,
-    shared: Arc<Shared>,
+    shared: PerThread<Shared>,
 }
 
 impl<S> Limit<S> {
@@ -24,7 +21,7 @@ impl<S> Limit<S> {
         shared.engine.begin();
         Self {
             inner,
-            shared: Arc::new(shared.clone()),
+            shared: PerThread::new(shared),
         }
     }
 }
@@ -43,7 +40,8 @@ impl<S> Limit<S> {
         B: 'static,
         ResB: http_body::Body,
     {
-        match self.shared.admit(&request) {
+        let shared = self.shared.get();
+        match shared.admit(&request) {
             Ok(dispatch) => {
                 let is_connect = request.method() == Method::CONNECT;
                 let future = self.inner.call(request);
@@ -52,7 +50,7 @@ impl<S> Limit<S> {
             Err(unadmitted) => {
                 // The readied instance may have reserved something below. It must not be held while
                 // waiting, and only a call or its drop gives that back; a clone has reserved nothing.
-                let acquire = self.shared.wait(unadmitted);
+                let acquire = shared.wait(unadmitted);
                 self.inner = self.inner.clone();
                 match acquire {
                     Ok(acquire) => ResponseFuture::queued(acquire, self.inner.clone(), request),
@@ -78,6 +76,11 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[expect(
+        clippy::inline_always,
+        reason = "it spares moves of the request and the future"
+    )]
+    #[inline(always)]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         self.start(request)
     }

@@ -120,7 +120,11 @@ impl<S, B> Resend<S, B> {
     }
 
     /// Makes an attempt; the service is ready.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "it spares moves of the request and the future"
+    )]
+    #[inline(always)]
     pub(super) fn call(&mut self, request: Request<B>) -> S::Future
     where
         S: Service<Request<B>>,
@@ -185,7 +189,8 @@ impl<S, B> Resend<S, B> {
 }
 
 impl<S, B, F, P> RetryFuture<S, B, F, P> {
-    #[inline]
+    #[expect(clippy::inline_always, reason = "it spares a move of the future")]
+    #[inline(always)]
     pub(super) fn calling(future: F, resend: Option<Box<Resend<S, B>>>, rules: Arc<Rules>) -> Self {
         Self {
             state: State::Calling { future },

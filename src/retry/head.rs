@@ -1,4 +1,7 @@
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
+    uri::{Authority, PathAndQuery, Scheme},
+};
 use tokio::time::Instant;
 
 use super::policy::Facts;
@@ -10,9 +13,8 @@ use super::policy::Facts;
 /// cloned, moves it four times.
 pub(super) struct Head {
     method: Method,
-    uri: Uri,
     version: Version,
-    headers: Headers,
+    text: Text,
     extensions: Extensions,
 }
 
@@ -21,9 +23,8 @@ impl Head {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
         Self {
             method: request.method().clone(),
-            uri: request.uri().clone(),
             version: request.version(),
-            headers: Headers::of(request.headers()),
+            text: Text::of(request.uri(), request.headers()),
             extensions: request.extensions().clone(),
         }
     }
@@ -34,7 +35,7 @@ impl Head {
 
     /// What a decision needs to know of the request, read where it is.
     pub(super) fn facts(&self, now: Instant) -> Facts {
-        let has_header = |name: &HeaderName| self.headers.has(name);
+        let has_header = |name: &HeaderName| self.text.has(name);
         Facts::of(&self.method, &self.extensions, has_header, now)
     }
 
@@ -42,33 +43,74 @@ impl Head {
     pub(super) fn with<B>(&self, body: B) -> Request<B> {
         let mut request = Request::new(body);
         request.method_mut().clone_from(&self.method);
-        request.uri_mut().clone_from(&self.uri);
+        *request.uri_mut() = self.text.uri();
         *request.version_mut() = self.version;
-        self.headers.append_to(request.headers_mut());
+        self.text.append_to(request.headers_mut());
         request.extensions_mut().clone_from(&self.extensions);
         request
     }
 }
 
-/// How many bytes a header takes in [`Headers`], of most: a credential or a user agent has about this many.
+/// How many bytes a header takes in [`Text`], of most: a credential or a user agent has about this many.
 const TYPICAL: usize = 64;
 
-/// The headers one after the other, in the order of the map: for each its [`Lengths`], its name and its value.
+/// The URI and the headers of a request, one after the other: see [`Lengths`].
 ///
 /// One allocation, and no counters of shared bytes to go up now and down later, of which the clone of a map
-/// has two for each name and value that is not static.
-struct Headers(Vec<u8>);
+/// has two for each name and value that is not static, and that of a URI two more.
+struct Text {
+    bytes: Vec<u8>,
+    uri: UriLengths,
+}
 
-impl Headers {
-    fn of(headers: &HeaderMap) -> Self {
-        let mut written = Vec::with_capacity(headers.len() * TYPICAL);
+/// How many bytes at the beginning are the URI's; 0 where it lacks a part. `http` has no URIs of 2^16 bytes or more.
+struct UriLengths {
+    scheme: u16,
+    authority: u16,
+    path_and_query: u16,
+}
+
+impl Text {
+    fn of(uri: &Uri, headers: &HeaderMap) -> Self {
+        let scheme = uri.scheme_str().unwrap_or("");
+        let authority = uri.authority().map_or("", Authority::as_str);
+        let path_and_query = uri.path_and_query().map_or("", PathAndQuery::as_str);
+        let of_uri = scheme.len() + authority.len() + path_and_query.len();
+        let mut bytes = Vec::with_capacity(of_uri + headers.len() * TYPICAL);
+        for part in [scheme, authority, path_and_query] {
+            bytes.extend_from_slice(part.as_bytes());
+        }
         for (name, value) in headers {
             let name = name.as_str().as_bytes();
-            written.extend_from_slice(&Lengths::of(name, value).0.to_le_bytes());
-            written.extend_from_slice(name);
-            written.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(&Lengths::of(name, value).0.to_le_bytes());
+            bytes.extend_from_slice(name);
+            bytes.extend_from_slice(value.as_bytes());
         }
-        Self(written)
+        let len = |part: &str| u16::try_from(part.len()).expect("a URI is shorter");
+        let uri = UriLengths {
+            scheme: len(scheme),
+            authority: len(authority),
+            path_and_query: len(path_and_query),
+        };
+        Self { bytes, uri }
+    }
+
+    fn uri(&self) -> Uri {
+        fn part<'a, T>(rest: &mut &'a [u8], len: u16) -> Option<T>
+        where
+            T: TryFrom<&'a [u8], Error: std::fmt::Debug>,
+        {
+            let (part, tail) = rest.split_at(len.into());
+            *rest = tail;
+            (len != 0).then(|| T::try_from(part).expect(WRITTEN))
+        }
+
+        let mut rest = &*self.bytes;
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = part::<Scheme>(&mut rest, self.uri.scheme);
+        parts.authority = part::<Authority>(&mut rest, self.uri.authority);
+        parts.path_and_query = part::<PathAndQuery>(&mut rest, self.uri.path_and_query);
+        Uri::from_parts(parts).expect(WRITTEN)
     }
 
     fn append_to(&self, headers: &mut HeaderMap) {
@@ -76,7 +118,7 @@ impl Headers {
             name,
             value,
             is_sensitive,
-        } in self.iter()
+        } in self.headers()
         {
             let name = HeaderName::from_bytes(name).expect(WRITTEN);
             let mut value = HeaderValue::from_bytes(value).expect(WRITTEN);
@@ -88,12 +130,17 @@ impl Headers {
     fn has(&self, name: &HeaderName) -> bool {
         // `http` keeps names in lower case, so that equal names have equal bytes.
         let name = name.as_str().as_bytes();
-        self.iter().any(|written| written.name == name)
+        self.headers().any(|written| written.name == name)
     }
 
-    #[inline]
-    fn iter(&self) -> impl Iterator<Item = Written<'_>> {
-        let mut rest = &*self.0;
+    fn headers(&self) -> impl Iterator<Item = Written<'_>> {
+        let UriLengths {
+            scheme,
+            authority,
+            path_and_query,
+        } = self.uri;
+        let of_uri = [scheme, authority, path_and_query].map(usize::from);
+        let mut rest = &self.bytes[of_uri.iter().sum()..];
         std::iter::from_fn(move || {
             let (&lengths, tail) = rest.split_first_chunk()?;
             let lengths = Lengths(u64::from_le_bytes(lengths));
@@ -109,16 +156,17 @@ impl Headers {
     }
 }
 
-/// One header of [`Headers`].
+/// One header of [`Text`].
 struct Written<'a> {
     name: &'a [u8],
     value: &'a [u8],
     is_sensitive: bool,
 }
 
-const WRITTEN: &str = "what was written from a header is one";
+const WRITTEN: &str = "what was written from a request can be read again";
 
-/// From the highest bit to the lowest: the length of a name, that of a value, and whether it is sensitive.
+/// From the highest bit to the lowest: the length of a name, that of a value, and whether it is sensitive. The name
+/// and the value follow.
 #[derive(Clone, Copy)]
 struct Lengths(u64);
 
@@ -181,6 +229,35 @@ mod tests {
                 .collect()
         };
         assert_eq!(headers(&copy), headers(&request.map(drop)));
+    }
+
+    #[test]
+    fn a_uri_of_any_form_is_copied() {
+        for uri in [
+            "*",
+            "/",
+            "/a%2Fb;c?d=e",
+            "/?",
+            "host.example:443",
+            "[::1]:8080",
+            "http://host.example",
+            "http://host.example?only=query",
+            "https://me:secret@host.example:8443/a?b",
+            "HTTP://Host.Example/A",
+            "coap+tcp://host.example/a",
+            "/caf\u{e9}",
+        ] {
+            let request = Request::builder().uri(uri).body(()).unwrap();
+            let copy = copied(&request);
+            assert_eq!(copy.uri(), request.uri());
+            assert_eq!(copy.uri().to_string(), request.uri().to_string());
+            assert_eq!(copy.uri().scheme(), request.uri().scheme());
+            assert_eq!(copy.uri().authority(), request.uri().authority());
+        }
+        // The longest that `http` takes.
+        let long = format!("/{}", "a".repeat((1 << 16) - 3));
+        let request = Request::get(long).body(()).unwrap();
+        assert_eq!(copied(&request).uri(), request.uri());
     }
 
     #[test]

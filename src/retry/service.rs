@@ -113,6 +113,11 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[expect(
+        clippy::inline_always,
+        reason = "it spares moves of the request and the future"
+    )]
+    #[inline(always)]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let rules = Arc::clone(&self.rules);
         if rules.reports_waited {

@@ -247,10 +247,14 @@ impl<'a> Buckets<'a> {
 /// A count at the start of a text: a whole number, or one with a fraction, which is dropped (Reddit
 /// leaves `595.0`). A sign is malformed (Azure leaves `-1` where it does not know).
 pub(super) fn count(text: &str) -> Option<u64> {
+    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    // As most are.
+    if are_digits(text) {
+        return text.parse().ok();
+    }
     let text = text.trim();
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    (digits(whole) && digits(fraction))
+    (are_digits(whole) && are_digits(fraction))
         .then(|| whole.parse().ok())
         .flatten()
 }
@@ -258,15 +262,28 @@ pub(super) fn count(text: &str) -> Option<u64> {
 /// `(count, window)` of each entry of a list such as `10, 10;w=1, 50;w=60`: early drafts of the
 /// IETF, and Docker Hub.
 pub(super) fn windows(list: &str) -> impl Iterator<Item = (u64, Option<Duration>)> {
-    list.split(',').filter_map(|entry| {
-        let mut parts = entry.split(';');
-        let count = count(parts.next()?)?;
-        let window = parts.find_map(|part| {
-            let seconds = part.trim().strip_prefix("w=")?.parse().ok()?;
-            super::time::wait(Duration::from_secs(seconds))
-        });
-        Some((count, window))
-    })
+    let mut rest = Some(list);
+    let mut entries = std::iter::from_fn(move || {
+        let list = rest?;
+        let comma = list.bytes().position(|byte| byte == b',');
+        rest = comma.map(|at| &list[at + 1..]);
+        Some(comma.map_or(list, |at| &list[..at]))
+    });
+    std::iter::from_fn(move || entries.find_map(window))
+}
+
+fn window(entry: &str) -> Option<(u64, Option<Duration>)> {
+    // Most are a count alone, or end in nothing else.
+    if let Some(count) = count(entry) {
+        return Some((count, None));
+    }
+    let (start, parts) = entry.split_once(';')?;
+    let count = count(start)?;
+    let window = parts.split(';').find_map(|part| {
+        let seconds = part.trim().strip_prefix("w=")?.parse().ok()?;
+        super::time::wait(Duration::from_secs(seconds))
+    });
+    Some((count, window))
 }
 
 #[cfg(test)]

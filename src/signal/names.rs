@@ -62,26 +62,32 @@ const UNITS: [(&str, NamedUnit); 14] = [
 ];
 
 impl NamedUnit {
-    /// Of the end of a name whose words are joined by `joint`: also what stands before the unit.
-    pub(super) fn at_end<'a>(name: &'a str, joint: &str) -> (&'a str, Self) {
-        let found = UNITS.iter().find_map(|&(unit, of)| {
-            let rest = name.strip_suffix(unit)?;
-            let rest = rest
-                .strip_suffix(joint)
-                .or_else(|| rest.is_empty().then_some(rest))?;
-            Some((rest, of))
-        });
+    /// Of the last word of a name whose words are joined by hyphens: also what stands before it.
+    pub(super) fn of_last_word(name: &str) -> (&str, Self) {
+        let hyphen = name.bytes().rposition(|byte| byte == b'-');
+        let (rest, word) = hyphen.map_or(("", name), |at| (&name[..at], &name[at + 1..]));
+        let found = UNITS.iter().find(|(unit, _)| *unit == word);
+        found.map_or((name, Self::None), |&(_, unit)| (rest, unit))
+    }
+
+    /// Of the end of a name whose words are joined by nothing: also what stands before the unit.
+    fn at_end(name: &str) -> (&str, Self) {
+        let mut units = UNITS.iter();
+        let found = units.find_map(|&(unit, of)| Some((name.strip_suffix(unit)?, of)));
         found.unwrap_or((name, Self::None))
     }
 
     /// The wait that a value in this unit names. A text that has a unit of its own keeps it.
     pub(super) fn read(self, text: &str, answer: &Answer<'_>) -> Option<Duration> {
-        time::longest(text, |text| match (self, time::number(text.trim())) {
-            (Self::Nanoseconds, Some(number)) => time::wait(time::from_seconds(number / 1e9)),
-            (Self::Microseconds, Some(number)) => time::wait(time::from_seconds(number / 1e6)),
-            (Self::Milliseconds, Some(_)) => time::milliseconds(text, answer),
-            (Self::Minutes, Some(number)) => time::wait(time::from_seconds(number * 60.0)),
-            _ => time::parse(text, answer),
+        time::longest(text, |text| {
+            let text = text.trim();
+            match (self, time::number(text)) {
+                (Self::Nanoseconds, Some(number)) => time::wait(time::from_seconds(number / 1e9)),
+                (Self::Microseconds, Some(number)) => time::wait(time::from_seconds(number / 1e6)),
+                (Self::Milliseconds, Some(_)) => time::milliseconds(text, answer),
+                (Self::Minutes, Some(number)) => time::wait(time::from_seconds(number * 60.0)),
+                (_, number) => time::parse(text, number, answer),
+            }
         })
     }
 }
@@ -154,7 +160,7 @@ impl DelayName {
                 return Some(Self::Retry(NamedUnit::Milliseconds));
             }
             // `retry_after_ms`, `resets_in_seconds`, `retry_after_in_seconds`, `seconds_until_reset`.
-            let (rest, unit) = NamedUnit::at_end(name.text(), "");
+            let (rest, unit) = NamedUnit::at_end(name.text());
             let start = name.text().strip_prefix("seconds");
             Self::without_unit(rest, unit)
                 .or_else(|| Self::without_unit(rest.strip_suffix("in")?, unit))

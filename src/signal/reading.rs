@@ -170,8 +170,14 @@ impl Dialects {
         seen: Seen,
         ask: impl Fn(&Buckets<'a>) -> Option<T>,
     ) -> Option<T> {
-        let mut dialects = self.seen(seen);
-        dialects.find_map(|dialect| ask(&(dialect.buckets)(answer)))
+        // A loop, since the answer is large, and `find_map` moves it at each step.
+        for dialect in self.seen(seen) {
+            let found = ask(&(dialect.buckets)(answer));
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
     }
 
     /// Only limits have a scope that is known: that one endpoint is overloaded says nothing of

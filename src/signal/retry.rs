@@ -88,7 +88,7 @@ fn names_a_delay(name: &HeaderName) -> Option<(Rank, NamedUnit)> {
         NamedUnit::Milliseconds => Rank::Milliseconds,
         _ => Rank::Other,
     };
-    match NamedUnit::at_end(rest, "-") {
+    match NamedUnit::of_last_word(rest) {
         ("", unit) => Some((rank(unit), unit)),
         _ => None,
     }

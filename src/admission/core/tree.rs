@@ -30,6 +30,10 @@ pub(super) const DEFAULT_MAX_PAUSE: Duration = Duration::from_secs(120);
 
 /// The buckets of all scopes, and what each allows.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says of one thing that most layers do not have it"
+)]
 pub(in crate::admission) struct Tree {
     pub(in crate::admission) enforced: Enforced,
     /// Whether somebody observes. Nothing is told otherwise.

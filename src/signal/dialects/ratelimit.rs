@@ -81,7 +81,10 @@ fn read(headers: &HeaderMap) -> Buckets<'_> {
 /// Adds what `RateLimit-Policy` says of the buckets: by name, or in the older grammars, which have no
 /// names, by the limit. Buckets of every dialect profit.
 pub(super) fn describe(headers: &HeaderMap, buckets: &mut Buckets<'_>) {
-    if buckets.iter().next().is_none() || members(headers, &POLICY, |_| ()).is_none() {
+    if buckets.iter().next().is_none() || !headers.contains_key(&POLICY) {
+        return;
+    }
+    if members(headers, &POLICY, |_| ()).is_none() {
         return;
     }
     let _ = members(headers, &POLICY, |policy| {
