@@ -74,7 +74,7 @@ impl Settlement {
         } = &*self.0;
         let (claim, by) = (*claim, Settler::Hand);
         shared.engine.with_at(claim.leaf, |core, now, fx| {
-            core.settled(claim, &actual, by, now, fx)
+            core.settled(claim, &actual, by, now, fx);
         });
         let unknown = actual
             .units()
