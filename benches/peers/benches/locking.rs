@@ -12,10 +12,11 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use peers::{Bare, Body, Governed, call, plenty, request};
+use tokio::time::Instant;
 use tower::{Layer, Service};
 use tower_throttle::{Endpoints, Handle, Quota, RpsLayer};
 
@@ -41,10 +42,11 @@ where
     S: Service<http::Request<Body>> + Clone + Send,
 {
     let mut tries = (0..TRIES).map(|_| {
+        let mut service = service.clone();
         let (calls, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (calls, over) = (&calls, &over);
         thread::scope(|scope| {
-            let caller = scope.spawn(|| {
-                let mut service = service.clone();
+            let caller = scope.spawn(move || {
                 let mut longest = Duration::ZERO;
                 while !over.load(Ordering::Relaxed) {
                     let request = request(BESIDE);
@@ -110,7 +112,12 @@ fn operations() {
         let figures = [
             (
                 "nothing",
-                beside(&service, || thread::sleep(Duration::from_millis(5))),
+                beside(&service, || {
+                    let begun = Instant::now();
+                    while begun.elapsed() < Duration::from_millis(5) {
+                        std::hint::spin_loop();
+                    }
+                }),
             ),
             ("snapshot()", beside(&service, || drop(handle.snapshot()))),
             (

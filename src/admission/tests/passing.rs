@@ -12,12 +12,13 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as _;
+use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -72,13 +73,11 @@ impl http_body::Body for Answer {
         mut self: std::pin::Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
-        match self.piece.take() {
-            Some(piece) => Poll::Ready(Some(Ok(http_body::Frame::data(piece)))),
-            None => {
-                self.end();
-                Poll::Ready(None)
-            }
+        let frame = self.piece.take().map(http_body::Frame::data);
+        if frame.is_none() {
+            self.end();
         }
+        Poll::Ready(frame.map(Ok))
     }
 }
 
