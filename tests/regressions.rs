@@ -2,8 +2,19 @@
 
 mod support;
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::Request;
+use http_body_util::{BodyExt, Full};
 use support::*;
-use tower_throttle::{Endpoints, Flow, Quota, Terms, Unit};
+use tokio::time::Instant;
+use tower::{Layer, ServiceExt};
+use tower_throttle::{
+    BoxError, Deadline, Endpoints, Flow, Quota, Terms, ThrottleLayer, Unit,
+    mock::{self, Fault, Judge, Limit},
+};
 
 /// L1: 1 per 50 ms holds from 10 ms on, yet two requests go out at 100 ms. The first was admitted
 /// while there was no window, and is not counted although it is dispatched under one.
@@ -315,4 +326,49 @@ fn a_pause_ends_though_a_flow_waits_where_three_units_are_counted() {
         assert!(waits.is_woken() && waits.poll().is_ready());
         assert_eq!(probe.times(), [20]);
     });
+}
+
+/// A lesson about permits ends by itself after ten minutes. That is not when the next permit is free.
+#[tokio::test(start_paused = true)]
+async fn a_learned_number_of_permits_refuses_nobody_who_may_wait() {
+    let minute = Duration::from_secs(60);
+    let cases = [
+        // One more than the server allows, and as many, with one refusal that names no time.
+        (Quota::concurrent(5), None),
+        (Quota::concurrent(4), Some(Fault::status(429).after(2))),
+        (Quota::unlimited(), None),
+    ];
+    for (quota, fault) in &cases {
+        for max_wait in [None, Some(minute)] {
+            let work = mock::Work::fixed(Duration::from_millis(100));
+            let judge = Judge::builder().route("GET /a", Limit::unlimited().concurrency(4), work);
+            let judge = judge.build();
+            if let Some(fault) = fault {
+                judge.fault(fault.clone());
+            }
+            let endpoints = Endpoints::new().route("GET /a", quota.clone());
+            let mut layer = ThrottleLayer::new(endpoints);
+            if let Some(max_wait) = max_wait {
+                layer = layer.max_wait(max_wait);
+            }
+            let client = layer.layer(judge);
+            let calls = (0..20).map(|_| {
+                let client = client.clone();
+                async move {
+                    let mut request = Request::get("/a").body(Full::<Bytes>::default()).unwrap();
+                    if max_wait.is_none() {
+                        let deadline = Deadline(Instant::now() + minute);
+                        request.extensions_mut().insert(deadline);
+                    }
+                    let response = client.oneshot(request).await?;
+                    let status = response.status();
+                    drop(response.into_body().collect().await);
+                    Ok::<_, BoxError>(status)
+                }
+            });
+            for status in join_all(calls).await {
+                assert_eq!(status.expect("nobody waits for a minute"), 200, "{quota:?}");
+            }
+        }
+    }
 }

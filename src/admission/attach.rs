@@ -56,6 +56,7 @@ impl Engine {
             }
             from = to;
             drop(locked);
+            self.give_way();
             locked = self.lock();
         }
         attached

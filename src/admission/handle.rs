@@ -174,6 +174,7 @@ impl Handle {
                 .engine
                 .with(|core, _, _| core.tree.begin_sweep());
             loop {
+                self.shared.engine.give_way();
                 let step = |core: &mut Core, now, fx: &mut _| core.tree.sweep_step(now, fx);
                 let (of_step, goes_on) = self.shared.engine.with(step);
                 forgotten += of_step;

@@ -466,6 +466,7 @@ impl Reload<'_> {
     /// `None` if an observer panicked before it was done.
     fn hold<T>(&mut self, f: impl FnOnce(&mut Core, Tick, &mut Effects) -> T) -> Option<T> {
         let mut result = None;
+        self.engine.give_way();
         let told = catch_unwind(AssertUnwindSafe(|| {
             self.engine
                 .with(|core, now, fx| result = Some(f(core, now, fx)));

@@ -160,6 +160,7 @@ impl Snapshot {
         let mut buckets = Vec::new();
         let mut from = 0;
         let (is_closed, backing_off, other_bodies) = loop {
+            engine.give_way();
             let (some, next, of_layer) = engine.with(|core, now, fx| {
                 core.run(now, fx);
                 let (nodes, next) = core.tree.in_use_from(from, STEP);

@@ -176,7 +176,7 @@ fn rate() {
         ),
         ("RpsLayer", Box::new(|| calls(&mut ours))),
     ])
-    .print("RpsLayer", Some((GOVERNOR, 1.1)));
+    .print("RpsLayer", Some((GOVERNOR, 2.1)));
 }
 
 fn concurrency() {
@@ -212,7 +212,7 @@ fn both() {
         (BOTH, Box::new(|| calls(&mut peers))),
         ("ThrottleLayer without retry", Box::new(|| calls(&mut ours))),
     ])
-    .print("ThrottleLayer without retry", Some((BOTH, 1.0)));
+    .print("ThrottleLayer without retry", Some((BOTH, 1.2)));
 }
 
 /// tower's stack needs a worker, so that all of these are awaited on a runtime.
@@ -235,7 +235,7 @@ fn retry() {
             Box::new(|| runtime.block_on(awaited_calls(ours.clone()))),
         ),
     ]);
-    costs.print("ThrottleLayer", Some((STACK, 0.25)));
+    costs.print("ThrottleLayer", Some((STACK, 0.33)));
 }
 
 async fn awaited_calls<S>(mut service: S)

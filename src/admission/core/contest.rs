@@ -210,7 +210,7 @@ impl Core {
                 let head = self.head_of(first);
                 let demand = self.demand_of(head);
                 let gate = self.tree.gate(id, &demand, now);
-                let head = self.head_at(head, gate, &mut opens);
+                let head = self.head_at(head, gate, &mut opens, now);
                 heads.push((seat, head));
             }
         } else {
@@ -221,13 +221,20 @@ impl Core {
     }
 
     /// What a gate means for a head, which waits until it opens.
-    fn head_at(&self, head: WaiterId, gate: Gate, opens: &mut Option<Opens>) -> Head {
+    fn head_at(
+        &self,
+        head: WaiterId,
+        gate: Gate,
+        opens: &mut Option<Opens>,
+        now: Tick,
+    ) -> Head {
         let waiter = self.waiter(head);
         match gate {
             Gate::Open => Head::Goes(head),
             Gate::Until(tick) => {
                 watch(opens, (tick, waiter.order()));
-                if tick > waiter.limit.until {
+                // A lesson about permits ends by itself at that time, and a permit may be free long before.
+                if tick > waiter.limit.until && self.is_hopeless(head, now) {
                     Head::Hopeless(head)
                 } else {
                     Head::Waits(head)
@@ -267,7 +274,7 @@ impl Core {
             let demand = self.demand_of(head);
             let gate = self.tree.gate(id, &demand, now);
             if is_first && !blocked.meets(seat.line) {
-                heads.push((seat, self.head_at(head, gate, opens)));
+                heads.push((seat, self.head_at(head, gate, opens, now)));
             }
             let holds_up = gate != Gate::Open || picked == Some(key);
             if is_leaf && holds_up {
