@@ -268,14 +268,16 @@ async fn what_is_given_back_is_granted_again<S: Store>(store: &S) {
 async fn what_is_settled_lower_is_granted_again<S: Store>(store: &S) {
     let mut a = Caller::join(store).await;
     let mut tokens = scope("tokens", 100, LONG);
-    tokens.windows[0].unit = "tokens".to_owned();
-    let slots = a.want(&[tokens.clone()], 1, 0, &[1, 80]).await;
+    "tokens".clone_into(&mut tokens.windows[0].unit);
+    let slots = a.want(std::slice::from_ref(&tokens), 1, 0, &[1, 80]).await;
     assert!(
-        a.want(&[tokens.clone()], 1, 0, &[1, 80]).await.is_empty(),
+        a.want(std::slice::from_ref(&tokens), 1, 0, &[1, 80])
+            .await
+            .is_empty(),
         "80 and 80 are more than 100"
     );
     a.member.settled(&slots[0], 1, 10);
-    let slots = a.want(&[tokens.clone()], 1, 0, &[1, 80]).await;
+    let slots = a.want(std::slice::from_ref(&tokens), 1, 0, &[1, 80]).await;
     assert_eq!(slots.len(), 1, "10 and 80 are not");
     a.member.settled(&slots[0], 1, 120);
     assert!(
@@ -319,7 +321,7 @@ async fn who_waits_for_a_permit_is_woken<S: Store>(store: &S) {
 async fn scopes_are_taken_together_or_not_at_all<S: Store>(store: &S) {
     let (mut a, mut b) = (Caller::join(store).await, Caller::join(store).await);
     let (full, wide) = (permits("full", 1), scope("wide", 2, LONG));
-    a.want(&[full.clone()], 1, 0, &[]).await;
+    a.want(std::slice::from_ref(&full), 1, 0, &[]).await;
     assert!(
         a.want(&[full, wide.clone()], 1, 5_000_000, &[])
             .await
@@ -336,12 +338,14 @@ async fn scopes_are_taken_together_or_not_at_all<S: Store>(store: &S) {
 async fn what_counts_at_the_end_counts_until_a_period_after_it<S: Store>(store: &S) {
     let mut a = Caller::join(store).await;
     let mut output = scope("output", 100, PERIOD);
-    output.windows[0].unit = "output".to_owned();
+    "output".clone_into(&mut output.windows[0].unit);
     output.windows[0].at_end = true;
-    let slots = a.want(&[output.clone()], 1, 0, &[1, 0, 60]).await;
+    let slots = a
+        .want(std::slice::from_ref(&output), 1, 0, &[1, 0, 60])
+        .await;
     sleep(PERIOD + Duration::from_millis(50)).await;
     assert!(
-        a.want(&[output.clone()], 1, 0, &[1, 0, 60])
+        a.want(std::slice::from_ref(&output), 1, 0, &[1, 0, 60])
             .await
             .is_empty(),
         "it has not ended"
@@ -349,13 +353,15 @@ async fn what_counts_at_the_end_counts_until_a_period_after_it<S: Store>(store: 
     let now = a.now();
     a.member.ended(slots[0].id, Some(vec![1, 0, 50]), now);
     assert!(
-        a.want(&[output.clone()], 1, 0, &[1, 0, 60])
+        a.want(std::slice::from_ref(&output), 1, 0, &[1, 0, 60])
             .await
             .is_empty(),
         "its period has begun"
     );
     assert_eq!(
-        a.want(&[output.clone()], 1, 0, &[1, 0, 50]).await.len(),
+        a.want(std::slice::from_ref(&output), 1, 0, &[1, 0, 50])
+            .await
+            .len(),
         1,
         "50 and 50 fit"
     );
@@ -387,7 +393,9 @@ async fn a_pause_holds_all_and_a_late_message_does_not_undo_its_end<S: Store>(st
     let all_hear = matches!(&message, Ok(Message::News(News::Pause { scope, left, .. })) if scope == "paused" && *left > 4_000_000);
     assert!(all_hear, "the others hear of it: {message:?}");
     assert!(
-        b.want(&[plain.clone()], 1, 0, &[]).await.is_empty(),
+        b.want(std::slice::from_ref(&plain), 1, 0, &[])
+            .await
+            .is_empty(),
         "the pause holds all"
     );
     b.say(

@@ -189,11 +189,11 @@ impl Member {
     /// `scopes` are configured, with pauses and lessons to share; they hold those of [`Member::scopes`] and of the
     /// leaves. What is said of a scope that is not among them is not said, and is gone.
     pub fn ask(&mut self, now: Micros, scopes: Vec<Scope>, leaves: Vec<Leaf>) -> &Ask {
-        if self.pending.is_none() {
-            let ask = self.make(now, scopes, leaves);
-            self.pending = Some((ask, now));
-        }
-        &self.pending.as_ref().expect("a call is under way").0
+        let pending = match self.pending.take() {
+            Some(pending) => pending,
+            None => (self.make(now, scopes, leaves), now),
+        };
+        &self.pending.insert(pending).0
     }
 
     fn make(&mut self, now: Micros, mut scopes: Vec<Scope>, leaves: Vec<Leaf>) -> Ask {

@@ -103,7 +103,7 @@ impl RedisStore {
             (1..=256).contains(&name.len()) && !name.contains(['{', '}']),
             "fleet `{name}`: expected 1 to 256 bytes without braces"
         );
-        self.fleet = name.to_owned();
+        name.clone_into(&mut self.fleet);
         let mut fleets = lock(&self.link.fleets);
         let known = fleets.iter().find(|(prefix, _)| *prefix == self.prefix());
         self.mailboxes = known.map_or_else(Arc::default, |(_, mailboxes)| Arc::clone(mailboxes));

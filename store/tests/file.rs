@@ -1,7 +1,5 @@
 //! `FileStore` survives a restart, and is for one process.
 
-use std::time::Duration;
-
 use tower_throttle_store::{
     FileStore, Store,
     member::{Member, Slot},
@@ -93,7 +91,7 @@ async fn a_wall_clock_that_was_set_back_delays() {
     let text = std::fs::read_to_string(&path).unwrap();
     let state: serde_json::Value = serde_json::from_str(&text).unwrap();
     let last = state["clock"]["last"].as_i64().unwrap();
-    let ahead = last + Duration::from_secs(3600).as_micros() as i64;
+    let ahead = last + 3_600_000_000;
     std::fs::write(
         &path,
         text.replace(&format!("\"last\":{last}"), &format!("\"last\":{ahead}")),

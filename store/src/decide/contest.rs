@@ -209,7 +209,7 @@ impl Contest<'_> {
 
     fn grant(&mut self, leaf: &Leaf, head: &Head, standing: &Standing) -> Grant {
         let end = standing.at + self.timing.reservation;
-        let mut held = Vec::new();
+        let mut holding = Vec::new();
         for (position, &index) in leaf.scopes.iter().enumerate() {
             let costs: Vec<_> = self.scopes[index]
                 .windows
@@ -241,13 +241,13 @@ impl Contest<'_> {
                     },
                 );
                 scope.sum_charges();
-                held.push(index);
+                holding.push(index);
             }
         }
         Grant {
             wait: standing.at - self.now,
             end,
-            held,
+            held: holding,
         }
     }
 

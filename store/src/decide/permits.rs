@@ -34,20 +34,11 @@ pub(super) struct Held {
 }
 
 impl Holder {
-    pub(super) fn new(
-        member: &str,
-        until: Micros,
-        held: Vec<(i64, i64, Vec<(String, i64)>)>,
-    ) -> Self {
-        let held = held.into_iter().map(|(id, permits, charges)| Held {
-            id,
-            permits,
-            charges,
-        });
+    pub(super) fn new(member: &str, until: Micros, held: Vec<Held>) -> Self {
         Self {
             member: member.to_owned(),
             until,
-            held: held.collect(),
+            held,
         }
     }
 }

@@ -3,7 +3,12 @@
 use crate::protocol::{Ask, GiveBack, Hold, Micros, Release, Settlement, Stamp, Timing};
 
 use super::{
-    cost, limits::Definition, permits::Holder, shared::Shared, tickets::Ticket, windows::Window,
+    cost,
+    limits::Definition,
+    permits::{Held, Holder},
+    shared::Shared,
+    tickets::Ticket,
+    windows::Window,
 };
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -157,9 +162,11 @@ impl ScopeState {
 
     /// The member holds exactly these.
     pub(super) fn keep(&mut self, ask: &Ask, keep: &[Hold], now: Micros, timing: &Timing) {
-        let held = keep
-            .iter()
-            .map(|hold| (hold.id, hold.permits, self.charges(ask, &hold.costs)));
+        let held = keep.iter().map(|hold| Held {
+            id: hold.id,
+            permits: hold.permits,
+            charges: self.charges(ask, &hold.costs),
+        });
         let holder = Holder::new(&ask.member, now + timing.lease, held.collect());
         self.holders.retain(|holder| holder.member != ask.member);
         if !holder.held.is_empty() {

@@ -24,7 +24,7 @@ use super::{Fleets, errors::explain};
 /// How long an answer may take. It may have been decided all the same: the call is repeated as it is.
 const TIME_OUT: Duration = Duration::from_millis(250);
 /// How long a call waits while the connection is made anew.
-const CONNECTING: Duration = Duration::from_millis(1000);
+const CONNECTING: Duration = Duration::from_secs(1);
 
 pub(super) enum Job {
     Call(Call),

@@ -27,6 +27,7 @@ const TIME_OUT: Micros = 20_000;
 
 /// What may happen in a history.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // any of them together
 pub struct Troubles {
     pub network: bool,
     pub amnesia: bool,
@@ -106,7 +107,7 @@ struct Process {
 }
 
 enum Event {
-    Call(usize, u64, Ask),
+    Call(usize, u64, Box<Ask>),
     Reply(usize, u64, i64, Box<Answer>),
 }
 
@@ -138,10 +139,10 @@ struct Fleet<'a, W> {
 pub fn run<W: World>(seed: u64, world: &mut W, troubles: Troubles, calls: usize) -> Count {
     let mut rng = Rng::new(seed);
     let units = ["requests", "tokens", "output"].map(str::to_owned).to_vec();
-    let scopes = (0..1 + rng.below(3))
+    let scopes = (0..=rng.below(3))
         .map(|index| scope(&mut rng, index, &units))
         .collect::<Vec<_>>();
-    let kinds = (0..1 + rng.below(3))
+    let kinds = (0..=rng.below(3))
         .map(|_| kind(&mut rng, &scopes, &units))
         .collect();
     world.forget();
@@ -286,7 +287,7 @@ impl<W: World> Fleet<'_, W> {
         let due = self.events.partition_point(|(at, _)| *at <= self.now);
         for (_, event) in self.events.drain(..due).collect::<Vec<_>>() {
             match event {
-                Event::Call(index, born, ask) => self.execute(index, born, ask),
+                Event::Call(index, born, ask) => self.execute(index, born, *ask),
                 Event::Reply(index, born, seq, answer) => self.hear(index, born, seq, &answer),
             }
         }
@@ -529,17 +530,19 @@ impl<W: World> Fleet<'_, W> {
         if self.troubles.network && self.rng.percent(4) {
             let late = self.now + self.rng.range(0..400_000);
             self.events
-                .push((late, Event::Call(index, born, ask.clone())));
+                .push((late, Event::Call(index, born, Box::new(ask.clone()))));
         }
         if !(self.troubles.network && self.rng.percent(3)) {
-            self.events.push((at, Event::Call(index, born, ask)));
+            self.events
+                .push((at, Event::Call(index, born, Box::new(ask))));
         }
     }
 
     fn way(&mut self) -> Micros {
-        match self.troubles.network && self.rng.percent(5) {
-            true => self.rng.range(0..200_000),
-            false => self.rng.range(100..1_500),
+        if self.troubles.network && self.rng.percent(5) {
+            self.rng.range(0..200_000)
+        } else {
+            self.rng.range(100..1_500)
         }
     }
 
@@ -554,7 +557,7 @@ impl<W: World> Fleet<'_, W> {
         });
         if self.stepped && !history {
             self.events
-                .push((self.now + 1_000, Event::Call(index, born, ask)));
+                .push((self.now + 1_000, Event::Call(index, born, Box::new(ask))));
             return;
         }
         self.count.calls += 1;
