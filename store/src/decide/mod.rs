@@ -1,12 +1,12 @@
 //! The decision: a state, an ask and the time make an answer. No clock, no lock, no I/O.
 //!
-//! 1. The store's clock never goes back ([`clock`]). A state without an epoch, or of another run of the server,
-//!    begins an epoch, which grants nothing until it has settled ([`epoch`]).
+//! 1. The store's clock never goes back (`clock`). A state without an epoch, or of another run of the server,
+//!    begins an epoch, which grants nothing until it has settled (`epoch`).
 //! 2. The same call again gets the same answer; an older one does nothing.
-//! 3. What the member says is booked: its limits ([`limits`]), permits ([`permits`]), stamps, give-backs and
-//!    settlements ([`windows`]), pauses and lessons ([`shared`]).
-//! 4. Its heads are looked at in the order of class and age ([`contest`]). Each gets the first instant at which
-//!    every scope has room for it *behind* all older requests of the fleet ([`tickets`]). If that is near, the
+//! 3. What the member says is booked: its limits (`limits`), permits (`permits`), stamps, give-backs and
+//!    settlements (`windows`), pauses and lessons (`shared`).
+//! 4. Its heads are looked at in the order of class and age (`contest`). Each gets the first instant at which
+//!    every scope has room for it *behind* all older requests of the fleet (`tickets`). If that is near, the
 //!    units are taken until a period after the reservation's end; if not, the leaf leaves a ticket.
 //!
 //! `ask.lua` is the same program; a test runs both on the same histories. What changes here changes there.

@@ -122,6 +122,8 @@ struct Fleet<'a, W> {
     stepped: bool,
     /// A step that no call has met yet: two of them may add up to one that is too small to be seen.
     unmet: bool,
+    /// The last step forward, and when it was.
+    step: (Micros, Micros),
     run: String,
     kinds: Vec<Kind>,
     scopes: Vec<Scope>,
@@ -155,6 +157,7 @@ pub fn run<W: World>(seed: u64, world: &mut W, troubles: Troubles, calls: usize)
         offset: START,
         stepped: false,
         unmet: false,
+        step: (0, 0),
         run: "run0".to_owned(),
         kinds,
         scopes,
@@ -322,6 +325,8 @@ impl<W: World> Fleet<'_, W> {
                 }
             }
             self.forgot_at = self.now;
+            // The new epoch begins with the clock as it is.
+            self.stepped = false;
             for (_, process) in &mut self.processes {
                 process.asserted = false;
             }
@@ -335,13 +340,19 @@ impl<W: World> Fleet<'_, W> {
         if self.troubles.amnesia && self.rng.permille(2) {
             self.world.save();
         }
+        // No member with a history has called: nobody could have told.
+        if self.stepped && self.now - self.step.1 > 300_000 {
+            self.offset -= self.step.0;
+            self.stepped = false;
+        }
         if self.troubles.clock && !self.unmet && self.rng.permille(2) {
             self.count.steps += 1;
             self.unmet = true;
             if self.rng.percent(50) {
                 self.offset -= self.rng.range(1_000..4_000_000);
             } else {
-                self.offset += self.rng.range(2_000_000..6_000_000);
+                self.step = (self.rng.range(2_000_000..6_000_000), self.now);
+                self.offset += self.step.0;
                 self.stepped = true;
             }
         }
@@ -555,7 +566,10 @@ impl<W: World> Fleet<'_, W> {
         let history = process.as_ref().is_some_and(|(_, process)| {
             process.asserted && ask.since.is_some() && process.executed + 1 == ask.seq
         });
-        if self.stepped && !history {
+        let known = process
+            .as_ref()
+            .is_some_and(|(_, process)| process.executed >= ask.seq);
+        if self.stepped && !history && !known {
             self.events
                 .push((self.now + 1_000, Event::Call(index, born, Box::new(ask))));
             return;
