@@ -361,13 +361,16 @@ impl<W: World> Fleet<'_, W> {
     /// A lease that is over covers nothing, and neither does one that was not asserted after the store forgot.
     fn lapse(&mut self) {
         for (_, process) in &self.processes {
-            let mut until = process.contact + TIMING.lease;
-            if !process.asserted {
-                until = until.min(self.forgot_at + TIMING.settle_least);
-            }
-            if until < self.now {
-                for running in &process.running {
-                    self.sent[running.sent].ended.get_or_insert(until);
+            let settled = self.forgot_at + TIMING.settle_least;
+            let lease = process.contact + TIMING.lease;
+            for running in &process.running {
+                let sent = &mut self.sent[running.sent];
+                if !process.asserted && settled < self.now {
+                    sent.ended.get_or_insert(settled);
+                    sent.unknown.get_or_insert(settled);
+                }
+                if lease < self.now {
+                    sent.ended.get_or_insert(lease);
                 }
             }
         }
@@ -467,6 +470,7 @@ impl<W: World> Fleet<'_, W> {
                 settled: None,
                 ended: None,
                 permits: slot.permits,
+                unknown: None,
             });
             process.running.push(Running {
                 slot,

@@ -14,6 +14,8 @@ pub struct Sent {
     /// When it ended, or stopped to be covered by its member's lease.
     pub ended: Option<Micros>,
     pub permits: i64,
+    /// When the store could not know of it any more: it had forgotten, and the member was silent until it had settled.
+    pub unknown: Option<Micros>,
 }
 
 impl Sent {
@@ -42,6 +44,10 @@ pub fn check(seed: u64, scopes: &[Scope], units: &[String], sent: &[Sent]) {
                         (true, None) => Micros::MAX,
                         (true, Some(ended)) => ended + span,
                         (false, _) => sent.at + span,
+                    };
+                    let until = match sent.unknown {
+                        Some(unknown) if window.at_end => until.min(unknown),
+                        _ => until,
                     };
                     sent.at <= now && now < until
                 };
