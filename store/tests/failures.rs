@@ -15,23 +15,24 @@ use support::{
 const N: usize = 20;
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// Three processes with a backlog; after two seconds something happens.
+/// Three processes with a backlog; after three seconds something happens.
 async fn fleet(happens: impl AsyncFnOnce(&mut Server)) {
     let Some(mut server) = Server::start(&[]) else {
         return;
     };
-    let lasts = Duration::from_secs(9);
+    let lasts = Duration::from_secs(10);
     let (stamps, end) = (Stamps::default(), Instant::now() + lasts);
     let mut workers = Vec::new();
     for _ in 0..3 {
         let store = RedisStore::connect(&server.url())
             .await
             .unwrap()
-            .lease(Duration::from_secs(1));
+            .lease(Duration::from_secs(1))
+            .reservation(Duration::from_millis(50));
         let scope = scope(20, PERIOD);
         workers.push(tokio::spawn(work(store, scope, end, stamps.clone())));
     }
-    sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(3)).await;
     let before = stamps.lock().unwrap().len();
     assert!(before > N, "{before} were sent before");
     happens(&mut server).await;
