@@ -1,0 +1,476 @@
+//! A member's side of the protocol: what it is to say in its next call, and what an answer means for it. No clock,
+//! no I/O; times are the member's own.
+//!
+//! One call is under way at a time. [`Member::ask`] makes it; if no answer comes, the same ask is sent again.
+//! [`Member::hear`] takes the answer and makes [`Slot`]s of it. A slot belongs to its leaf: the request that is
+//! first there when the slot opens goes, in [`Slot::opens`] to [`Slot::closes`], and [`Member::dispatched`] says so
+//! after it did; a slot that was missed goes back by [`Member::give_back`].
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::protocol::{
+    Answer, Ask, GiveBack, Hold, Leaf, LeafAnswer, Micros, Release, Scope, ScopeAnswer, Settlement,
+    Since, Stamp, Timing, Warning,
+};
+
+/// Above this many stamps, neighbours are asserted as one, at the later time.
+const MOST_STAMPS: usize = 1024;
+
+/// What one process says to a store, and what it holds.
+#[derive(Debug)]
+pub struct Member {
+    id: String,
+    timing: Timing,
+    units: Vec<String>,
+    seq: i64,
+    epoch: String,
+    /// The call under way, and when it was sent first.
+    pending: Option<(Ask, Micros)>,
+    /// When the last answered call was sent, and heard.
+    last: Option<(Micros, Micros)>,
+    /// What was dispatched or ended while it may still count.
+    stamps: VecDeque<Stamped>,
+    longest: Micros,
+    /// By number of the head: what is to be released.
+    held: BTreeMap<i64, Held>,
+    known: BTreeMap<String, Known>,
+    releases: Vec<(i64, Vec<String>, Option<Vec<i64>>)>,
+    back: Vec<(Vec<String>, i64, Vec<i64>)>,
+    settlements: Vec<(Vec<String>, i64, usize, i64)>,
+    late: Vec<Stamped>,
+    assert_stamps: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Stamped {
+    at: Micros,
+    scopes: Vec<String>,
+    costs: Vec<i64>,
+    at_end: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    scopes: Vec<String>,
+    permits: i64,
+    costs: Vec<i64>,
+}
+
+/// What is known of a scope from answers.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    generation: i64,
+    version: i64,
+    assert: bool,
+}
+
+/// A reservation in hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The head's number.
+    pub id: i64,
+    /// Whose it is.
+    pub leaf: i64,
+    /// The first instant at which a request may be dispatched.
+    pub opens: Micros,
+    /// The last one. It may be before [`Slot::opens`], if the answer took too long.
+    pub closes: Micros,
+    /// What is charged, by unit. If another request goes, settle the difference or give the slot back.
+    pub costs: Vec<i64>,
+    /// How many permits it has.
+    pub permits: i64,
+    /// The leaf's scopes.
+    pub scopes: Vec<String>,
+    /// The store's name for it.
+    pub end: i64,
+}
+
+/// What an answer means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// New reservations.
+    pub slots: Vec<Slot>,
+    /// The epoch is new: slots that were in hand are void, and their requests wait again. Ask at once.
+    pub void: bool,
+    /// What the store did not know: ask at once.
+    pub assert: bool,
+    /// By the leaf's number: when to ask again, and for how long its next head waits at least.
+    pub leaves: Vec<(i64, LeafAnswer)>,
+    /// By name: pauses and lessons.
+    pub scopes: Vec<(String, ScopeAnswer)>,
+    /// Nothing is granted for so long.
+    pub settling: Micros,
+    /// Where members are configured differently.
+    pub warnings: Vec<Warning>,
+}
+
+impl Member {
+    /// `id` is new for each start of a process: 1 to 64 characters of `0-9` and `a-z`; [`Member::random_id`] makes
+    /// one. `units` begins with [`REQUESTS`](crate::protocol::REQUESTS).
+    pub fn new(id: String, units: Vec<String>, timing: Timing) -> Self {
+        Self {
+            id,
+            timing,
+            units,
+            seq: 0,
+            epoch: String::new(),
+            pending: None,
+            last: None,
+            stamps: VecDeque::new(),
+            longest: 0,
+            held: BTreeMap::new(),
+            known: BTreeMap::new(),
+            releases: Vec::new(),
+            back: Vec::new(),
+            settlements: Vec::new(),
+            late: Vec::new(),
+            assert_stamps: false,
+        }
+    }
+
+    /// 32 characters that no other member has.
+    pub fn random_id() -> String {
+        format!("{:032x}", fastrand::u128(..))
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether a call has no answer yet.
+    pub fn is_asking(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Whether it has something to say even if nobody waits: what came back, what is to be asserted.
+    pub fn has_news(&self) -> bool {
+        self.assert_stamps
+            || !self.releases.is_empty()
+            || !self.back.is_empty()
+            || !self.settlements.is_empty()
+            || !self.late.is_empty()
+            || self.known.values().any(|known| known.assert)
+    }
+
+    /// When it is to call at the latest, if it holds permits or has stamps that count: a third of a lease after its
+    /// last call.
+    pub fn heartbeat(&mut self, now: Micros) -> Option<Micros> {
+        self.forget(now);
+        let speaks = !self.held.is_empty() || !self.stamps.is_empty();
+        let (sent, _) = self.last.filter(|_| speaks)?;
+        Some(sent + self.timing.lease / 3)
+    }
+
+    /// The scopes that the next call is to name beside those of its leaves.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        let held = self.held.values().flat_map(|held| &held.scopes);
+        let releases = self.releases.iter().flat_map(|(_, scopes, _)| scopes);
+        let back = self.back.iter().flat_map(|(scopes, ..)| scopes);
+        let settled = self.settlements.iter().flat_map(|(scopes, ..)| scopes);
+        let stamps = self.stamps.iter().filter(|_| self.assert_stamps);
+        let stamps = stamps.chain(&self.late).flat_map(|stamp| &stamp.scopes);
+        let assert = self
+            .known
+            .iter()
+            .filter(|(_, known)| known.assert)
+            .map(|(name, _)| name);
+        (held
+            .chain(releases)
+            .chain(back)
+            .chain(settled)
+            .chain(stamps)
+            .chain(assert))
+        .map(String::as_str)
+    }
+
+    /// The next call, or the one that has no answer yet, to be sent again as it is.
+    ///
+    /// `scopes` are configured, with pauses and lessons to share; they hold those of [`Member::scopes`] and of the
+    /// leaves. What is said of a scope that is not among them is not said, and is gone.
+    pub fn ask(&mut self, now: Micros, scopes: Vec<Scope>, leaves: Vec<Leaf>) -> &Ask {
+        let pending = match self.pending.take() {
+            Some(pending) => pending,
+            None => (self.make(now, scopes, leaves), now),
+        };
+        &self.pending.insert(pending).0
+    }
+
+    fn make(&mut self, now: Micros, mut scopes: Vec<Scope>, leaves: Vec<Leaf>) -> Ask {
+        self.seq += 1;
+        for scope in &scopes {
+            for window in &scope.windows {
+                let margin = window.margin.max(window.learned_margin);
+                self.longest = self.longest.max(window.period + margin);
+            }
+        }
+        self.forget(now);
+        for scope in &mut scopes {
+            let known = self.known.entry(scope.name.clone()).or_default();
+            let mine = self
+                .held
+                .iter()
+                .filter(|(_, held)| held.scopes.contains(&scope.name));
+            if std::mem::take(&mut known.assert) {
+                let hold = |(id, held): (&i64, &Held)| Hold {
+                    id: *id,
+                    permits: held.permits,
+                    costs: held.costs.clone(),
+                };
+                scope.keep = Some(mine.clone().map(hold).collect());
+            }
+            scope.holds = i64::try_from(mine.count()).unwrap_or(i64::MAX);
+            scope.generation = known.generation;
+            scope.heard = known.version;
+        }
+        let indices = |names: &[String]| -> Vec<usize> {
+            let find = |name: &String| scopes.iter().position(|scope| scope.name == *name);
+            names.iter().filter_map(find).collect()
+        };
+        let mut stamps = std::mem::take(&mut self.late);
+        if std::mem::take(&mut self.assert_stamps) {
+            stamps.extend(coarse(&self.stamps));
+        }
+        let releases = std::mem::take(&mut self.releases);
+        let back = std::mem::take(&mut self.back);
+        let settlements = std::mem::take(&mut self.settlements);
+        let reservation = self.timing.reservation;
+        Ask {
+            member: self.id.clone(),
+            seq: self.seq,
+            epoch: self.epoch.clone(),
+            since: self.last.map(|(sent, heard)| Since {
+                sent: now - sent,
+                heard: now - heard,
+            }),
+            units: self.units.clone(),
+            leaves,
+            releases: releases
+                .into_iter()
+                .map(|(id, names, costs)| Release {
+                    id,
+                    scopes: indices(&names),
+                    costs,
+                })
+                .collect(),
+            back: back
+                .into_iter()
+                .map(|(names, end, costs)| GiveBack {
+                    scopes: indices(&names),
+                    end,
+                    reservation,
+                    costs,
+                })
+                .collect(),
+            settlements: settlements
+                .into_iter()
+                .map(|(names, end, unit, change)| Settlement {
+                    scopes: indices(&names),
+                    end,
+                    unit,
+                    change,
+                })
+                .collect(),
+            stamps: stamps
+                .into_iter()
+                .map(|stamp| Stamp {
+                    scopes: indices(&stamp.scopes),
+                    age: (now - stamp.at).max(0),
+                    at_end: stamp.at_end,
+                    costs: stamp.costs,
+                })
+                .collect(),
+            scopes,
+        }
+    }
+
+    fn forget(&mut self, now: Micros) {
+        while self
+            .stamps
+            .front()
+            .is_some_and(|stamp| stamp.at + self.longest <= now)
+        {
+            self.stamps.pop_front();
+        }
+    }
+
+    /// What an answer to the call under way means; it came at `now`. Another call's answer means nothing: tell them
+    /// apart by the connection, or drop a connection on which one is missing.
+    pub fn hear(&mut self, now: Micros, answer: &Answer) -> Heard {
+        let Some((ask, sent)) = self.pending.take() else {
+            return Heard::default();
+        };
+        if answer.stale {
+            self.known
+                .values_mut()
+                .for_each(|known| known.assert = true);
+            return Heard::default();
+        }
+        self.last = Some((sent, now));
+        // A message may have told of a newer epoch since the call was made: its answer is from before that.
+        let outdated = ask.epoch != self.epoch && ask.epoch == answer.epoch;
+        let void = !outdated && self.begins(&answer.epoch);
+        let grants = !outdated && !void;
+        let mut heard = Heard {
+            void,
+            settling: answer.settling,
+            warnings: answer.warnings.clone(),
+            ..Heard::default()
+        };
+        for (scope, told) in ask.scopes.iter().zip(&answer.scopes) {
+            let known = self.known.entry(scope.name.clone()).or_default();
+            known.generation = told.generation;
+            if !outdated {
+                known.version = known.version.max(told.version);
+                known.assert |= told.assert;
+            }
+            heard.assert |= known.assert;
+            heard.scopes.push((scope.name.clone(), told.clone()));
+        }
+        for (leaf, told) in ask.leaves.iter().zip(&answer.leaves) {
+            heard.leaves.push((leaf.leaf, told.clone()));
+            for (head, grant) in leaf.heads.iter().zip(&told.grants).filter(|_| grants) {
+                let name = |&index: &usize| ask.scopes[index].name.clone();
+                let permits = head.permits.unwrap_or(1);
+                let slot = Slot {
+                    id: head.id,
+                    leaf: leaf.leaf,
+                    opens: now + grant.wait,
+                    closes: sent + grant.wait + self.timing.reservation,
+                    costs: head.costs.clone(),
+                    permits,
+                    scopes: leaf.scopes.iter().map(name).collect(),
+                    end: grant.end,
+                };
+                if !grant.held.is_empty() {
+                    let scopes = grant.held.iter().map(name).collect();
+                    self.held.insert(
+                        head.id,
+                        Held {
+                            scopes,
+                            permits,
+                            costs: head.costs.clone(),
+                        },
+                    );
+                }
+                heard.slots.push(slot);
+            }
+        }
+        heard
+    }
+
+    /// A message says that the store has another epoch. If it is new, slots in hand are void: true is returned, and
+    /// the member is to ask at once.
+    pub fn begins(&mut self, epoch: &str) -> bool {
+        if self.epoch == epoch {
+            return false;
+        }
+        let first = self.epoch.is_empty();
+        epoch.clone_into(&mut self.epoch);
+        if first {
+            return false;
+        }
+        // What an earlier epoch granted is not in the books: only what was dispatched is to be asserted.
+        self.back.clear();
+        self.settlements.clear();
+        for known in self.known.values_mut() {
+            known.assert = true;
+            known.version = 0;
+        }
+        self.assert_stamps = true;
+        true
+    }
+
+    /// A request was dispatched in the slot, just now: to be called *after* it went. One that went later than the
+    /// slot's end is reported to the store.
+    pub fn dispatched(&mut self, slot: &Slot, now: Micros) {
+        let stamp = Stamped {
+            at: now,
+            scopes: slot.scopes.clone(),
+            costs: slot.costs.clone(),
+            at_end: false,
+        };
+        if now > slot.closes {
+            self.late.push(stamp.clone());
+        }
+        self.stamps.push_back(stamp);
+    }
+
+    /// The slot was not used. `void` slots ([`Heard::void`]) go back too: only their permits are given up then.
+    pub fn give_back(&mut self, slot: &Slot, void: bool) {
+        if let Some(held) = self.held.remove(&slot.id) {
+            self.releases
+                .push((slot.id, held.scopes, Some(vec![0; self.units.len()])));
+        }
+        if !void {
+            self.back
+                .push((slot.scopes.clone(), slot.end, slot.costs.clone()));
+        }
+    }
+
+    /// A dispatched request cost `actual` of a unit that counts at dispatch, instead of what its slot was charged.
+    pub fn settled(&mut self, slot: &Slot, unit: usize, actual: i64) {
+        let charged = slot
+            .costs
+            .get(unit)
+            .copied()
+            .unwrap_or(i64::from(unit == 0));
+        if actual != charged {
+            self.settlements
+                .push((slot.scopes.clone(), slot.end, unit, actual - charged));
+        }
+    }
+
+    /// A dispatched request has ended. `costs` is what it cost of the units that count at the end, by unit; `None`
+    /// leaves the estimate.
+    pub fn ended(&mut self, id: i64, costs: Option<Vec<i64>>, now: Micros) {
+        let Some(held) = self.held.remove(&id) else {
+            return;
+        };
+        self.stamps.push_back(Stamped {
+            at: now,
+            scopes: held.scopes.clone(),
+            costs: costs.clone().unwrap_or(held.costs),
+            at_end: true,
+        });
+        self.releases.push((id, held.scopes, costs));
+    }
+}
+
+/// Fewer stamps, none of them earlier.
+fn coarse(stamps: &VecDeque<Stamped>) -> Vec<Stamped> {
+    let mut stamps: Vec<_> = stamps.iter().cloned().collect();
+    while stamps.len() > MOST_STAMPS {
+        let before = stamps.len();
+        let mut fewer: Vec<Stamped> = Vec::with_capacity(before / 2 + 1);
+        let mut paired = false;
+        for stamp in stamps {
+            match fewer.last_mut() {
+                Some(last)
+                    if !paired && last.scopes == stamp.scopes && last.at_end == stamp.at_end =>
+                {
+                    last.costs = sum(&last.costs, &stamp.costs);
+                    last.at = stamp.at;
+                    paired = true;
+                }
+                _ => {
+                    fewer.push(stamp);
+                    paired = false;
+                }
+            }
+        }
+        stamps = fewer;
+        if stamps.len() == before {
+            break;
+        }
+    }
+    stamps
+}
+
+/// Costs by unit, where a missing first one is one request.
+fn sum(a: &[i64], b: &[i64]) -> Vec<i64> {
+    let cost = |costs: &[i64], unit| costs.get(unit).copied().unwrap_or(i64::from(unit == 0));
+    (0..a.len().max(b.len()).max(1))
+        .map(|unit| cost(a, unit) + cost(b, unit))
+        .collect()
+}

@@ -1,0 +1,44 @@
+//! The decision in Rust and the one in Lua give the same answers on the same random histories, with the server's time
+//! injected, and no limit is broken in them. `HISTORIES=10000` runs as many; `FIRST=7` begins with that seed.
+
+mod support;
+
+use support::{
+    fleet::{self, TIMING, Troubles},
+    server::Server,
+    twice::Twice,
+};
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().expect("a whole number"))
+}
+
+#[test]
+fn rust_and_lua_decide_alike() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (first, many) = (number("FIRST", 0), number("HISTORIES", 150));
+    let (mut calls, mut sent) = (0, 0);
+    for seed in first..first + many {
+        let troubles = if seed % 5 == 0 {
+            Troubles::NONE
+        } else {
+            Troubles::ALL
+        };
+        let count = fleet::run(seed, &mut Twice::new(&server, TIMING), troubles, 80);
+        calls += count.calls;
+        sent += count.sent;
+        if many > 1_000 && (seed + 1 - first) % 500 == 0 {
+            println!(
+                "{} histories, {calls} calls, {sent} dispatched",
+                seed + 1 - first
+            );
+        }
+    }
+    let histories = usize::try_from(many).unwrap();
+    assert!(
+        calls > histories * 60 && sent > histories * 10,
+        "{calls} calls, {sent} sent"
+    );
+}
