@@ -48,6 +48,7 @@ async fn main() -> Result<(), BoxError> {
         }
     }
     given_up.sort_unstable();
+    // This server fails for nobody, so none of them is a retry.
     println!("given up, and never sent: {given_up:?}");
 
     // What was sent was answered, and read to its end.

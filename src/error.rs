@@ -6,7 +6,7 @@ use tower::BoxError;
 
 /// A request that a limiting layer did not let through.
 ///
-/// It never reached the inner service. Refusals happen where waiting was limited: by `max_waiting`, by
+/// This attempt never reached the inner service; of a retry, earlier ones did. Refusals happen where waiting was limited: by `max_waiting`, by
 /// `max_wait`, or by a [`Deadline`](crate::Deadline) on the request; where a server has named a time
 /// that is too long to be waited for; where a request states to cost more than its quota ever allows; and once the layer
 /// is [closed](crate::Handle::close).

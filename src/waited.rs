@@ -56,8 +56,10 @@ impl Waited {
         self.paused
     }
 
-    /// How many times it was sent; at least 1. What its retries waited outside of any queue is in
-    /// [`Attempts::waited`](crate::Attempts::waited).
+    /// How many times it was sent; at least 1.
+    ///
+    /// [`Attempts::waited`](crate::Attempts::waited) says how long its retries were put off. What a retry waits out in
+    /// the queue, as a pause that an answer asked for, is in both: do not add them up.
     pub fn attempts(&self) -> u32 {
         self.attempts.max(1)
     }

@@ -33,7 +33,8 @@ macro_rules! builder {
             /// once, or as soon as a pause, a new quota or a permit that it gets shows that its turn comes too
             /// late; where it waits for other requests to end, when the time has passed. With several windows
             /// each is taken by itself, and in windows of other units than requests those that wait before it are
-            /// taken to cost nothing, so that no request is refused that would have gone in time. 0 means:
+            /// taken to cost nothing, so that no request is refused that would have gone in time. (What is under
+            /// way counts as estimated: if it settles to less, one may be.) 0 means:
             /// admit now or refuse. Applies to the services that this value of the layer makes. The
             /// refusal is a [`Refused`](crate::Refused) from the response future. Each attempt may wait
             /// as long; an answer after which the bucket stays closed for longer is not retried.

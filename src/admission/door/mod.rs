@@ -118,7 +118,7 @@ impl Handle {
     /// window of requests decides, one class without flows waits, and nothing changes meanwhile. Otherwise it is a
     /// lower bound: the end of requests that are in flight is taken to come at once, several windows are each taken by
     /// themselves, of other classes and flows as few as possible go before, and in windows of other units those that
-    /// wait are taken to cost nothing. Of a server that asks to be left alone for longer than `max_pause` it is the
+    /// wait are taken to cost nothing; what is under way counts as estimated. Of a server that asks to be left alone for longer than `max_pause` it is the
     /// server's own time. `max_wait`, `max_waiting` and deadlines are not looked at. A path or a partition that is asked
     /// about gets a bucket, which counts towards `max_keys` until it is swept.
     ///
