@@ -78,6 +78,8 @@ impl Unadmitted {
 pub(super) struct Locked {
     pub(super) core: Core,
     wakers: Wakers,
+    /// Whether a thread is at the work that is left: others leave it to that one, unless they add to it.
+    at_work: bool,
 }
 
 /// A hold of the lock. Tests count its steps (law L18).
@@ -179,6 +181,7 @@ impl Engine {
             locked: Mutex::new(Locked {
                 core,
                 wakers: Wakers::default(),
+                at_work: false,
             }),
             sleeping: AtomicUsize::new(0),
             timer: Timer::new(),
@@ -456,7 +459,9 @@ impl Engine {
         let mut fx = Effects::weighing(locked.core.weight());
         // They have ended before whatever happens now.
         locked.core.end_graces(now, &mut fx);
+        let left = locked.core.work_left();
         let (result, id) = f(&mut locked.core, now, &mut fx);
+        let adds = locked.core.work_left() > left;
         self.note(&locked);
         // Before another waiter gets its index.
         let gone = fx.gone.take().and_then(|id| locked.wakers.take(id));
@@ -464,7 +469,7 @@ impl Engine {
         if let Some((id, waker)) = id.and_then(|id| Some((id, waker.take()?))) {
             aftermath.discard.extend(locked.wakers.set(id, waker));
         }
-        self.finish(locked, fx, now, aftermath);
+        self.finish(locked, fx, (now, adds), aftermath);
         (result, waker)
     }
 
@@ -487,19 +492,27 @@ impl Engine {
         self.listening.store(listening, Ordering::Relaxed);
     }
 
-    /// Ends a hold of the lock, and makes as many more as there is work left. Everybody is woken, and
-    /// everything told, between the holds.
+    /// Ends a hold of the lock, and makes as many more as there is work left, unless another thread is at that and this
+    /// hold has added none. Everybody is woken, and everything told, between the holds.
     fn finish<'a>(
         &'a self,
         mut locked: Hold<'a>,
         mut fx: Effects,
-        mut now: Tick,
+        (mut now, adds): (Tick, bool),
         mut aftermath: Aftermath,
     ) {
         let mut panic = None;
         let mut holds = 0;
+        let mut at_work = AtWork {
+            engine: self,
+            is_it: false,
+        };
         loop {
-            let Locked { core, wakers } = &mut *locked;
+            let Locked {
+                core,
+                wakers,
+                at_work: is_taken,
+            } = &mut *locked;
             aftermath
                 .wake
                 .extend(fx.wake.drain(..).filter_map(|id| wakers.take(id)));
@@ -509,7 +522,12 @@ impl Engine {
                 aftermath.garbage.push(fx.garbage);
             }
             let due = core.next_due();
-            let more = core.has_work() || due <= now;
+            let takes_it = core.has_work() && (adds || at_work.is_it || !*is_taken);
+            if takes_it || at_work.is_it {
+                *is_taken = takes_it;
+                at_work.is_it = takes_it;
+            }
+            let more = takes_it || due <= now;
             // What is due now is done here.
             let set = !more && self.timer.plan(due, &self.clock);
             if !more && !core.has_waiters() {
@@ -633,6 +651,20 @@ impl Engine {
 fn is_too_late<B>(request: &http::Request<B>) -> bool {
     let deadline = Deadline::of(request.extensions());
     deadline.is_some_and(|Deadline(instant)| instant < Instant::now())
+}
+
+/// A thread that may be at the work which is left. If a waker panics meanwhile, others have to know.
+struct AtWork<'e> {
+    engine: &'e Engine,
+    is_it: bool,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        if self.is_it {
+            self.engine.lock().at_work = false;
+        }
+    }
 }
 
 /// What a panic said.

@@ -221,13 +221,7 @@ impl Core {
     }
 
     /// What a gate means for a head, which waits until it opens.
-    fn head_at(
-        &self,
-        head: WaiterId,
-        gate: Gate,
-        opens: &mut Option<Opens>,
-        now: Tick,
-    ) -> Head {
+    fn head_at(&self, head: WaiterId, gate: Gate, opens: &mut Option<Opens>, now: Tick) -> Head {
         let waiter = self.waiter(head);
         match gate {
             Gate::Open => Head::Goes(head),

@@ -14,6 +14,11 @@ impl Core {
         !self.work.is_empty()
     }
 
+    /// How many pieces of work are left.
+    pub(in crate::admission) fn work_left(&self) -> usize {
+        self.work.len()
+    }
+
     /// Does what is due, and as much of the unfinished work as the budget allows.
     pub(in crate::admission) fn run(&mut self, now: Tick, fx: &mut Effects) {
         self.fire(now, fx);
