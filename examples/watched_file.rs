@@ -5,6 +5,9 @@
 //! once for those that wait, too. The file is looked at every 100 ms, by its time of change and its length: that needs
 //! no dependency, and works on every file system.
 //!
+//! A reload changes endpoints, quotas, learning, `max_pause` and `max_keys`. It does not change `max_wait`, `max_waiting`
+//! and `retry`, which belong to services that have been made: for those the process starts anew.
+//!
 //! It makes a file in the directory for temporary files, removes it, and ends by itself. In your program it is the path
 //! of your configuration that is watched.
 

@@ -47,6 +47,37 @@ use crate::{bucket::Learned, costs::Cost, error::Refused, signal::Signal};
 /// let layer = ThrottleLayer::new(Endpoints::new().overall(Quota::per_second(5))).observe(Log);
 /// # let _ = layer;
 /// ```
+///
+/// # An observer that asks the handle
+///
+/// `observe` comes before the layer has a handle, so the observer gets the handle later. Observer and layer then keep
+/// each other in memory: that is right for a layer that lives as long as its process.
+///
+/// ```
+/// use std::sync::{Arc, OnceLock};
+/// use tower_throttle::{Endpoints, Event, EventKind, Handle, Observer, Quota, ThrottleLayer};
+///
+/// #[derive(Default)]
+/// struct Own {
+///     handle: OnceLock<Handle>,
+/// }
+///
+/// impl Observer for Own {
+///     fn on_event(&self, event: &Event<'_>) {
+///         let (EventKind::Throttled(_), Some(handle)) = (event.kind, self.handle.get()) else {
+///             return;
+///         };
+///         let snapshot = handle.snapshot();
+///         for window in snapshot.bucket(event.bucket).into_iter().flat_map(|bucket| bucket.windows()) {
+///             eprintln!("{}: {} used of {}", event.bucket, window.used(), window.window());
+///         }
+///     }
+/// }
+///
+/// let own = Arc::new(Own::default());
+/// let layer = ThrottleLayer::new(Endpoints::new().overall(Quota::per_second(5))).observe(Arc::clone(&own));
+/// assert!(own.handle.set(layer.handle()).is_ok());
+/// ```
 pub trait Observer: Send + Sync + 'static {
     /// Gets one event.
     fn on_event(&self, event: &Event<'_>);

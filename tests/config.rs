@@ -301,6 +301,27 @@ async fn a_layer_that_runs_is_given_another_file() {
     toml("").reload(&handle).unwrap_err();
 }
 
+/// A reload takes the endpoints of the file alone. A closure that code has added stays only if it is added again.
+#[tokio::test(start_paused = true)]
+async fn a_closure_of_the_endpoints_has_to_be_added_to_those_of_a_reload() {
+    let config = toml("routes.'/a' = '100/s'\nnamed.b = '100/s'");
+    let endpoints = || config.endpoints().name_by(|_| Some("b"));
+    let layer = ThrottleLayer::new(endpoints());
+    let handle = layer.handle();
+    let admitted = || {
+        let snapshot = handle.snapshot();
+        ["/a", "b"].map(|name| snapshot.bucket(name).unwrap().admitted())
+    };
+    after(&layer, 1).await;
+    assert_eq!(admitted(), [0, 1]);
+    handle.reload(endpoints()).unwrap();
+    after(&layer, 1).await;
+    assert_eq!(admitted(), [0, 2]);
+    config.reload(&handle).unwrap();
+    after(&layer, 1).await;
+    assert_eq!(admitted(), [1, 2]);
+}
+
 /// What is retried is what the file says.
 #[tokio::test(start_paused = true)]
 async fn retries_keep_to_the_file() {

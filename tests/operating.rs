@@ -218,6 +218,28 @@ fn the_guide_lists_each_message_that_is_logged() {
     assert_eq!(logged_fields, documented);
 }
 
+/// What metrics have as a label and logs as a field is the same word in both.
+#[test]
+fn logs_have_the_words_of_labels() {
+    let (logs, labels) = (logged().ours(), table(GUIDE, LABELS));
+    for (field, label) in [
+        ("kind", "kind"),
+        ("cause", "cause"),
+        ("error.type", "reason"),
+    ] {
+        let row = labels.iter().find(|row| quoted(row[0])[0] == label);
+        let known = quoted(row.unwrap()[1]);
+        let values: BTreeSet<_> = logs
+            .iter()
+            .filter_map(|line| line.fields.get(field))
+            .collect();
+        assert!(!values.is_empty(), "{field}");
+        for value in values {
+            assert!(known.contains(&value.as_str()), "{field}: {value}");
+        }
+    }
+}
+
 /// No path of a request is logged above `DEBUG`; there it is, so that it can be found.
 #[test]
 fn paths_are_logged_at_debug_only() {

@@ -133,7 +133,7 @@ impl Handle {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use tower_throttle::{Endpoints, ThrottleLayer};
+    /// use tower_throttle::{BucketSnapshot, Endpoints, ThrottleLayer};
     ///
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
     /// # async fn main() {
@@ -143,7 +143,11 @@ impl Handle {
     /// // On shutdown: what is under way has half a minute.
     /// let drained = tokio::time::timeout(Duration::from_secs(30), handle.drain()).await;
     /// if drained.is_err() {
-    ///     for bucket in handle.snapshot().buckets() {
+    ///     // `overall` counts what its endpoints count, and so does a group.
+    ///     let cut_off = |bucket: &&BucketSnapshot| {
+    ///         bucket.name() != Endpoints::OVERALL && bucket.unfinished() > 0
+    ///     };
+    ///     for bucket in handle.snapshot().buckets().filter(cut_off) {
     ///         eprintln!("{}: {} cut off", bucket.name(), bucket.unfinished());
     ///     }
     /// }

@@ -1,6 +1,7 @@
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::tick::Span;
+use crate::quota::Quota;
 
 /// What a bucket has learned, in its own terms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +48,10 @@ impl Lessons {
 /// [`Learning`](crate::Learning) says what is learned from what. Quota headers that say that little is left
 /// set the [`pace`](Self::pace). Headers that say that nothing is left pause the bucket instead
 /// ([`paused_for`](crate::BucketSnapshot::paused_for)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// As text it is all that was learned, and from what: `3 at once (from refusals), 10/s (named), margin 5 %`. A pace is
+/// `one each 250ms`.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Learned {
     lessons: Lessons,
 }
@@ -94,8 +98,96 @@ impl Learned {
     }
 }
 
+impl fmt::Display for Learned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        let mut part = |part: fmt::Arguments<'_>| {
+            f.write_str(separator)?;
+            separator = ", ";
+            f.write_fmt(part)
+        };
+        if let Some((n, from)) = self.concurrency() {
+            part(format_args!("{n} at once ({})", from.words()))?;
+        }
+        if let Some((n, period, from)) = self.rate() {
+            part(format_args!("{} ({})", Quota::per(n, period), from.words()))?;
+        }
+        if let Some(thousandths) = self.margin() {
+            match (thousandths / 10, thousandths % 10) {
+                (percent, 0) => part(format_args!("margin {percent} %"))?,
+                (percent, tenth) => part(format_args!("margin {percent}.{tenth} %"))?,
+            }
+        }
+        if let Some(time) = self.pace() {
+            part(format_args!("one each {time:?}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Learned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Learned")
+            .field("concurrency", &self.concurrency())
+            .field("rate", &self.rate())
+            .field("margin", &self.margin())
+            .field("pace", &self.pace())
+            .finish()
+    }
+}
+
 impl LearnedFrom {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Named => "named",
+            Self::Refusals => "from refusals",
+        }
+    }
+
     fn new(named: bool) -> Self {
         if named { Self::Named } else { Self::Refusals }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Lessons {
+        Lessons {
+            concurrency: Some((3, false)),
+            rate: Some((10, Span(1_000_000_000), true)),
+            margin: Some(50),
+            pace: Some(Span(250_000_000)),
+        }
+    }
+
+    #[test]
+    fn what_was_learned_is_told_in_words() {
+        let text = |lessons| Learned::of(lessons).unwrap().to_string();
+        assert_eq!(
+            text(all()),
+            "3 at once (from refusals), 10/s (named), margin 5 %, one each 250ms"
+        );
+        let (margin, rate) = (Some(125), Some((1, Span(2_500_000_000), false)));
+        let others = Lessons {
+            margin,
+            ..Lessons::default()
+        };
+        assert_eq!(text(others), "margin 12.5 %");
+        let others = Lessons {
+            rate,
+            ..Lessons::default()
+        };
+        assert_eq!(text(others), "1/2_500ms (from refusals)");
+    }
+
+    #[test]
+    fn it_is_shown_by_what_its_methods_return() {
+        assert_eq!(
+            format!("{:?}", Learned::of(all()).unwrap()),
+            "Learned { concurrency: Some((3, Refusals)), rate: Some((10, 1s, Named)), margin: Some(50), \
+             pace: Some(250ms) }"
+        );
     }
 }

@@ -33,6 +33,9 @@
 //! # Ok::<(), toml::de::Error>(())
 //! ```
 //!
+//! A template begins with a slash after its method. One that does not begins with a host: `GET v1/weather` is the path
+//! `/weather` on the host `v1`. That is a valid template, so it is no error, and it matches no request to `/v1/weather`.
+//!
 //! # Keys
 //!
 //! All are optional, and named as the methods whose defaults hold where they are missing.
@@ -169,6 +172,12 @@ impl Config {
     /// and `max_keys` are set if they are there.
     ///
     /// `max_wait`, `max_waiting` and `retry` belong to services that have been made, and stay as they are.
+    ///
+    /// The endpoints are those of the file alone. Closures and tiers that code has added to earlier ones
+    /// ([`name_by`](Endpoints::name_by), [`partition_by`](Endpoints::partition_by), [`tier_by`](Endpoints::tier_by)) are
+    /// gone afterwards. To keep them, add them to [`endpoints`](Self::endpoints) again, and give that to
+    /// [`Handle::reload`] and [`learning`](Self::learning) to [`Handle::set_learning`]. What was set on the layer, such as
+    /// [`classify`](ThrottleLayer::classify), stays.
     ///
     /// # Errors
     ///

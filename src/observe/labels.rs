@@ -1,4 +1,4 @@
-//! The labels whose values are known beforehand.
+//! The values that metrics have as labels and logs as fields: the same words in both.
 
 use crate::{error::RefusedReason, event::PauseCause, signal::SignalKind};
 

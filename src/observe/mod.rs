@@ -2,7 +2,7 @@
 
 #[cfg(feature = "metrics")]
 mod gauges;
-#[cfg(feature = "metrics")]
+#[cfg(any(feature = "metrics", feature = "tracing"))]
 mod labels;
 #[cfg(feature = "metrics")]
 mod metrics;

@@ -2,7 +2,9 @@ use std::{borrow::Cow, fmt};
 
 use tracing::{Id, Level, event};
 
+use super::labels;
 use crate::{
+    bucket::Learned,
     error::Refused,
     event::{Event, EventKind, Observer},
 };
@@ -86,22 +88,22 @@ impl Observer for Tracing {
                 open_seconds = time.as_secs_f64(),
             } "an open response body keeps others waiting: read it, or drop it"),
             EventKind::Throttled(signal) => log!(self, told, INFO, {
-                kind = ?signal.kind(),
+                kind = labels::kind(signal.kind()),
                 retry_after_seconds = signal.retry_after().map(|time| time.as_secs_f64()),
             } "the server throttled a request"),
             EventKind::Paused { time, cause } => log!(self, told, INFO, {
-                cause = ?cause,
+                cause = labels::cause(*cause),
                 pause_seconds = time.as_secs_f64(),
             } "paused"),
             EventKind::Resumed => log!(self, told, INFO, {} "resumed"),
             EventKind::Learned(learned) => log!(self, told, INFO, {
-                learned = ?learned,
+                learned = %learned,
             } "learned from answers"),
             EventKind::Eased(learned) => log!(self, told, INFO, {
-                learned = ?learned,
+                learned = %left(learned.as_ref()),
             } "gave a lesson back"),
             EventKind::Refused(refused) => log!(self, told, INFO, {
-                error.type = ?refused.reason(),
+                error.type = labels::reason(refused.reason()),
                 scope = scope(told, refused),
                 retry_after_seconds = refused.retry_after().map(|time| time.as_secs_f64()),
             } "refused a request"),
@@ -152,6 +154,11 @@ impl Tracing {
 /// Whether the bucket's name is its endpoint's.
 fn is_configured(told: &Event<'_>) -> bool {
     told.bucket == told.endpoint
+}
+
+/// What is left of lessons.
+fn left(learned: Option<&Learned>) -> &dyn fmt::Display {
+    learned.map_or(&"nothing", |learned| learned)
 }
 
 /// The scope that refused a request, as it was configured.

@@ -27,9 +27,8 @@ use interop::{Gauge, counts, until};
 use tonic_prost::ProstCodec;
 use tower::{Layer, Service, ServiceBuilder, service_fn};
 use tower_throttle::{
-    Attempts, ConcurrencyLayer, Endpoints, Handle, Learning, Quota, RetryLayer, RpsLayer, Throttle,
-    ThrottleLayer, mock,
-    signal::{Answer, Signal, SignalKind},
+    Attempts, ConcurrencyLayer, Endpoints, Handle, Learning, Quota, Refused, RefusedReason,
+    RetryLayer, RpsLayer, Throttle, ThrottleLayer, mock, signal::Profile,
 };
 
 /// A message, and below a service, as `tonic-build` would have made them of a `.proto`.
@@ -272,19 +271,20 @@ async fn a_stream_can_hold_nothing_once_it_has_begun() {
     assert_eq!(numbers.counting.counts().working, 3);
 }
 
-/// A call that is refused has the status 200, and says so in another header.
-fn refusals(answer: &Answer<'_>) -> Option<Signal> {
-    let exhausted = (Code::ResourceExhausted as i32).to_string();
-    let status = answer.headers().get("grpc-status")?;
-    // A message that is too long has the same code, and no such delay.
-    let pushback = answer
-        .headers()
-        .get("grpc-retry-pushback-ms")?
-        .to_str()
-        .ok()?;
-    let delay = Duration::from_millis(pushback.parse().ok()?);
-    let signal = Signal::new(SignalKind::Rate).with_retry_after(delay);
-    (status == exhausted.as_str()).then_some(signal)
+/// A refusal of the layer's own is the source of a status whose code is not `Unavailable`.
+#[tokio::test]
+async fn a_refusal_by_the_layer_is_found_in_the_status() {
+    let numbers = Numbers::default();
+    let quota = Quota::per(1, Duration::from_secs(60));
+    let endpoints = Endpoints::new().route(DOUBLE_ENDPOINT, quota);
+    let layer = ThrottleLayer::new(endpoints).max_wait(Duration::ZERO);
+    let client = throttled(&layer, numbers.start());
+    client.double(1).await.unwrap();
+    let status = client.double(2).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unknown);
+    let refused = Refused::in_dyn(&status).unwrap();
+    assert_eq!(refused.reason(), RefusedReason::WouldWaitTooLong);
+    assert_eq!(numbers.doubling.counts().arrived, 1);
 }
 
 #[tokio::test]
@@ -296,8 +296,8 @@ async fn a_refused_call_is_sent_again_if_that_is_set_up() {
         // Nobody can tell that this answer is a refusal.
         (layer().retry(collected()), false),
         // A request body of tonic's is a stream.
-        (layer().classify(refusals), false),
-        (layer().classify(refusals).retry(collected()), true),
+        (layer().classify(Profile::Grpc), false),
+        (layer().classify(Profile::Grpc).retry(collected()), true),
     ] {
         let numbers = Numbers::default();
         numbers.refusals.store(1, Ordering::Relaxed);
