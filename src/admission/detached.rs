@@ -30,7 +30,7 @@ pub(super) struct Detached {
 #[derive(Default)]
 #[repr(align(128))]
 struct Place {
-    /// Whether a bucket is here: a hint, for those who would take the lock in vain.
+    /// Whether a bucket is here: a hint, so that the lock is not taken in vain.
     taken: AtomicBool,
     passage: Mutex<Option<Passage>>,
 }

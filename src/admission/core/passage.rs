@@ -8,8 +8,8 @@
 //! Why the laws hold: the bucket is the same, and is always in one of the two places.
 //! - L1, L4: all that a call needs is in the passage, and is taken in one hold of its lock. The wider scope limits
 //!   nothing; what it counts follows when the bucket comes back, before anything can be limited there.
-//! - L2, L3: nobody waits at a detached bucket, so nobody is passed and nobody has to be woken. Who has to wait
-//!   attaches it, and it stays while anybody waits.
+//! - L2, L3: nobody waits at a detached bucket, so nobody is passed and nobody has to be woken. A request that
+//!   has to wait attaches it, and it stays while anybody waits.
 //! - L5: places and permits are counted in the bucket, wherever it is when they end.
 
 use std::sync::Arc;

@@ -164,7 +164,7 @@ fn passed(handle: &Handle) -> (u64, u64) {
     (handle.engine().detached.admitted(), admitted)
 }
 
-/// Whoever passes is counted by the windows and permits of those that wait, and the other way round.
+/// A request that passes is counted by the windows and permits of those that wait, and the other way round.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_window_and_no_permit_is_given_twice_where_calls_take_both_ways() {
     const CALLS: usize = 6_000;
