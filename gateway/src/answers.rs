@@ -27,7 +27,7 @@ const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 /// The gateway has not asked the upstream.
 const UNASKED: &str = "proxy_internal_response";
 
-/// Without the body, for those who asked only how long it is: over HTTP/2, hyper would send it.
+/// Without the body, for a request that asked only how long it is: over HTTP/2, hyper would send it.
 pub(crate) fn to(method: &Method, answer: Answer) -> Answer {
     if method != Method::HEAD {
         return answer;
@@ -69,7 +69,7 @@ pub(crate) fn close(mut answer: Answer) -> Answer {
     answer
 }
 
-/// Why one of our own answers is none of the upstream.
+/// Why the gateway answers in place of the upstream.
 pub(crate) fn reason(answer: &Answer) -> Option<&'static str> {
     answer.extensions().get().map(|Reason(reason)| *reason)
 }
@@ -131,7 +131,7 @@ pub(crate) fn upgrade_failed() -> Answer {
     error(StatusCode::BAD_GATEWAY, "http_upgrade_failed", &details)
 }
 
-/// Instead of an answer of the upstream, of which there is none.
+/// In place of an answer of the upstream.
 pub(crate) fn failed(failure: &BoxError) -> Answer {
     if let Some(refused) = Refused::in_error(failure) {
         return self::refused(refused);

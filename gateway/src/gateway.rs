@@ -36,7 +36,7 @@ pub(crate) enum Phase {
     Open,
     /// No more are taken on. Those that are here wait for their turn, and run, as before.
     Closing,
-    /// Whoever has no answer yet gets none.
+    /// Requests without an answer get none any more.
     Closed,
 }
 

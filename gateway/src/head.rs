@@ -142,7 +142,7 @@ pub(crate) fn downwards(head: &mut response::Parts, upstream: &Upstream) {
         switch(&mut head.headers);
     }
     head.version = Version::HTTP_11;
-    // Whoever followed an absolute one would be past the limits.
+    // A caller that followed an absolute one would be past the limits.
     let location = head.headers.get(LOCATION).and_then(|url| url.to_str().ok());
     if let Some(path) = location.and_then(|url| upstream.path_of(url)) {
         let slash = if path.starts_with('/') { "" } else { "/" };

@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 ///
 /// # Errors
 ///
-/// If it is none: with the part that is wrong, and what was expected instead.
+/// If it cannot be read: with the part that is wrong, and what was expected instead.
 pub(crate) fn quota(text: &str) -> Result<Quota, String> {
     // Here each part has a colon or a name alone, and there windows and concurrency begin with their number.
     let begins_with_number =

@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(options)) => *options,
         Ok(Command::Help) => {
-            // Whoever reads no further (`| head`) has seen enough.
+            // A reader that has closed the pipe (`| head`) has seen enough.
             let _ = io::stdout().write_all(options::HELP.as_bytes());
             return ExitCode::SUCCESS;
         }
@@ -89,7 +89,7 @@ fn main() -> ExitCode {
 
 /// Serves until it is interrupted. The errors are those of beginning.
 async fn run(options: Options) -> Result<(), BoxError> {
-    // Before the address is known, so that whoever knows it can interrupt.
+    // Before the address is printed, so that a program that has read it can interrupt.
     let mut interrupts = Interrupts::new()?;
     // Without a file, the end of a terminal ends the gateway, as it ends other programs.
     let mut reloads = options.file().map(|_| Reloads::new()).transpose()?;

@@ -48,7 +48,7 @@ const RESPITE: Duration = Duration::from_millis(100);
 /// How often what histograms were given is added up, if nobody asks for the metrics.
 const TIDY: Duration = Duration::from_secs(5);
 
-/// How long it may take to tell those who have no answer yet that there will be none.
+/// How long it may take to refuse the requests that have no answer yet.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Listens.

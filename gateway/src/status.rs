@@ -1,4 +1,4 @@
-//! What the gateway is doing, for whoever asks.
+//! What the gateway is doing, as a page.
 
 use std::time::Duration;
 

@@ -36,7 +36,7 @@ impl Endpoints {
     ///     ])
     ///     .tier_by(|head| {
     ///         let customer = head.headers().get("x-customer")?;
-    ///         // Whoever knows that: a map behind a lock, say.
+    ///         // From what the program knows of its customers: a map behind a lock, say.
     ///         (customer == "wonka").then_some("gold")
     ///     });
     /// let layer = ThrottleLayer::new(endpoints);

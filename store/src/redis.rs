@@ -54,7 +54,7 @@ impl RedisStore {
     /// `redis+unix:///path`. The fleet's name is `default`.
     ///
     /// # Errors
-    /// The URL is none; nobody answers there; wrong password; a version before 6.2; a policy that may evict keys; a
+    /// The URL cannot be read; nobody answers there; wrong password; a version before 6.2; a policy that may evict keys; a
     /// command that the user may not call; or tokio's clock is paused, since the server's is not: use
     /// [`MemoryStore`](crate::MemoryStore) in tests.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
@@ -183,7 +183,7 @@ impl RedisStore {
         self.link.jobs.send(Job::Call(call)).map_err(|_| left())?;
         let answer = answer.await.map_err(|_| left())??;
         serde_json::from_str(&answer).map_err(|error| {
-            StoreError::refused(format!("an answer that is none ({error}): {answer}"))
+            StoreError::refused(format!("an answer that cannot be read ({error}): {answer}"))
         })
     }
 }

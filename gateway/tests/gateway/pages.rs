@@ -34,7 +34,7 @@ async fn health_is_live_and_ready_while_requests_are_taken_on() {
     assert_eq!(page.status, StatusCode::OK);
     let page = get(&line.url("/__gateway__/metrics")).await;
     assert_eq!(page.status, StatusCode::OK);
-    // Whoever comes for the API is told.
+    // Requests for the API are refused.
     let late = get(&line.url("/a")).await;
     assert_eq!(late.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(late.json()["error"]["type"], "shutting_down");

@@ -174,7 +174,7 @@ async fn what_is_not_clear_is_refused_and_the_connection_closed() {
     let mut callers = JoinSet::new();
     for (what, mut bytes) in unclear::all() {
         let line = line.clone();
-        // Whoever went on after it would answer this.
+        // A server that went on after it would answer this.
         bytes.extend_from_slice(b"GET /next HTTP/1.1\r\nhost: x\r\n\r\n");
         callers.spawn(async move {
             let (received, is_closed) = send(&line, bytes).await;
@@ -288,7 +288,7 @@ async fn what_is_clear_is_passed_on_in_the_plainest_form() {
     }
 }
 
-/// RFC 9112, section 6.1: whoever sends both may be up to something.
+/// RFC 9112, section 6.1: a request with both may be an attempt at smuggling.
 #[tokio::test]
 async fn nothing_follows_a_request_with_both_a_length_and_an_encoding() {
     let (upstream, record) = strict::serve();

@@ -33,7 +33,7 @@ const NUMBERS: [usize; 2] = [12, 50];
 /// Longer than all of the calls.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The Python that has an SDK. `None` if there is none, which is said.
+/// The Python that has an SDK. Without one, the test says so and passes.
 fn python(variable: &str) -> Option<String> {
     let python = std::env::var(variable).ok();
     if python.is_none() {

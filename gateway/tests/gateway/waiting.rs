@@ -1,4 +1,4 @@
-//! What is said to those who would wait too long.
+//! What a request is told that would wait too long.
 
 use std::time::Duration;
 

@@ -329,7 +329,7 @@ impl Contest<'_> {
     }
 }
 
-/// Those who wait in a scope before a place and take part by then: tickets, and how many of each.
+/// The requests that wait in a scope before a place and take part by then: tickets, and how many of each.
 fn before<'a>(scope: &'a ScopeState, place: &Place<'_>, by: Micros) -> Vec<(&'a Ticket, i64)> {
     let tickets = scope.tickets.iter().filter(|ticket| ticket.from <= by);
     tickets

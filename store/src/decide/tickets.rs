@@ -52,7 +52,7 @@ pub(super) struct Ticket {
     costs: Vec<Costs>,
 }
 
-/// What those who wait cost of one unit, or need of permits.
+/// What the waiting requests cost of one unit, or need of permits.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(
     feature = "serde",
@@ -115,7 +115,7 @@ impl Ticket {
         }
     }
 
-    /// How many of those who wait here come before such a place.
+    /// How many of the requests that wait here come before such a place.
     pub(super) fn before(&self, place: &Place<'_>) -> i64 {
         match self.class.cmp(&place.class) {
             Ordering::Less => return self.waiting,
@@ -147,12 +147,12 @@ impl Ticket {
         older + share(unlisted, place.arrival - last, youngest - last)
     }
 
-    /// What the first `many` of those who wait cost of a unit.
+    /// What the first `many` of the waiting requests cost of a unit.
     pub(super) fn cost(&self, unit: &str, many: i64) -> i64 {
         self.cost_of(unit, many, i64::from(unit == REQUESTS))
     }
 
-    /// How many permits the first `many` of those who wait need.
+    /// How many permits the first `many` of the waiting requests need.
     pub(super) fn permits(&self, many: i64) -> i64 {
         self.cost_of(PERMITS, many, 1)
     }
