@@ -20,7 +20,7 @@ use super::{
     costs::Smallest,
     download::Download,
     head::{self, Way},
-    meters::Meters,
+    meters::{Meters, Now},
     options::Options,
     own, terms,
     tunnel::Tunnels,
@@ -135,6 +135,20 @@ impl Gateway {
         Arc::strong_count(&self.shared.requests) - 1
     }
 
+    fn facts(&self) -> own::Facts<'_> {
+        own::Facts {
+            upstream: &self.options().upstream,
+            handle: self.handle(),
+            meters: self.meters(),
+            now: Now {
+                requests: self.requests(),
+                connections: self.connections(),
+                tunnels: self.tunnels().count(),
+                is_ready: self.is_open(),
+            },
+        }
+    }
+
     /// Goes by the limits of these options from now on. Nobody who waits is lost.
     ///
     /// # Errors
@@ -158,7 +172,7 @@ impl Gateway {
         let method = head.method.clone();
         let answer = match head::check(&head) {
             Err(message) => Err(answers::close(answers::bad_request(&message)).into()),
-            Ok(()) if own::is_own(&head) => Err(own::answer(&self, &head).into()),
+            Ok(()) if own::is_own(&head) => Err(own::answer(&self.facts(), &head).into()),
             Ok(()) if self.is_open() => {
                 let answer = self.clone().pass_on(head, body, caller).await;
                 self.count(&answer);

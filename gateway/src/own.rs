@@ -2,16 +2,25 @@
 
 use http::{Method, request};
 use serde_json::json;
+use tower_throttle::Handle;
 
 use super::{
     answers::{self, Answer},
-    gateway::Gateway,
-    meters::Now,
+    meters::{Meters, Now},
     status,
+    upstream::Upstream,
 };
 
 /// Paths that begin like this are the gateway's own.
 const OWN: &str = "/__gateway__/";
+
+/// What the pages are made from.
+pub(crate) struct Facts<'a> {
+    pub(crate) upstream: &'a Upstream,
+    pub(crate) handle: &'a Handle,
+    pub(crate) meters: &'a Meters,
+    pub(crate) now: Now,
+}
 
 /// Whether a request is for the gateway itself.
 pub(crate) fn is_own(head: &request::Parts) -> bool {
@@ -19,7 +28,7 @@ pub(crate) fn is_own(head: &request::Parts) -> bool {
 }
 
 /// Answers it.
-pub(crate) fn answer(gateway: &Gateway, head: &request::Parts) -> Answer {
+pub(crate) fn answer(facts: &Facts<'_>, head: &request::Parts) -> Answer {
     let path = head.uri.path();
     let page = match path.strip_prefix(OWN) {
         Some("status") => page_of_status,
@@ -29,25 +38,24 @@ pub(crate) fn answer(gateway: &Gateway, head: &request::Parts) -> Answer {
         _ => return answers::not_found(path),
     };
     match head.method {
-        Method::GET | Method::HEAD => page(gateway),
+        Method::GET | Method::HEAD => page(facts),
         _ => answers::only_get(),
     }
 }
 
-fn page_of_status(gateway: &Gateway) -> Answer {
-    let snapshot = gateway.handle().snapshot();
-    let upstream = &gateway.options().upstream;
-    answers::ok(&status::page(upstream, &snapshot, now(gateway)))
+fn page_of_status(facts: &Facts<'_>) -> Answer {
+    let snapshot = facts.handle.snapshot();
+    answers::ok(&status::page(facts.upstream, &snapshot, facts.now))
 }
 
 /// That there is an answer at all says it.
-fn live(_: &Gateway) -> Answer {
+fn live(_: &Facts<'_>) -> Answer {
     answers::ok(&json!({ "live": true }))
 }
 
 /// Whether requests are taken on. After an interrupt they are not, and those that are here run to their end.
-fn ready(gateway: &Gateway) -> Answer {
-    let is_ready = gateway.is_open();
+fn ready(facts: &Facts<'_>) -> Answer {
+    let is_ready = facts.now.is_ready;
     let page = json!({ "live": true, "ready": is_ready });
     if is_ready {
         answers::ok(&page)
@@ -56,15 +64,6 @@ fn ready(gateway: &Gateway) -> Answer {
     }
 }
 
-fn metrics(gateway: &Gateway) -> Answer {
-    answers::metrics(gateway.meters().page(gateway.handle(), now(gateway)))
-}
-
-fn now(gateway: &Gateway) -> Now {
-    Now {
-        requests: gateway.requests(),
-        connections: gateway.connections(),
-        tunnels: gateway.tunnels().count(),
-        is_ready: gateway.is_open(),
-    }
+fn metrics(facts: &Facts<'_>) -> Answer {
+    answers::metrics(facts.meters.page(facts.handle, facts.now))
 }

@@ -9,7 +9,7 @@ use crate::protocol::{Ask, Grant, Head, Leaf, LeafAnswer, Micros, Timing};
 
 use super::{
     NEVER, cost, count,
-    permits::Held,
+    holder::Held,
     scope::{ScopeState, index},
     tickets::{Place, Ticket},
     windows::Window,

@@ -3,45 +3,10 @@
 
 use crate::protocol::{Ask, Micros, Scope, Timing, Warning, Window as Limit};
 
-use super::{scope::ScopeState, windows::Window};
+use super::{definition::Definition, scope::ScopeState, windows::Window};
 
 /// How many disagreements a call is told of.
 const MOST_WARNINGS: usize = 8;
-
-/// One way to configure a scope, and who has it so.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(default)
-)]
-pub(super) struct Definition {
-    windows: Vec<Limit>,
-    permits: Option<i64>,
-    learned_permits: Option<i64>,
-    /// Until when each counts as alive.
-    speakers: Vec<(String, Micros)>,
-}
-
-impl Definition {
-    pub(super) fn forget(&mut self, now: Micros) {
-        self.speakers.retain(|(_, until)| *until >= now);
-    }
-
-    pub(super) fn is_over(&self, now: Micros) -> bool {
-        self.speakers.iter().all(|(_, until)| *until < now)
-    }
-
-    pub(super) fn is_spoken_for(&self) -> bool {
-        !self.speakers.is_empty()
-    }
-
-    fn is(&self, scope: &Scope) -> bool {
-        self.windows == scope.windows
-            && self.permits == scope.permits
-            && self.learned_permits == scope.learned_permits
-    }
-}
 
 impl ScopeState {
     /// The member configures the scope so. Members count as alive for three leases after a call.

@@ -14,7 +14,9 @@
 mod check;
 mod clock;
 mod contest;
+mod definition;
 mod epoch;
+mod holder;
 mod limits;
 mod member;
 mod permits;
@@ -248,8 +250,8 @@ fn book(
         }
     }
     for (asked, scope) in ask.scopes.iter().zip(&mut *scopes) {
-        scope.share(asked, now, &mut answer.news);
-        let mut told = scope.tell(asked, now);
+        scope.moved |= scope.shared.hear(asked, now, &mut answer.news);
+        let mut told = scope.shared.tell(asked, now);
         told.assert = scope.held_by(&ask.member) != asked.holds;
         answer.scopes.push(told);
     }

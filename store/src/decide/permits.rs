@@ -4,44 +4,11 @@
 
 use crate::protocol::Micros;
 
-use super::{count, scope::ScopeState};
-
-#[derive(Clone, Debug, Default, PartialEq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(default)
-)]
-pub(super) struct Holder {
-    pub(super) member: String,
-    /// The lease's end.
-    pub(super) until: Micros,
-    pub(super) held: Vec<Held>,
-}
-
-/// What one request holds.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(default)
-)]
-pub(super) struct Held {
-    pub(super) id: i64,
-    pub(super) permits: i64,
-    /// By unit: the estimate of what counts at the end.
-    pub(super) charges: Vec<(String, i64)>,
-}
-
-impl Holder {
-    pub(super) fn new(member: &str, until: Micros, held: Vec<Held>) -> Self {
-        Self {
-            member: member.to_owned(),
-            until,
-            held,
-        }
-    }
-}
+use super::{
+    count,
+    holder::{Held, Holder},
+    scope::ScopeState,
+};
 
 impl ScopeState {
     /// How many permits are out.
@@ -64,11 +31,7 @@ impl ScopeState {
             .find(|holder| holder.member == member)
         {
             Some(holder) => holder.held.push(held),
-            None => self.holders.push(Holder {
-                member: member.to_owned(),
-                until,
-                held: vec![held],
-            }),
+            None => self.holders.push(Holder::new(member, until, vec![held])),
         }
     }
 

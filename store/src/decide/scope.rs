@@ -4,8 +4,8 @@ use crate::protocol::{Ask, GiveBack, Hold, Micros, Release, Settlement, Stamp, T
 
 use super::{
     cost,
-    limits::Definition,
-    permits::{Held, Holder},
+    definition::Definition,
+    holder::{Held, Holder},
     shared::Shared,
     tickets::Ticket,
     windows::Window,

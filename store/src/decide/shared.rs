@@ -2,7 +2,7 @@
 
 use crate::protocol::{Lesson, Micros, News, Scope, ScopeAnswer};
 
-use super::{MEMORY, scope::ScopeState};
+use super::MEMORY;
 
 /// A pause that grows by less is no news for members that are not asking.
 const NEWS: Micros = 20_000;
@@ -52,65 +52,59 @@ impl Shared {
                 .iter()
                 .all(|lesson| lesson.version + MEMORY < now)
     }
-}
 
-impl ScopeState {
-    /// Takes over what the member says, and notes what all should know.
-    pub(super) fn share(&mut self, scope: &Scope, now: Micros, news: &mut Vec<News>) {
-        let shared = &mut self.shared;
+    /// Takes over what the member says, and notes what all should know. Returns whether a pause was ended by hand.
+    pub(super) fn hear(&mut self, scope: &Scope, now: Micros, news: &mut Vec<News>) -> bool {
         // After the store forgot, members bring the generation back.
-        if scope.generation > shared.generation && scope.generation <= now + MEMORY {
-            shared.generation = scope.generation;
-            shared.paused_until = 0;
+        if scope.generation > self.generation && scope.generation <= now + MEMORY {
+            self.generation = scope.generation;
+            self.paused_until = 0;
         }
-        let current = scope.generation >= shared.generation;
-        let before = shared.paused_until.max(now);
+        let current = scope.generation >= self.generation;
+        let before = self.paused_until.max(now);
         if let Some(pause) = scope.pause.filter(|_| current) {
-            shared.paused_until = shared.paused_until.max(now + pause);
+            self.paused_until = self.paused_until.max(now + pause);
         }
         if scope.resume && current {
-            shared.paused_until = 0;
+            self.paused_until = 0;
             // Never the same twice, even within an instant.
-            shared.generation = now.max(shared.generation + 1);
-            self.moved = true;
+            self.generation = now.max(self.generation + 1);
         }
-        let after = shared.paused_until.max(now);
+        let after = self.paused_until.max(now);
         if scope.resume && current || after > before + NEWS {
             news.push(News::Pause {
                 scope: scope.name.clone(),
                 left: after - now,
-                generation: shared.generation,
+                generation: self.generation,
             });
         }
-        let last = shared.lessons.iter().map(|lesson| lesson.version).max();
+        let last = self.lessons.iter().map(|lesson| lesson.version).max();
         let version = now.max(last.unwrap_or(0) + 1);
         for lesson in &scope.lessons {
-            shared
-                .lessons
-                .retain(|known| known.subject != lesson.subject);
-            shared.lessons.push(Learned {
+            self.lessons.retain(|known| known.subject != lesson.subject);
+            self.lessons.push(Learned {
                 subject: lesson.subject.clone(),
                 value: lesson.value,
                 version,
             });
-            if shared.lessons.len() > MOST_LESSONS {
-                shared.lessons.remove(0);
+            if self.lessons.len() > MOST_LESSONS {
+                self.lessons.remove(0);
             }
         }
+        scope.resume && current
     }
 
     /// What the store knows and the member may not.
     pub(super) fn tell(&self, scope: &Scope, now: Micros) -> ScopeAnswer {
-        let shared = &self.shared;
-        let newer = shared
+        let newer = self
             .lessons
             .iter()
             .filter(|lesson| lesson.version > scope.heard);
         ScopeAnswer {
-            paused: (shared.paused_until - now).max(0),
-            generation: shared.generation,
+            paused: (self.paused_until - now).max(0),
+            generation: self.generation,
             assert: false,
-            version: shared
+            version: self
                 .lessons
                 .iter()
                 .map(|lesson| lesson.version)
