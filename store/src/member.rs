@@ -153,11 +153,21 @@ impl Member {
             || self.known.values().any(|known| known.assert)
     }
 
-    /// When it is to call at the latest, if it holds permits or has stamps that count: a third of a lease after its
-    /// last call.
+    /// The place of a unit in `Ask::units` and in costs; a new one gets the next.
+    pub fn unit(&mut self, name: &str) -> usize {
+        let place = self.units.iter().position(|unit| unit == name);
+        place.unwrap_or_else(|| {
+            self.units.push(name.to_owned());
+            self.units.len() - 1
+        })
+    }
+
+    /// When it is to call at the latest, if it holds permits or has stamps that a store may forget: a third of a lease
+    /// after its last call.
     pub fn heartbeat(&mut self, now: Micros) -> Option<Micros> {
         self.forget(now);
-        let speaks = !self.held.is_empty() || !self.stamps.is_empty();
+        let asserts = !self.stamps.is_empty() && self.timing.settle_most > 0;
+        let speaks = asserts || !self.held.is_empty();
         let (sent, _) = self.last.filter(|_| speaks)?;
         Some(sent + self.timing.lease / 3)
     }
@@ -393,6 +403,18 @@ impl Member {
         if now > slot.closes {
             self.late.push(stamp.clone());
         }
+        self.stamps.push_back(stamp);
+    }
+
+    /// A request went without a slot, just now: the store is told of it afterwards.
+    pub fn unreserved(&mut self, scopes: Vec<String>, costs: Vec<i64>, now: Micros) {
+        let stamp = Stamped {
+            at: now,
+            scopes,
+            costs,
+            at_end: false,
+        };
+        self.late.push(stamp.clone());
         self.stamps.push_back(stamp);
     }
 

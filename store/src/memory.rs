@@ -41,6 +41,16 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// An empty store whose reservations last an instant: under paused time, where everyone is punctual, limits are used
+    /// up as without a store.
+    pub fn at_once() -> Self {
+        Self::with_timing(Timing {
+            reservation: 0,
+            ahead: 0,
+            ..Timing::LASTING
+        })
+    }
+
     /// The same with another timing.
     pub fn with_timing(timing: Timing) -> Self {
         Self(Arc::new(Shared {

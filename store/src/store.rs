@@ -3,12 +3,12 @@
 use std::{
     collections::HashMap,
     fmt,
+    future::poll_fn,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
-
-use tokio::sync::Notify;
 
 use crate::protocol::{Answer, Ask, News, Timing};
 
@@ -100,37 +100,53 @@ impl std::error::Error for StoreError {}
 pub struct Mailbox(Arc<Slots>);
 
 #[derive(Debug, Default)]
-struct Slots {
-    notify: Notify,
-    waiting: Mutex<Vec<Message>>,
+struct Slots(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    messages: Vec<Message>,
+    /// Of who waits for the next one.
+    waker: Option<Waker>,
 }
 
 impl Mailbox {
     /// Waits for the next message. Dropping the future loses none.
     pub async fn next(&mut self) -> Message {
-        loop {
-            if let Some(message) = self.take() {
-                return message;
-            }
-            self.0.notify.notified().await;
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The next message. If there is none, the task of `cx` is woken when one comes.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Message> {
+        // Foreign code runs without the lock.
+        let waker = cx.waker().clone();
+        let mut waiting = lock(&self.0.0);
+        if !waiting.messages.is_empty() {
+            return Poll::Ready(waiting.messages.remove(0));
         }
+        let before = waiting.waker.replace(waker);
+        drop(waiting);
+        drop(before);
+        Poll::Pending
     }
 
     /// The next message, if there is one.
     pub fn take(&mut self) -> Option<Message> {
-        let mut waiting = lock(&self.0.waiting);
-        (!waiting.is_empty()).then(|| waiting.remove(0))
+        let mut waiting = lock(&self.0.0);
+        (!waiting.messages.is_empty()).then(|| waiting.messages.remove(0))
     }
 }
 
 impl Slots {
     fn post(&self, message: Message) {
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = lock(&self.0);
         // A later pause of the same scope says all that the earlier one did; so does a later epoch.
-        waiting.retain(|old| !replaces(&message, old));
-        waiting.push(message);
+        waiting.messages.retain(|old| !replaces(&message, old));
+        waiting.messages.push(message);
+        let waker = waiting.waker.take();
         drop(waiting);
-        self.notify.notify_one();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
