@@ -264,6 +264,8 @@ pub enum PauseCause {
     QuotaHeaders,
     /// [`Handle::pause`](crate::Handle::pause).
     Handle,
+    /// Another member of the fleet that shares the layer's store was paused.
+    Store,
 }
 
 /// A layer's observer, as its settings keep it.

@@ -391,6 +391,7 @@ pub mod reqwest;
 pub mod retry;
 pub mod signal;
 mod steps;
+pub mod store;
 mod waited;
 
 pub use admission::{

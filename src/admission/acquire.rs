@@ -115,7 +115,17 @@ impl Acquire {
         };
         // A bucket stays in the tree while anybody waits there.
         let locked = leaf.map_or_else(|| engine.lock(), |leaf| engine.lock_at(leaf));
-        let (outcome, _waker) = engine.step_as(locked, waker, step);
+        let (mut outcome, _waker) = engine.step_as(locked, waker, step);
+        if engine.is_joint() {
+            if let WaitOutcome::Wait { id, .. } = outcome {
+                // The store may have answered at once.
+                outcome = shared.look_again(id, cx);
+                match outcome {
+                    WaitOutcome::Refused(_) => *state = State::Done,
+                    WaitOutcome::Wait { .. } | WaitOutcome::Reserved(_) => {}
+                }
+            }
+        }
         match outcome {
             WaitOutcome::Reserved(_) => Poll::Ready(Ok(())),
             WaitOutcome::Refused(refused) => Poll::Ready(Err(refused)),
@@ -219,6 +229,22 @@ impl Shared {
             Unadmitted::Waits(leaf, asks) => Ok(Acquire::new(Arc::clone(self), leaf, asks)),
             Unadmitted::Unknown(error) => Err(*error),
         }
+    }
+
+    /// Fetches a waiter's news, which was polled just now.
+    #[cold]
+    fn look_again(&self, id: WaiterId, cx: &Context<'_>) -> WaitOutcome {
+        let waker = Some(cx.waker().clone());
+        let step = |core: &mut Core, now: Tick, fx: &mut Effects| {
+            let outcome = core.poll(id, now, fx);
+            let waits = match outcome {
+                WaitOutcome::Wait { id, .. } => Some(id),
+                WaitOutcome::Reserved(_) | WaitOutcome::Refused(_) => None,
+            };
+            (outcome, waits)
+        };
+        let engine = &self.engine;
+        engine.step_as(engine.lock(), waker, step).0
     }
 
     fn entry<B>(

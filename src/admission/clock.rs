@@ -18,8 +18,7 @@ pub(crate) struct Clock {
     set_back: AtomicU64,
 }
 
-/// The origin lies in the middle, so that a clock that was set back still has ticks.
-const ORIGIN: u64 = 1 << 62;
+const ORIGIN: u64 = Tick::ORIGIN;
 
 impl Clock {
     pub(crate) fn new() -> Self {

@@ -17,6 +17,7 @@ use tokio::{runtime, time::Instant};
 use super::{
     clock::Clock,
     closing::Closing,
+    conversation::Conversation,
     core::{Claim, Core, Decider, Decision, Effects, Garbage, KeyHasher, NodeId, Told, WaiterId},
     deadline::Deadline,
     detached::Detached,
@@ -53,6 +54,8 @@ pub(crate) struct Engine {
     /// The next caller hears of it.
     unheard: Mutex<Option<Panic>>,
     pub(super) closing: Closing,
+    /// With the store, if there is one.
+    pub(super) conversation: OnceLock<Conversation>,
     /// Whether a service or a handle has been made: from then on only handles change what is shared.
     in_use: AtomicBool,
 }
@@ -190,6 +193,7 @@ impl Engine {
             observer: OnceLock::new(),
             unheard: Mutex::new(None),
             closing,
+            conversation: OnceLock::new(),
             in_use: AtomicBool::new(false),
         })
     }
@@ -389,25 +393,36 @@ impl Engine {
     ) -> Result<Claim, Unadmitted> {
         let epoch = locked.core.tree.epoch;
         let mut admitted = Err(leaf);
-        let step = |core: &mut Core, now: Tick, fx: &mut Effects| {
-            // Pinned, so that it is not swept.
-            core.pin(leaf);
+        let asked = asks.as_deref();
+        let mut step = |core: &mut Core, now: Tick, fx: &mut Effects| {
             core.run(now, fx);
             core.tree.sweep_a_little(now, fx);
-            let claim = if too_late {
-                None
-            } else {
-                core.admit(leaf, asks.as_deref(), now)
-            };
-            if let Some(claim) = claim {
+            if too_late {
+                return true;
+            }
+            if let Some(claim) = core.admit(leaf, asked, now) {
                 core.unpin(leaf);
                 let waited = Duration::ZERO;
                 core.tree
                     .tell(leaf, now, fx, || Decision::Admitted { waited });
                 admitted = Ok(claim);
+                return true;
             }
+            false
         };
-        let told = catch_unwind(AssertUnwindSafe(|| self.step(locked, step)));
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            let mut locked = locked;
+            // So that it is not swept.
+            locked.core.pin(leaf);
+            let asks_store = self.step(locked, |core, now, fx| {
+                let is_decided = step(core, now, fx);
+                !is_decided && core.ask_for_newcomer(leaf, asked)
+            });
+            if asks_store {
+                // It may have answered at once.
+                self.step(self.lock(), step);
+            }
+        }));
         if let Err(panic) = told {
             // An observer's: the request does not go out.
             let undo = |core: &mut Core, now: Tick, fx: &mut Effects| match admitted {
@@ -530,7 +545,7 @@ impl Engine {
             let more = takes_it || due <= now;
             // What is due now is done here.
             let set = !more && self.timer.plan(due, &self.clock);
-            if !more && !core.has_waiters() {
+            if !more && !core.has_waiters() && !core.keeps_time() {
                 aftermath.runtimes = self.timer.leave();
                 let chunks = wakers.clear();
                 if !chunks.is_empty() {
@@ -538,9 +553,13 @@ impl Engine {
                 }
             }
             let drained = core.is_drained();
+            let asks = core.wants_to_ask(now);
             drop(locked);
             let armed = if set { self.set_timer() } else { Armed::Ok };
             aftermath.run(self, &mut panic);
+            if asks {
+                self.converse();
+            }
             if drained {
                 self.closing.tell_drains();
             }
@@ -569,6 +588,12 @@ impl Engine {
         }
     }
 
+    /// What somebody else's call has caused, and nobody was there to hear of.
+    pub(super) fn keep_panic(&self, panic: Panic) {
+        let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        unheard.get_or_insert(panic);
+    }
+
     fn unheard(&self) -> Option<Panic> {
         // Without an observer nobody panics, and while one panic unwinds no other must begin.
         self.observer.get().filter(|_| !std::thread::panicking())?;
@@ -580,8 +605,7 @@ impl Engine {
     fn fire(&self) {
         let fire = || self.with(Core::run);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(fire)) {
-            let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
-            unheard.get_or_insert(panic);
+            self.keep_panic(panic);
         }
     }
 
@@ -668,7 +692,7 @@ impl Drop for AtWork<'_> {
 }
 
 /// What a panic said.
-type Panic = Box<dyn std::any::Any + Send>;
+pub(super) type Panic = Box<dyn std::any::Any + Send>;
 
 impl Aftermath {
     /// To be called without the lock. A panic of an observer does not keep the others from hearing.

@@ -1,5 +1,7 @@
 use std::{hash::Hash, sync::Arc, time::Duration};
 
+use tower_throttle_store::StoreError;
+
 use super::{
     core::{Awaited, Awaits, Core, Node, NodeId, Tree},
     engine::Engine,
@@ -20,6 +22,7 @@ pub struct Snapshot {
     is_closed: bool,
     backing_off: usize,
     other_bodies: usize,
+    store_away: Option<(Duration, StoreError)>,
     /// By which [`bucket`](Self::bucket) understands a template in any spelling.
     routes: Arc<Routes>,
 }
@@ -159,7 +162,7 @@ impl Snapshot {
         engine.add_up_all();
         let mut buckets = Vec::new();
         let mut from = 0;
-        let (is_closed, backing_off, other_bodies) = loop {
+        let (is_closed, backing_off, other_bodies, store_away) = loop {
             engine.give_way();
             let (some, next, of_layer) = engine.with(|core, now, fx| {
                 core.run(now, fx);
@@ -169,7 +172,9 @@ impl Snapshot {
                     .collect();
                 (some, next, {
                     let others = core.tree.other_bodies as usize;
-                    (core.tree.closed, core.away, others)
+                    let away = core.tree.fleet().and_then(|fleet| fleet.away(now));
+                    let away = away.map(|(time, error)| (time, error.clone()));
+                    (core.tree.closed, core.away, others, away)
                 })
             });
             // Without the lock: it moves all of them when it grows.
@@ -184,6 +189,7 @@ impl Snapshot {
             is_closed,
             backing_off,
             other_bodies,
+            store_away,
             routes: engine.present().routes,
         }
     }
@@ -191,6 +197,13 @@ impl Snapshot {
     /// All buckets: those that are configured, and those of the keys in use.
     pub fn buckets(&self) -> impl Iterator<Item = &BucketSnapshot> {
         self.buckets.iter()
+    }
+
+    /// For how long the layer's [store](crate::ThrottleLayer::store) had not answered, and what came of the last call;
+    /// `None` if it answers, or if there is none.
+    pub fn store_away(&self) -> Option<(Duration, &StoreError)> {
+        let (time, error) = self.store_away.as_ref()?;
+        Some((*time, error))
     }
 
     /// Whether the layer was [closed](crate::Handle::close).

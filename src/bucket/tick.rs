@@ -16,6 +16,8 @@ pub(crate) struct Tick(pub(crate) u64);
 impl Tick {
     /// Before everything; as a stamp: "none".
     pub(crate) const NONE: Self = Self(0);
+    /// When an engine's clock starts: in the middle, so that one that was set back still has ticks.
+    pub(crate) const ORIGIN: u64 = 1 << 62;
     /// After everything.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 

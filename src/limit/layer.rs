@@ -278,6 +278,45 @@ macro_rules! builder {
                 self
             }
 
+            /// Shares the layer's limits with all other layers and processes that use the same store.
+            ///
+            /// By default the limits are this layer's alone. Together, those who share a store keep each window, and
+            /// hold no more permits than there are, as long as they give the same names to endpoints, groups and named
+            /// ones; where they are configured differently, the strictest counts. A pause of one holds back all.
+            ///
+            /// A request goes when the store has granted a reservation to its endpoint: it enters the queue of this
+            /// layer, and the first of each endpoint and class ask the store, together. So a request alone takes one
+            /// call of the store more than without, and none goes while the store does not answer. A window is used up
+            /// to P / (P + reservation + margin): a reservation is 10 ms long if nothing else is said. What the layers
+            /// learn stays in force, and is told to the others.
+            ///
+            /// A request that would have to wait enters the queue to ask, so
+            /// [`max_waiting`](Self::max_waiting) of 0 counts as 1, and [`max_wait`](Self::max_wait) includes the call.
+            /// Applies to the layer's state, and so to all its clones.
+            ///
+            /// # Panics
+            ///
+            /// If there is a store already, or if a service or a handle has been made.
+            ///
+            /// ```
+            /// use tower_throttle::{Endpoints, Quota, ThrottleLayer, store::MemoryStore};
+            ///
+            /// let store = MemoryStore::new();
+            /// let quota = Quota::per_second(5).concurrency(4);
+            /// let endpoints = Endpoints::new().route("POST /speech", quota);
+            /// // Together, both send at most five in any second.
+            /// let one = ThrottleLayer::new(endpoints.clone()).store(store.clone());
+            /// let other = ThrottleLayer::new(endpoints).store(store);
+            /// # let _ = (one, other);
+            /// ```
+            #[track_caller]
+            pub fn store(self, store: impl tower_throttle_store::Store) -> Self {
+                self.shared.engine.assert_unused("store", "");
+                let first = self.shared.engine.join(std::sync::Arc::new(store));
+                assert!(first, "a layer has one store");
+                self
+            }
+
             /// Leaves with each response for how long its request was held back: the extension
             /// [`Waited`](crate::Waited).
             ///

@@ -29,5 +29,6 @@ pub(super) fn cause(cause: PauseCause) -> &'static str {
         PauseCause::BackOff => "back_off",
         PauseCause::QuotaHeaders => "quota_headers",
         PauseCause::Handle => "handle",
+        PauseCause::Store => "store",
     }
 }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
 use tower_throttle::{
     Body, BoxError, ConcurrencyLayer, Endpoints, Handle, Quota, Refused, RpsLayer, ThrottleLayer,
+    store::{MemoryStore, Store},
 };
 
 mod came;
@@ -41,7 +42,24 @@ pub const fn ms(n: u64) -> Duration {
 
 /// The only place that makes a `ThrottleLayer`: without retry, which has tests of its own.
 pub fn throttle(endpoints: Endpoints) -> ThrottleLayer {
-    ThrottleLayer::new(endpoints).without_retry()
+    alone(
+        ThrottleLayer::new(endpoints).without_retry(),
+        ThrottleLayer::store,
+    )
+}
+
+/// With a store of its own that no other layer shares, if the test run wants one. With `STORE=at-once` reservations take
+/// no time, and under paused time the laws hold as they do without; in real time that is too short to be of use, and
+/// `STORE=memory` has those of 10 ms.
+pub fn alone<L>(layer: L, store: impl FnOnce(L, MemoryStore) -> L) -> L {
+    match std::env::var("STORE") {
+        Err(_) => layer,
+        Ok(kind) => match kind.as_str() {
+            "at-once" => store(layer, MemoryStore::at_once()),
+            "memory" => store(layer, MemoryStore::new()),
+            _ => panic!("STORE is `{kind}`: expected `at-once` or `memory`"),
+        },
+    }
 }
 
 pub fn get(path: &str) -> Req {
@@ -114,9 +132,21 @@ macro_rules! each_wrapped {
 impl AnyLayer {
     pub fn new(face: Face, endpoints: Endpoints) -> Self {
         match face {
+            Face::Rps => Self::Rps(alone(RpsLayer::new(endpoints), RpsLayer::store)),
+            Face::Concurrency => Self::Concurrency(alone(
+                ConcurrencyLayer::new(endpoints),
+                ConcurrencyLayer::store,
+            )),
+            Face::Throttle => Self::Throttle(throttle(endpoints)),
+        }
+    }
+
+    /// As it is, whatever the test run wants.
+    pub fn bare(face: Face, endpoints: Endpoints) -> Self {
+        match face {
             Face::Rps => Self::Rps(RpsLayer::new(endpoints)),
             Face::Concurrency => Self::Concurrency(ConcurrencyLayer::new(endpoints)),
-            Face::Throttle => Self::Throttle(throttle(endpoints)),
+            Face::Throttle => Self::Throttle(ThrottleLayer::new(endpoints).without_retry()),
         }
     }
 
@@ -135,6 +165,10 @@ impl AnyLayer {
 
     pub fn handle(&self) -> Handle {
         each!(self, layer => layer.handle())
+    }
+
+    pub fn store(self, store: impl Store) -> Self {
+        each_wrapped!(self, layer => layer.store(store))
     }
 
     pub fn max_waiting(self, n: usize) -> Self {

@@ -201,6 +201,7 @@ impl Core {
     /// this instant goes, before it is told that it has waited too long.
     pub(super) fn fire(&mut self, now: Tick, fx: &mut Effects) {
         self.end_graces(now, fx);
+        self.attend_to_store(now);
         while let Some(id) = self.timers.due_gate(now) {
             if !fx.spend() {
                 return;

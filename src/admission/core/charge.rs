@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{claim::Claim, ids::WaiterId, scope::SCOPES};
+use super::{claim::Claim, fleet::Reserved, ids::WaiterId, scope::SCOPES};
 use crate::{
     bucket::{Demand, Held},
     costs::{Cost, Flow, Priority, Unit},
@@ -20,7 +20,7 @@ pub(super) struct Charges {
     pub(super) free: usize,
     /// All units that were ever counted. Where one stands is its bit in a [`Needs`].
     pub(super) units: Vec<Unit>,
-    /// How many scopes count something besides requests.
+    /// How many scopes count something besides requests, and one more if a store decides with the layer.
     pub(super) counting: usize,
 }
 
@@ -40,6 +40,8 @@ pub(super) struct Charge {
     /// What was settled by hand stays.
     pub(super) by_hand: bool,
     pub(super) payer: Payer,
+    /// What a store has granted to it.
+    pub(super) reserved: Option<Box<Reserved>>,
 }
 
 /// The flow that is charged with what a request costs.

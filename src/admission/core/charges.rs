@@ -89,6 +89,13 @@ impl Tree {
             Some(rules.least())
         });
         let least = least.min().unwrap_or(u64::MAX);
+        let in_hand = self
+            .fleet
+            .as_ref()
+            .and_then(|fleet| fleet.in_hand(leaf, unit));
+        if let Some(in_hand) = in_hand {
+            return in_hand.min(least);
+        }
         let average = self.node(leaf).bucket.average(unit);
         average.unwrap_or((least / 8).max(1)).min(least)
     }
@@ -128,6 +135,7 @@ impl Tree {
 
     /// The rest of [`take`](Self::take), for a request that takes something else than one request and one permit.
     pub(super) fn charge(&mut self, mut claim: Claim, demand: Demand) -> Claim {
+        let of_slot = demand.clone();
         let Demand {
             mut requests,
             mut permits,
@@ -170,6 +178,11 @@ impl Tree {
             level += 1;
         });
         claim.permits |= Claim::CHARGE;
+        let reserved = self.reserve(claim.leaf, &of_slot);
+        if self.is_joint() {
+            // The store is to hear of the dispatch, also where there are no windows.
+            claim.places |= Claim::TOLD;
+        }
         let charge = Charge {
             requests,
             permits,
@@ -178,6 +191,7 @@ impl Tree {
             is_accepted: false,
             by_hand: false,
             payer: Payer::default(),
+            reserved,
         };
         steps::count_way_down(self.charges.admitted.len());
         self.charges.admitted.insert(claim.serial, charge);
@@ -232,6 +246,7 @@ impl Tree {
             }
             contested |= node.wait_queue.is_some();
         });
+        self.stamp_slot(claim, now);
         contested
     }
 
@@ -255,6 +270,9 @@ impl Tree {
             }
             contested |= node.wait_queue.is_some();
         });
+        if ends || self.holds_no_other(claim, mask) {
+            self.end_slot(claim, false, now);
+        }
         if ends {
             self.note_costs(claim, now);
             self.let_go_of_charge(claim, now);
@@ -281,6 +299,7 @@ impl Tree {
                     .change_units(item.unit, held, item.counted[level], 0);
             }
         });
+        self.give_back_slot(claim);
         self.charges.admitted.remove(&claim.serial);
     }
 
@@ -361,6 +380,7 @@ impl Tree {
             }
         });
         if ends {
+            self.end_slot(claim, true, now);
             steps::count_way_down(self.charges.admitted.len());
             self.charges.admitted.remove(&claim.serial);
         }
@@ -410,6 +430,9 @@ impl Tree {
                 }
             }
         }
+        if self.is_joint() {
+            self.settle_slots(claim, actual);
+        }
         if by == Settler::Hand {
             self.note_costs(claim, now);
         }
@@ -423,8 +446,25 @@ impl Tree {
         Some(more)
     }
 
+    /// The store hears what is known of units that count at dispatch.
+    #[cold]
+    fn settle_slots(&mut self, claim: Claim, actual: &Cost) {
+        let charge = self.charges.admitted.get(&claim.serial);
+        let units = charge.into_iter().flat_map(|charge| &charge.units);
+        let settled: Vec<_> = units
+            .filter(|item| !item.unit.is_at_end())
+            .filter_map(|item| Some((item.unit, actual.get(item.unit)?)))
+            .collect();
+        for (unit, actual) in settled {
+            self.settle_slot(claim, unit, actual);
+        }
+    }
+
     /// What a success was settled at last counts for the average of its endpoint, once.
     fn note_costs(&mut self, claim: Claim, now: Tick) {
+        if let Some(fleet) = &mut self.fleet {
+            fleet.ask_about(claim.leaf);
+        }
         self.each_charged(claim, |node, _, charge, level, _| {
             let of_endpoint = charge.is_accepted && level == 0;
             for item in charge.units.iter_mut().filter(|_| of_endpoint) {

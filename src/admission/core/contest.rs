@@ -142,7 +142,9 @@ impl Core {
             let leaf = self.waiter(winner).leaf;
             let demand = self.demand_of(winner);
             let is_closed = |&id: &NodeId| !self.tree.is_open_for(id, &demand, now);
+            let is_granted = self.tree.slot_gate(leaf, &demand, now) == Gate::Open;
             let closed = self.tree.path(leaf).find(is_closed);
+            let closed = closed.or((!is_granted).then_some(leaf));
             if closed.is_none() {
                 self.offer(winner, demand, now, fx);
             }
@@ -389,7 +391,8 @@ impl Core {
         let goes = |id: NodeId| {
             self.tree.is_open_for(id, &demand, now) && self.lets_pass(id, leaf, &demand, now)
         };
-        if !self.tree.path(leaf).all(goes) {
+        let is_granted = self.tree.slot_gate(leaf, &demand, now) == Gate::Open;
+        if !is_granted || !self.tree.path(leaf).all(goes) {
             return None;
         }
         let claim = self.tree.take_all(leaf, demand);

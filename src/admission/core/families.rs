@@ -35,6 +35,9 @@ impl Tree {
 
     /// Whether what is taken at a leaf counts at other nodes than those above it.
     pub(super) fn counts_elsewhere(&self, leaf: NodeId) -> bool {
+        if self.is_joint() {
+            return true;
+        }
         let is_shared =
             |id: NodeId| self.kin.of.contains_key(&id) || self.pools.posts.contains_key(&id);
         self.counts_together() && self.path(leaf).any(is_shared)

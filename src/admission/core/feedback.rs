@@ -265,7 +265,7 @@ impl Core {
     }
 
     /// Applies a lesson to a bucket, tells the observer, and brings the bucket's queue up to date.
-    fn teach(
+    pub(super) fn teach(
         &mut self,
         id: NodeId,
         cause: PauseCause,
@@ -281,11 +281,13 @@ impl Core {
             enforced,
             serial,
             observed,
+            fleet,
             ..
         } = &mut self.tree;
         let node = &mut keys.nodes[id.index()];
         let rules = &scopes[node.spec.0 as usize].rules;
-        let before = (*observed || self.pauses.tracked)
+        let is_joint = fleet.is_some();
+        let before = (*observed || self.pauses.tracked || is_joint)
             .then(|| (node.bucket.paused_until(), node.bucket.kept_lessons(now)));
         let knew = node.bucket.has_learned();
         lesson(&mut node.bucket, *enforced, rules, *serial);
@@ -294,6 +296,12 @@ impl Core {
         if let Some((paused_until, lessons)) = before {
             let bucket = &self.tree.node(id).bucket;
             let (paused, learned) = (bucket.paused_until(), bucket.kept_lessons(now));
+            if is_joint
+                && cause != PauseCause::Store
+                && (paused > paused_until.max(now) || learned != lessons)
+            {
+                self.tell_store_of(id);
+            }
             if paused > paused_until.max(now) {
                 let time = paused.since(now);
                 let node = self.tree.node(id);

@@ -34,6 +34,10 @@ impl FlowId {
     pub(super) fn is_named(self) -> bool {
         self.key.is_some()
     }
+
+    pub(super) fn is_of(self, priority: Priority) -> bool {
+        self.class == priority.place()
+    }
 }
 
 /// The flows of the requests that wait at one leaf, and those that were served lately.
@@ -106,6 +110,16 @@ impl Flows {
         first
             .filter(|(of, ..)| *of == class)
             .map(|&(.., flow)| flow)
+    }
+
+    /// How many requests of a class are of named flows.
+    pub(super) fn named(&self, priority: Priority) -> usize {
+        let of_class = self.waiting.iter().map(|(.., id)| *id);
+        let named = of_class.filter(|id| id.is_of(priority) && id.is_named());
+        named
+            .filter_map(|id| self.all.get(&id))
+            .map(|state| state.len)
+            .sum()
     }
 
     /// The requests of a named flow.

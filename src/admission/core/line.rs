@@ -67,6 +67,12 @@ impl Line {
         self.all.after(links, key)
     }
 
+    /// The youngest of a class.
+    pub(super) fn last_of(&self, links: &Links<QueueKey>, priority: Priority) -> Option<QueueKey> {
+        let last = self.len_from(priority).checked_sub(1)?;
+        self.all.nth(links, last).filter(|_| self.has(priority))
+    }
+
     /// How many go before `key`, which need not be there itself.
     pub(super) fn rank(&self, links: &Links<QueueKey>, key: &QueueKey) -> usize {
         self.all.rank(links, key)

@@ -15,12 +15,15 @@
 //! - [`reload`]: scopes that come and go; [`kin`] and [`pools`]: their buckets, which count together; [`moving`]: who
 //!   waits goes on at another one.
 //! - [`passage`]: buckets that are out of the tree for a while, for calls that need nothing else.
+//! - [`fleet`]: slots that a store has granted, and what it is to be told. [`asking`] makes the calls, [`hearing`] takes
+//!   the answers, [`reserved`] has the way of a slot.
 //! - [`effects`]: what follows: the waiters to wake, the events to tell.
 //! - [`state`]: all of it in one object; [`timers`] and [`work`]: what is due later, and what is left for the
 //!   next hold of the lock.
 
 mod absence;
 mod arena;
+mod asking;
 mod awaited;
 mod bodies;
 mod charge;
@@ -32,10 +35,12 @@ mod contest;
 mod effects;
 mod families;
 mod feedback;
+mod fleet;
 mod floor;
 mod floors;
 mod flows;
 mod graces;
+mod hearing;
 mod ids;
 mod index;
 mod keys;
@@ -52,6 +57,7 @@ mod pools;
 mod queue;
 mod ranked;
 mod reload;
+mod reserved;
 mod scope;
 mod scopes;
 mod settlements;
@@ -77,6 +83,7 @@ pub(super) use self::{
     claim::Claim,
     effects::{Decider, Decision, Effects, Told},
     feedback::{Reopens, Setback, says_something},
+    fleet::Fleet,
     graces::Abandoned,
     ids::{NodeId, WaiterId},
     keys::{Garbage, KeyHasher},

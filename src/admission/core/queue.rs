@@ -189,6 +189,9 @@ impl Core {
                 WaitOutcome::Refused(refused) => return TakeOutcome::Refused(refused),
             }
         }
+        if self.loses_slot(id, now, fx) {
+            return TakeOutcome::Wait;
+        }
         match self.review_claim(id, now, fx) {
             Review::Keeps => {}
             Review::CalledBack => return TakeOutcome::CalledBack,
@@ -235,6 +238,7 @@ impl Core {
     pub(super) fn outcome(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) -> WaitOutcome {
         self.shut_out_if_closed(id, now, fx);
         let leaf = self.waiter(id).leaf;
+        self.loses_slot(id, now, fx);
         let offered = matches!(self.waiter(id).stage, Stage::Offered(_));
         if offered && matches!(self.review_claim(id, now, fx), Review::Unfinished) {
             // It is woken to go on.
@@ -365,6 +369,20 @@ impl Core {
         // In wider scopes it is a head like any other again.
         waiter.kept_orders = [None; LEVELS];
         self.join_queue(id);
+    }
+
+    /// Has a request that has its places stand in its queue again if its slot is over.
+    fn loses_slot(&mut self, id: WaiterId, now: Tick, fx: &mut Effects) -> bool {
+        let claim = self.waiter(id).claim();
+        if claim.is_none_or(|claim| self.tree.lasts(claim, now)) {
+            return false;
+        }
+        self.give_up_claim(id, now, fx);
+        self.waiter_mut(id).stage = Stage::Queued;
+        self.join_queue(id);
+        let leaf = self.waiter(id).leaf;
+        self.settle(leaf, now, fx);
+        true
     }
 
     /// The same, and sees to what follows.
@@ -526,6 +544,7 @@ impl Core {
         let queue = self.tree.node_mut(leaf).wait_queue.as_mut();
         let queue = queue.expect("it is counted here");
         queue.stand(&mut self.links, key, flow);
+        self.tree.note_leaf(leaf);
         if self.tree.counts_together() && self.tree.has_heir(leaf) {
             self.move_later(id);
         }
@@ -592,6 +611,7 @@ impl Core {
         let queue = queue.expect("it waits here");
         let known = queue.stand_aside(&mut self.links, &key, flow);
         debug_assert!(known, "it stands in the queue");
+        self.tree.note_leaf(leaf);
     }
 
     /// Takes a request from those that are leaving, and lets the next one leave.

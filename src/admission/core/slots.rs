@@ -119,6 +119,8 @@ impl Core {
         let to_go = usize::from(victim.is_some());
         let full = max_waiting.and_then(|most| {
             let mut path = self.tree.path(leaf);
+            // With a store, everyone who comes enters the queue to ask.
+            let most = most.max(usize::from(self.tree.is_joint()));
             path.find(|&id| self.tree.node(id).waiting() - to_go >= most)
         });
         if full.is_none() && !limit.is_some() {
@@ -130,8 +132,10 @@ impl Core {
         let (slot, scope) = self.slot(leaf, &demand, priority, rank, now);
         let (reason, scope) = match full {
             Some(full) => (RefusedReason::QueueFull, full),
-            // A limit of zero means "now or never": this is no longer now.
-            None if slot > limit.until || limit.until <= now => (limit.reason, scope),
+            // A limit of zero means "now or never": this is no longer now, unless a store is asked first.
+            None if slot > limit.until || limit.until <= now && !self.tree.is_joint() => {
+                (limit.reason, scope)
+            }
             None => {
                 self.shed(victim, now, fx);
                 return None;
@@ -417,6 +421,7 @@ impl Core {
             self.work.push(Task::Rules { from: 0 });
         }
         self.change(scope, false);
+        self.tell_store(scope, false);
     }
 
     /// Nothing is admitted to any bucket of a scope for `time`.
@@ -443,6 +448,7 @@ impl Core {
         self.tree
             .tell_of_scope(scope, now, fx, || Decision::Resumed);
         self.change(scope, true);
+        self.tell_store(scope, true);
     }
 
     fn change(&mut self, scope: SpecId, resume: bool) {

@@ -77,7 +77,19 @@ impl Core {
     /// When the next thing becomes due by itself.
     pub(in crate::admission) fn next_due(&self) -> Tick {
         let grace = self.graces.next().unwrap_or(Tick::NEVER);
-        self.timers.next().min(grace).min(self.bodies.next_due())
+        let fleet = self
+            .tree
+            .fleet()
+            .map_or(Tick::NEVER, |fleet| fleet.next_due(self.tree.latest()));
+        let others = self.timers.next().min(grace).min(self.bodies.next_due());
+        others.min(fleet)
+    }
+
+    /// Whether something is due by itself though nobody waits: a store is to hear of what is under way.
+    pub(in crate::admission) fn keeps_time(&self) -> bool {
+        let latest = self.tree.latest();
+        let fleet = self.tree.fleet();
+        fleet.is_some_and(|fleet| fleet.next_due(latest) != Tick::NEVER)
     }
 
     /// Whether a request waits, or was admitted after a wait and is not yet dispatched.

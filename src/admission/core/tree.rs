@@ -6,6 +6,7 @@ use super::{
     charge::Charges,
     claim::Claim,
     effects::{Decider, Decision, Effects, Told},
+    fleet::Fleet,
     floors::DEFAULT_FLOOR,
     ids::NodeId,
     keys::Keys,
@@ -45,6 +46,8 @@ pub(in crate::admission) struct Tree {
     learning: Learning,
     /// The longest pause that an answer can impose.
     pub(in crate::admission) max_pause: Duration,
+    /// If a store decides with the layer.
+    pub(super) fleet: Option<Box<Fleet>>,
     pub(super) scopes: Scopes,
     pub(in crate::admission) keys: Keys,
     /// The buckets that count together.
@@ -140,6 +143,7 @@ impl Tree {
         let looks_overall = overall.is_some_and(|overall| looks(&scopes[overall.0 as usize].rules));
         let mut tree = Self {
             charges,
+            fleet: None,
             enforced,
             observed: false,
             closed: false,
@@ -194,7 +198,7 @@ impl Tree {
 
     /// Whether there is more to do at each call, besides looking at other routes.
     pub(in crate::admission) fn wants_to_look(&self) -> bool {
-        self.observed || self.closed
+        self.observed || self.closed || self.is_joint()
     }
 
     /// The latest time known. No time that was told before is later.
@@ -263,6 +267,15 @@ impl Tree {
 
     /// Whether the node has room for what a request takes, whatever waits there.
     pub(super) fn gate(&self, id: NodeId, demand: &Demand, now: Tick) -> Gate {
+        let gate = self.own_gate(id, demand, now);
+        if self.is_joint() {
+            return self.with_slots(id, gate, demand, now);
+        }
+        gate
+    }
+
+    /// The same, whatever a store has granted.
+    pub(super) fn own_gate(&self, id: NodeId, demand: &Demand, now: Tick) -> Gate {
         let node = self.node(id);
         let scope = self.scope(node.spec);
         let gate = if scope.kin > 0 {
@@ -355,7 +368,7 @@ impl Tree {
     /// Takes what a request takes in every scope, in one step.
     pub(super) fn take_all(&mut self, leaf: NodeId, demand: Demand) -> Claim {
         let claim = self.take(leaf);
-        if demand == Demand::ONE {
+        if demand == Demand::ONE && !self.is_joint() {
             return claim;
         }
         self.charge(claim, demand)
@@ -656,6 +669,12 @@ impl Tree {
     pub(super) fn renew_rules(&mut self, index: usize) {
         let mut learning = self.learning;
         learning.discover &= self.may_discover(index);
+        if self.is_joint() {
+            // This layer sees its own requests only: what is refused says nothing of a limit in which others' count, too.
+            let quota = &self.scopes[index].quota;
+            learning.rate &= quota.windows().next().is_none();
+            learning.concurrency &= quota.concurrency_limit().is_none();
+        }
         let scope = &mut self.scopes[index];
         self.discovering -= usize::from(scope.rules.learning().discover);
         self.charges.counting -= usize::from(!scope.rules.units().is_empty());
