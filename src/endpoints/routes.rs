@@ -285,7 +285,10 @@ impl Routes {
     /// Of a request of which more counts than its path.
     #[inline(never)]
     fn resolve_head<'r>(&self, head: &RequestHead<'r>) -> Result<Target<'r>, UnknownEndpoint> {
-        let (spec, key) = match self.named(head)? {
+        // Most are partitions of what the path says, and not named.
+        let has_name = self.name_by.is_some() || !head.extensions().is_empty();
+        let named = if has_name { self.named(head)? } else { None };
+        let (spec, key) = match named {
             Some(spec) => (spec, None),
             None => self.by_path(head),
         };
