@@ -16,7 +16,7 @@ use super::{
     name::{self, EndpointName, NameBy},
     normalize,
     partition::PartitionRule,
-    router::{Router, RouterBuilder},
+    router::Router,
     spec::{Spec, SpecId, SpecKind, TierId},
     template::Template,
     tier::TierQuotas,
@@ -118,7 +118,7 @@ impl Routes {
             .map(|(name, quota)| add(name, quota, Some(overall), SpecKind::Group))
             .collect();
 
-        let mut router = RouterBuilder::default();
+        let mut router = Router::default();
         let mut templates = HashMap::with_capacity(config.entries.len());
         let mut entries = Vec::with_capacity(config.entries.len());
         for entry in &config.entries {
@@ -149,7 +149,7 @@ impl Routes {
         });
 
         Self {
-            router: router.build(),
+            router,
             templates,
             by_name,
             known,
