@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::request_head::RequestHead;
 
@@ -69,10 +69,20 @@ impl PartitionRule {
     /// The absence of a value is hashed as a value of its own, which differs from all others.
     pub(super) fn partition(&self, head: &RequestHead<'_>, keys: &RandomState) -> u64 {
         match self {
-            Self::Header(name) => Self::of_header(head.headers().get(name), keys),
+            Self::Header(name) => Self::of_header(first(head.headers(), name), keys),
             Self::Closure(hash, _) => hash(head, keys),
         }
     }
+}
+
+/// The map hashes a name byte by byte. To compare it with a few others is faster.
+fn first<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    if headers.len() > 8 {
+        return headers.get(name);
+    }
+    headers
+        .iter()
+        .find_map(|(of, value)| (of == name).then_some(value))
 }
 
 /// Bytes that are a text, and are hashed like the `str`.

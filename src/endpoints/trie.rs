@@ -149,16 +149,10 @@ impl Trie {
     pub(super) fn find(&self, path: &str, method: &Method, passed: Passed) -> Option<SpecId> {
         match path.as_bytes() {
             // The root's own path is the one that ends in a slash.
-            b"/" => self.find_root(method),
+            b"/" => self.find_below(ROOT, &[], method, passed),
             path @ [b'/', ..] => self.find_below(ROOT, path, method, passed),
             _ => None,
         }
-    }
-
-    /// Out of line, so that [`find`](Self::find) is short enough to be in line.
-    #[inline(never)]
-    fn find_root(&self, method: &Method) -> Option<SpecId> {
-        self.nodes[ROOT].here.find(method)
     }
 
     /// `rest` is empty or begins with a slash.
