@@ -9,16 +9,10 @@ use std::{error::Error, fmt, sync::Arc};
 /// expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidEndpoint {
-    subject: Subject,
+    /// What it is: "template", say.
+    subject: &'static str,
     value: Box<str>,
     reason: Reason,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subject {
-    Template,
-    Name,
-    Tier,
 }
 
 /// Each holds the part of the value that is wrong, or what it clashes with.
@@ -63,24 +57,20 @@ pub(super) enum Reason {
 
 impl InvalidEndpoint {
     pub(super) fn template(value: &str, reason: Reason) -> Self {
-        Self {
-            subject: Subject::Template,
-            value: value.into(),
-            reason,
-        }
+        Self::new("template", value, reason)
     }
 
     pub(super) fn tier(value: &str, reason: Reason) -> Self {
-        Self {
-            subject: Subject::Tier,
-            value: value.into(),
-            reason,
-        }
+        Self::new("tier", value, reason)
     }
 
     pub(super) fn name(value: &str, reason: Reason) -> Self {
+        Self::new("name", value, reason)
+    }
+
+    fn new(subject: &'static str, value: &str, reason: Reason) -> Self {
         Self {
-            subject: Subject::Name,
+            subject,
             value: value.into(),
             reason,
         }
@@ -89,12 +79,7 @@ impl InvalidEndpoint {
 
 impl fmt::Display for InvalidEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let subject = match self.subject {
-            Subject::Template => "template",
-            Subject::Name => "name",
-            Subject::Tier => "tier",
-        };
-        write!(f, "{subject} {:?}: {}", self.value, self.reason)
+        write!(f, "{} {:?}: {}", self.subject, self.value, self.reason)
     }
 }
 
@@ -189,38 +174,31 @@ struct Unknown {
     endpoint: Box<str>,
     /// Shared with the routes: there may be an error for each request, and each would copy all names.
     known: Arc<[Box<str>]>,
-    by: AskedBy,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AskedBy {
-    Caller,
-    Request,
-    /// A tier, and no endpoint.
-    Tier,
+    /// What is said of it: "there is no endpoint", say.
+    fault: &'static str,
 }
 
 impl UnknownEndpoint {
     /// Asked for by a caller of the handle.
     pub(super) fn in_lookup(endpoint: &str, known: Arc<[Box<str>]>) -> Self {
-        Self::new(endpoint, known, AskedBy::Caller)
+        Self::new(endpoint, known, "there is no endpoint")
     }
 
     /// Asked for by a request.
     pub(super) fn in_request(endpoint: &str, known: Arc<[Box<str>]>) -> Self {
-        Self::new(endpoint, known, AskedBy::Request)
+        Self::new(endpoint, known, "the request asks for the endpoint")
     }
 
     /// A tier, asked for by a request or by a caller of the handle.
     pub(super) fn in_tier(tier: &str, known: Arc<[Box<str>]>) -> Self {
-        Self::new(tier, known, AskedBy::Tier)
+        Self::new(tier, known, "there is no tier")
     }
 
-    fn new(endpoint: &str, known: Arc<[Box<str>]>, by: AskedBy) -> Self {
+    fn new(endpoint: &str, known: Arc<[Box<str>]>, fault: &'static str) -> Self {
         Self(Box::new(Unknown {
             endpoint: endpoint.into(),
             known,
-            by,
+            fault,
         }))
     }
 
@@ -235,13 +213,9 @@ impl fmt::Display for UnknownEndpoint {
         let Unknown {
             endpoint,
             known,
-            by,
+            fault,
         } = &*self.0;
-        match by {
-            AskedBy::Caller => write!(f, "there is no endpoint {endpoint:?}")?,
-            AskedBy::Request => write!(f, "the request asks for the endpoint {endpoint:?}")?,
-            AskedBy::Tier => write!(f, "there is no tier {endpoint:?}")?,
-        }
+        write!(f, "{fault} {endpoint:?}")?;
         let Some((first, others)) = known.split_first() else {
             return f.write_str(", but none is named");
         };

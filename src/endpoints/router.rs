@@ -12,66 +12,36 @@ use super::{
 };
 use crate::request_head::RequestHead;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Router {
-    /// Sorted by [`by_len`].
-    hosts: Vec<Host>,
+    hosts: BTreeMap<Box<str>, Host>,
     /// The templates without a host.
     any_host: Trie,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Host {
-    name: Box<str>,
-    /// The templates with a port, sorted by port.
-    ports: Vec<(u16, Trie)>,
-    any_port: Trie,
-}
-
-/// A router to which templates are added. Its maps become what is fastest to search once nothing is added
-/// any more; adding to that would move each host as often as others come.
-#[derive(Default)]
-pub(super) struct RouterBuilder<'t> {
-    hosts: BTreeMap<(usize, &'t str), Tries>,
-    any_host: Trie,
-}
-
-#[derive(Default)]
-struct Tries {
+    /// The templates with a port.
     ports: BTreeMap<u16, Trie>,
     any_port: Trie,
 }
 
-impl<'t> RouterBuilder<'t> {
+impl Router {
     /// Adds a template; no other of the same shape was added before.
-    pub(super) fn insert(&mut self, template: &'t Template, spec: SpecId) {
+    pub(super) fn insert(&mut self, template: &Template, spec: SpecId) {
         let trie = match &template.host {
             None => &mut self.any_host,
             Some(host) => {
-                let tries = self.hosts.entry(by_len(&host.name)).or_default();
+                let of_host = self.hosts.entry(host.name.clone()).or_default();
                 match host.port {
-                    None => &mut tries.any_port,
-                    Some(port) => tries.ports.entry(port).or_default(),
+                    None => &mut of_host.any_port,
+                    Some(port) => of_host.ports.entry(port).or_default(),
                 }
             }
         };
         trie.insert(&template.segments, template.method.as_ref(), spec);
     }
 
-    pub(super) fn build(self) -> Router {
-        let hosts = self.hosts.into_iter().map(|((_, name), tries)| Host {
-            name: name.into(),
-            ports: tries.ports.into_iter().collect(),
-            any_port: tries.any_port,
-        });
-        Router {
-            hosts: hosts.collect(),
-            any_host: self.any_host,
-        }
-    }
-}
-
-impl Router {
     /// The best match for a request with this path, in the sense of [`Trie::find`].
     #[expect(
         clippy::inline_always,
@@ -89,11 +59,11 @@ impl Router {
     }
 
     fn find_host(&self, authority: &Authority<'_>, path: &str, method: &Method) -> Option<SpecId> {
-        let host = &self.hosts[self.search(authority.host()).ok()?];
+        let host = self.hosts.get(authority.host())?;
         let mut passed = Passed::Nothing;
-        for wanted in authority.ports() {
-            if let Ok(at) = host.ports.binary_search_by_key(&wanted, |&(port, _)| port) {
-                if let Some(found) = host.ports[at].1.find(path, method, passed) {
+        for port in authority.ports() {
+            if let Some(trie) = host.ports.get(&port) {
+                if let Some(found) = trie.find(path, method, passed) {
                     return Some(found);
                 }
                 passed = Passed::Something;
@@ -101,14 +71,4 @@ impl Router {
         }
         host.any_port.find(path, method, passed)
     }
-
-    fn search(&self, name: &str) -> Result<usize, usize> {
-        self.hosts
-            .binary_search_by_key(&by_len(name), |host| by_len(&host.name))
-    }
-}
-
-/// A key for look-ups: mostly decided by the length, before any byte is read.
-fn by_len(name: &str) -> (usize, &str) {
-    (name.len(), name)
 }

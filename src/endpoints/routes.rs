@@ -16,7 +16,7 @@ use super::{
     name::{self, EndpointName, NameBy},
     normalize,
     partition::PartitionRule,
-    router::{Router, RouterBuilder},
+    router::Router,
     spec::{Spec, SpecId, SpecKind, TierId},
     template::Template,
     tier::TierQuotas,
@@ -118,7 +118,7 @@ impl Routes {
             .map(|(name, quota)| add(name, quota, Some(overall), SpecKind::Group))
             .collect();
 
-        let mut router = RouterBuilder::default();
+        let mut router = Router::default();
         let mut templates = HashMap::with_capacity(config.entries.len());
         let mut entries = Vec::with_capacity(config.entries.len());
         for entry in &config.entries {
@@ -149,7 +149,7 @@ impl Routes {
         });
 
         Self {
-            router: router.build(),
+            router,
             templates,
             by_name,
             known,
@@ -285,7 +285,10 @@ impl Routes {
     /// Of a request of which more counts than its path.
     #[inline(never)]
     fn resolve_head<'r>(&self, head: &RequestHead<'r>) -> Result<Target<'r>, UnknownEndpoint> {
-        let (spec, key) = match self.named(head)? {
+        // Most are partitions of what the path says, and not named.
+        let has_name = self.name_by.is_some() || !head.extensions().is_empty();
+        let named = if has_name { self.named(head)? } else { None };
+        let (spec, key) = match named {
             Some(spec) => (spec, None),
             None => self.by_path(head),
         };

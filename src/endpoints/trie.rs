@@ -51,8 +51,6 @@ struct Edge {
     /// path goes elsewhere.
     head: u64,
     mask: u64,
-    /// The end of the text, if the head is not all of it.
-    tail: Option<u64>,
     child: usize,
 }
 
@@ -62,12 +60,9 @@ struct Leaf {
     /// The first [`FEW`].
     by_method: Vec<(Method, SpecId)>,
     /// The methods beyond these.
-    more: Option<Box<Methods>>,
+    more: HashMap<Method, SpecId, RandomState>,
     any_method: Option<SpecId>,
 }
-
-#[derive(Debug, Default)]
-struct Methods(HashMap<Method, SpecId, RandomState>);
 
 /// Whether a search has gone by something that the path might equal in another spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,8 +131,7 @@ impl Trie {
                 leaf.by_method.push((method.clone(), spec));
             }
             Some(method) => {
-                let Methods(more) = &mut **leaf.more.get_or_insert_default();
-                more.insert(method.clone(), spec);
+                leaf.more.insert(method.clone(), spec);
             }
             None => leaf.any_method = Some(spec),
         }
@@ -155,16 +149,10 @@ impl Trie {
     pub(super) fn find(&self, path: &str, method: &Method, passed: Passed) -> Option<SpecId> {
         match path.as_bytes() {
             // The root's own path is the one that ends in a slash.
-            b"/" => self.find_root(method),
+            b"/" => self.find_below(ROOT, &[], method, passed),
             path @ [b'/', ..] => self.find_below(ROOT, path, method, passed),
             _ => None,
         }
-    }
-
-    /// Out of line, so that [`find`](Self::find) is short enough to be in line.
-    #[inline(never)]
-    fn find_root(&self, method: &Method) -> Option<SpecId> {
-        self.nodes[ROOT].here.find(method)
     }
 
     /// `rest` is empty or begins with a slash.
@@ -173,46 +161,40 @@ impl Trie {
         at: usize,
         rest: &[u8],
         method: &Method,
-        passed: Passed,
-    ) -> Option<SpecId> {
-        let (mut node, mut rest) = (&self.nodes[at], rest);
-        // Where one way leads on at most, there is nothing to return to. That is the usual case.
-        while let [_slash, tail @ ..] = rest {
-            if node.branches() {
-                return self.find_branching(node, rest, method, passed);
-            }
-            let (child, below) = match node.parameter {
-                None => node.literal(rest)?,
-                Some(child) => (child, passed.parameter(tail)?),
-            };
-            (node, rest) = (&self.nodes[child], below);
-        }
-        node.here.find(method)
-    }
-
-    /// The same at a node from which several ways lead on, for a path that goes on.
-    #[inline(never)]
-    fn find_branching(
-        &self,
-        node: &Node,
-        rest: &[u8],
-        method: &Method,
         mut passed: Passed,
     ) -> Option<SpecId> {
-        let found =
-            |(child, below): (usize, &[u8]), passed| self.find_below(child, below, method, passed);
-        let literal = node.literal(rest).and_then(|way| found(way, passed));
-        if !node.literals.is_empty() {
-            passed = Passed::Something;
-        }
-        let parameter = || Some((node.parameter?, passed.parameter(&rest[1..])?));
-        let catch_all = || {
+        let (mut node, mut rest) = (&self.nodes[at], rest);
+        while let [_slash, tail @ ..] = rest {
+            if let Some(edge) = node.literal(rest) {
+                let below = &rest[edge.text.len()..];
+                // Where no other way leads on, there is nothing to return to. That is the usual case.
+                if node.parameter.is_none() && node.below.is_none() {
+                    (node, rest) = (&self.nodes[edge.child], below);
+                    continue;
+                }
+                let found = self.find_below(edge.child, below, method, passed);
+                if found.is_some() {
+                    return found;
+                }
+            }
+            if !node.literals.is_empty() {
+                passed = Passed::Something;
+            }
+            let parameter = || Some((node.parameter?, passed.parameter(tail)?));
+            if let Some((child, below)) = parameter() {
+                if node.below.is_none() {
+                    (node, rest) = (&self.nodes[child], below);
+                    continue;
+                }
+                let found = self.find_below(child, below, method, passed);
+                if found.is_some() {
+                    return found;
+                }
+            }
             let found = node.below.as_ref()?.find(method)?;
-            normalize::are_normal_segments(rest).then_some(found)
-        };
-        literal
-            .or_else(|| found(parameter()?, passed))
-            .or_else(catch_all)
+            return normalize::are_normal_segments(rest).then_some(found);
+        }
+        node.here.find(method)
     }
 
     /// The node below `at` that `text` leads to: no, one or more segments with a slash before each.
@@ -262,16 +244,10 @@ impl Trie {
 }
 
 impl Node {
-    /// Whether more than one kind of way leads on.
-    #[inline]
-    fn branches(&self) -> bool {
-        self.below.is_some() || self.parameter.is_some() && !self.literals.is_empty()
-    }
-
-    /// Where a path goes on if it begins with one of the literals, and what is left of it.
+    /// The literal with which a path goes on.
     #[expect(clippy::inline_always, reason = "it is half of each look-up")]
     #[inline(always)]
-    fn literal<'p>(&self, path: &'p [u8]) -> Option<(usize, &'p [u8])> {
+    fn literal(&self, path: &[u8]) -> Option<&Edge> {
         if self.literals.is_empty() {
             return None;
         }
@@ -279,14 +255,13 @@ impl Node {
         if self.literals.len() > FEW {
             return self.literal_of_many(path, head);
         }
-        let mut literals = self.literals.iter();
-        literals.find_map(|edge| edge.follow(path, head))
+        self.literals.iter().find(|edge| edge.begins(path, head))
     }
 
     #[inline(never)]
-    fn literal_of_many<'p>(&self, path: &'p [u8], head: u64) -> Option<(usize, &'p [u8])> {
+    fn literal_of_many(&self, path: &[u8], head: u64) -> Option<&Edge> {
         let found = self.search(first_segment(path))?;
-        self.literals[found].follow(path, head)
+        Some(&self.literals[found]).filter(|edge| edge.begins(path, head))
     }
 
     fn search(&self, first: &[u8]) -> Option<usize> {
@@ -310,17 +285,10 @@ impl Node {
 
 impl Edge {
     fn new(text: &[u8], child: usize) -> Self {
-        let mask = match text.len() {
-            len @ 0..8 => (1 << (8 * len)) - 1,
-            _ => u64::MAX,
-        };
+        let mask = u64::MAX >> (8 * WORD.saturating_sub(text.len()));
         Self {
             head: word(text) & mask,
             mask,
-            tail: text
-                .get(WORD..)
-                .and(text.last_chunk())
-                .map(|&tail| u64::from_le_bytes(tail)),
             text: text.into(),
             child,
         }
@@ -330,46 +298,35 @@ impl Edge {
         first_segment(&self.text)
     }
 
+    /// Whether a path begins so.
     #[inline]
-    fn follow<'p>(&self, path: &'p [u8], head: u64) -> Option<(usize, &'p [u8])> {
-        if head & self.mask != self.head {
-            return None;
-        }
-        let (start, rest) = path.split_at_checked(self.text.len())?;
-        // What the head and the tail leave out is compared byte by byte.
-        if let Some(tail) = self.tail {
-            let len = start.len();
-            if len > 2 * WORD && start[WORD..len - WORD] != self.text[WORD..len - WORD]
-                || word(&start[len - WORD..]) != tail
-            {
-                return None;
-            }
-        }
-        matches!(rest, [] | [b'/', ..]).then_some((self.child, rest))
+    fn begins(&self, path: &[u8], head: u64) -> bool {
+        let len = self.text.len();
+        let ends_so = || {
+            let last = |text: &[u8]| word(&text[len - WORD..]);
+            last(path) == last(&self.text) && (len <= 2 * WORD || path.starts_with(&self.text))
+        };
+        head & self.mask == self.head
+            && path.len() >= len
+            && (len <= WORD || ends_so())
+            && matches!(path[len..], [] | [b'/', ..])
     }
 }
 
 impl Leaf {
     #[inline]
     fn find(&self, method: &Method) -> Option<SpecId> {
-        if self.by_method.is_empty() {
-            return self.any_method;
-        }
-        self.by_method
-            .iter()
-            .find(|(of, _)| of == method)
+        let mut few = self.by_method.iter();
+        few.find(|(of, _)| of == method)
             .map(|&(_, spec)| spec)
-            .or_else(|| self.more.as_ref()?.find(method))
+            .or_else(|| self.find_more(method))
             .or(self.any_method)
     }
-}
 
-impl Methods {
     /// Out of line, so that the search of a small table stays as short as it is.
-    #[cold]
     #[inline(never)]
-    fn find(&self, method: &Method) -> Option<SpecId> {
-        self.0.get(method).copied()
+    fn find_more(&self, method: &Method) -> Option<SpecId> {
+        self.more.get(method).copied()
     }
 }
 

@@ -93,7 +93,7 @@ pin_project! {
 
 /// All that it takes to send a request again.
 pub(crate) struct Resend<S, B> {
-    /// Made the attempt before, and has not been made ready since.
+    /// Made the attempt before, or is a clone of what made the first one, and has not been made ready since.
     service: S,
     head: Head,
     replay: Option<Replay<B>>,
@@ -119,18 +119,10 @@ impl<S, B> Resend<S, B> {
         }
     }
 
-    /// Makes an attempt; the service is ready.
-    #[expect(
-        clippy::inline_always,
-        reason = "it spares moves of the request and the future"
-    )]
-    #[inline(always)]
-    pub(super) fn call(&mut self, request: Request<B>) -> S::Future
-    where
-        S: Service<Request<B>>,
-    {
+    /// An attempt goes out.
+    #[inline]
+    pub(super) fn sent(&mut self) {
         self.progress.sent();
-        self.service.call(request)
     }
 
     /// The request is in no queue of the layer to which its retries belong. Ready when that is closed: it is to come
@@ -275,7 +267,8 @@ where
                         return Poll::Ready(Err(error.into()));
                     }
                     let request = request.take().expect("a request that is to be sent");
-                    let future = resend.call(request);
+                    resend.sent();
+                    let future = resend.service.call(request);
                     this.state.set(State::Calling { future });
                     continue;
                 }

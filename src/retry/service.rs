@@ -125,9 +125,7 @@ where
         }
         let replay = match rules.bodies.plan(request.body_mut()) {
             Plan::Replay(replay) => Some(replay),
-            // The event of its failure depends on the head.
-            Plan::Once if rules.observer.is_some() => None,
-            Plan::Once => return RetryFuture::calling(self.inner.call(request), None, rules),
+            Plan::Once => None,
             Plan::Collect(collect) => {
                 // The readied instance may have reserved something, which it must not hold while the
                 // body is read. Only its drop gives that back; a clone has reserved nothing.
@@ -138,12 +136,16 @@ where
                 return RetryFuture::collecting(collecting, resend, rules);
             }
         };
-        // The readied instance makes the first attempt, and goes along for the others.
-        let unready = self.inner.clone();
-        let service = std::mem::replace(&mut self.inner, unready);
-        let mut resend = Resend::boxed(service, Head::of(&request), replay);
-        let future = resend.call(request);
-        RetryFuture::calling(future, Some(resend), rules)
+        // The event of its failure depends on the head.
+        let is_kept = replay.is_some() || rules.observer.is_some();
+        let resend = is_kept.then(|| {
+            let mut resend = Resend::boxed(self.inner.clone(), Head::of(&request), replay);
+            resend.sent();
+            resend
+        });
+        // The readied instance makes the first attempt; a clone goes along for the others.
+        let future = self.inner.call(request);
+        RetryFuture::calling(future, resend, rules)
     }
 }
 

@@ -161,8 +161,11 @@ impl KeyHasher {
         let mut hasher = self.0.build_hasher();
         hasher.write_u32(spec.0);
         hasher.write_u64(partition);
-        hasher.write(key.host.as_bytes());
-        hasher.write(key.path.as_bytes());
+        // A partition has no key as a rule.
+        if *key != NO_KEY {
+            hasher.write(key.host.as_bytes());
+            hasher.write(key.path.as_bytes());
+        }
         (hasher.finish() >> 32) as u32
     }
 

@@ -63,9 +63,10 @@ impl Text {
     /// if it is not empty or `*`, so no two keys have one text.
     pub(super) fn spells(&self, key: &Key<'_>) -> bool {
         let text = self.as_bytes();
-        text.len() == key.host.len() + key.path.len()
-            && text.starts_with(key.host.as_bytes())
-            && text.ends_with(key.path.as_bytes())
+        let is_as_long = text.len() == key.host.len() + key.path.len();
+        is_as_long
+            && (text.is_empty()
+                || text.starts_with(key.host.as_bytes()) && text.ends_with(key.path.as_bytes()))
     }
 }
 

@@ -58,3 +58,19 @@ fn a_value_is_shown_nowhere() {
     let shown = format!("{:?}", routes.resolve(&request));
     assert!(!shown.contains("secret"), "{shown}");
 }
+
+#[test]
+fn of_several_values_the_first_counts_among_however_many_headers() {
+    let routes = Endpoints::new().partition_by_header("xi-api-key").compile();
+    let alone = partition(&routes, &with_key(Some("a")));
+    for others in [0, 6, 7, 30] {
+        let mut request = with_key(Some("a"));
+        let headers = request.headers_mut();
+        headers.append("xi-api-key", HeaderValue::from_static("b"));
+        for n in 0..others {
+            let name = http::HeaderName::try_from(format!("x-{n}")).unwrap();
+            headers.insert(name, HeaderValue::from_static("a"));
+        }
+        assert_eq!(partition(&routes, &request), alone, "{others} others");
+    }
+}

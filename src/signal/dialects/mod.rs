@@ -40,6 +40,8 @@ use super::{dialect::Dialect, known::Known, profile::Profile};
 pub(super) struct Dialects {
     all: &'static [&'static [Dialect]],
     known: Known,
+    /// Those that tell a quota by headers, a bit each in their order.
+    readers: u32,
 }
 
 /// What every profile understands.
@@ -75,21 +77,50 @@ impl Dialects {
     }
 
     const fn new(all: &'static [&'static [Dialect]]) -> Self {
-        let mut known = Known::NONE;
+        assert!(all.len() <= 2, "`get` looks into two lists");
+        let (mut known, mut readers, mut bit) = (Known::NONE, 0, 1);
         let mut list = 0;
         while list < all.len() {
             let mut dialect = 0;
             while dialect < all[list].len() {
-                known = known.and(all[list][dialect].headers);
+                let headers = all[list][dialect].headers;
+                known = known.and(headers);
+                if !headers.is_empty() {
+                    readers |= bit;
+                }
+                bit <<= 1;
                 dialect += 1;
             }
             list += 1;
         }
-        Self { all, known }
+        Self {
+            all,
+            known,
+            readers,
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &'static Dialect> {
         self.all.iter().copied().flatten()
+    }
+
+    /// Which of them a header of this name tells, besides those that have been `seen`.
+    pub(super) fn told_by(&self, name: &str, seen: u32) -> u32 {
+        let mut told = 0;
+        let mut left = self.readers & !seen;
+        while left != 0 {
+            let at = left.trailing_zeros();
+            left &= left - 1;
+            let is_told = self.get(at as usize).is_some_and(|of| of.has_header(name));
+            told |= u32::from(is_told) << at;
+        }
+        told
+    }
+
+    fn get(&self, at: usize) -> Option<&'static Dialect> {
+        let (first, others) = self.all.split_first()?;
+        let of_others = || others.first()?.get(at - first.len());
+        first.get(at).or_else(of_others)
     }
 
     /// Whether a header of this name may be one of theirs.

@@ -31,17 +31,25 @@ pub(super) const SEPARATE_HEADERS: Dialect = Dialect {
 pub(super) struct Names {
     all: &'static [&'static str],
     known: Known,
+    /// Whether [`OTHER_WINDOWS`] are among them.
+    reads_others: bool,
 }
 
 impl Names {
     pub(super) const fn new(all: &'static [&'static str]) -> Self {
-        let mut known = Known::NONE;
+        let (mut known, mut reads_others) = (Known::NONE, false);
         let mut at = 0;
         while at < all.len() {
-            known = known.and(&[Pattern::new(all[at])]);
+            let pattern = Pattern::new(all[at]);
+            known = known.and(&[pattern]);
+            reads_others |= matches!(pattern, Pattern::Around(..));
             at += 1;
         }
-        Self { all, known }
+        Self {
+            all,
+            known,
+            reads_others,
+        }
     }
 }
 
@@ -114,7 +122,7 @@ impl Field {
 /// All buckets that headers of these names describe.
 pub(super) fn read<'a>(answer: &Answer<'a>, names: &Names) -> Buckets<'a> {
     let mut buckets = Buckets::default();
-    let reads_others = names.all.contains(&OTHER_WINDOWS);
+    let reads_others = names.reads_others;
     let mut has_columns = false;
     for (name, value) in answer.headers() {
         let may_match = names.known.may_match(name);
