@@ -56,7 +56,7 @@ if record and not begins then
   if ask.since and record.seq + 1 == ask.seq then
     local sent = ask.since.sent
     if now - record.at - sent > TOLERATED + floor(sent / 1000) then
-      local sure = record.at == meta.before and ask.since.heard or 0
+      local sure = meta.caller == ask.member and meta.epoch == ask.epoch and ask.since.heard or 0
       local real = min(meta.before + sure, now)
       meta.off = meta.off + real - now
       meta.last = real
@@ -64,6 +64,7 @@ if record and not begins then
     end
   end
 end
+meta.caller = ask.member
 local news = {}
 if begins then
   meta.run, meta.begun, meta.settles = run, now, 0

@@ -26,8 +26,8 @@ pub struct Member {
     epoch: String,
     /// The call under way, and when it was sent first.
     pending: Option<(Ask, Micros)>,
-    /// When the last answered call was sent, and heard.
-    last: Option<(Micros, Micros)>,
+    /// The last answered call.
+    last: Option<Answered>,
     /// What was dispatched or ended while it may still count.
     stamps: VecDeque<Stamped>,
     longest: Micros,
@@ -54,6 +54,14 @@ struct Held {
     scopes: Vec<String>,
     permits: i64,
     costs: Vec<i64>,
+}
+
+#[derive(Clone, Debug)]
+struct Answered {
+    sent: Micros,
+    heard: Micros,
+    /// Of the answer.
+    epoch: String,
 }
 
 /// What is known of a scope from answers.
@@ -158,8 +166,8 @@ impl Member {
     pub fn heartbeat(&mut self, now: Micros) -> Option<Micros> {
         self.forget(now);
         let speaks = !self.held.is_empty() || !self.stamps.is_empty();
-        let (sent, _) = self.last.filter(|_| speaks)?;
-        Some(sent + self.timing.lease / 3)
+        let last = self.last.as_ref().filter(|_| speaks)?;
+        Some(last.sent + self.timing.lease / 3)
     }
 
     /// The scopes that the next call is to name beside those of its leaves.
@@ -239,9 +247,13 @@ impl Member {
             member: self.id.clone(),
             seq: self.seq,
             epoch: self.epoch.clone(),
-            since: self.last.map(|(sent, heard)| Since {
-                sent: now - sent,
-                heard: now - heard,
+            since: self.last.as_ref().map(|last| Since {
+                sent: now - last.sent,
+                heard: if last.epoch == self.epoch {
+                    now - last.heard
+                } else {
+                    0
+                },
             }),
             units: self.units.clone(),
             leaves,
@@ -306,7 +318,11 @@ impl Member {
                 .for_each(|known| known.assert = true);
             return Heard::default();
         }
-        self.last = Some((sent, now));
+        self.last = Some(Answered {
+            sent,
+            heard: now,
+            epoch: answer.epoch.clone(),
+        });
         // A message may have told of a newer epoch since the call was made: its answer is from before that.
         let outdated = ask.epoch != self.epoch && ask.epoch == answer.epoch;
         let void = !outdated && self.begins(&answer.epoch);

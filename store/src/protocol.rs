@@ -70,7 +70,7 @@ pub struct Ask {
 pub struct Since {
     /// Since that call was first sent.
     pub sent: Micros,
-    /// Since its answer came: at least this much has passed for the store too.
+    /// Since its answer came: at least this much has passed for the store too. 0 if the answer was of an earlier epoch.
     pub heard: Micros,
 }
 
