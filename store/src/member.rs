@@ -236,10 +236,12 @@ impl Member {
             names.iter().filter_map(find).collect()
         };
         let mut stamps = std::mem::take(&mut self.late);
+        let mut releases = std::mem::take(&mut self.releases);
         if std::mem::take(&mut self.assert_stamps) {
             stamps.extend(coarse(&self.stamps));
+            // The ends are among the stamps, and what is held is said anew.
+            releases.clear();
         }
-        let releases = std::mem::take(&mut self.releases);
         let back = std::mem::take(&mut self.back);
         let settlements = std::mem::take(&mut self.settlements);
         let reservation = self.timing.reservation;
@@ -443,13 +445,15 @@ impl Member {
         let Some(held) = self.held.remove(&id) else {
             return;
         };
+        // The store may not know the estimate any more, if the member was cut off for longer than its lease.
+        let costs = costs.unwrap_or(held.costs);
         self.stamps.push_back(Stamped {
             at: now,
             scopes: held.scopes.clone(),
-            costs: costs.clone().unwrap_or(held.costs),
+            costs: costs.clone(),
             at_end: true,
         });
-        self.releases.push((id, held.scopes, costs));
+        self.releases.push((id, held.scopes, Some(costs)));
     }
 }
 

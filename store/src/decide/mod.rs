@@ -233,7 +233,7 @@ fn book(
     }
     for release in &ask.releases {
         for &index in &release.scopes {
-            scopes[index].release(ask, release, now);
+            scopes[index].release(ask, release, known, now);
         }
     }
     for stamp in &ask.stamps {
