@@ -56,7 +56,7 @@ if record and not begins then
   if ask.since and record.seq + 1 == ask.seq then
     local sent = ask.since.sent
     if now - record.at - sent > TOLERATED + floor(sent / 1000) then
-      local sure = record.at == meta.before and ask.since.heard or 0
+      local sure = meta.caller == ask.member and meta.epoch == ask.epoch and ask.since.heard or 0
       local real = min(meta.before + sure, now)
       meta.off = meta.off + real - now
       meta.last = real
@@ -64,6 +64,7 @@ if record and not begins then
     end
   end
 end
+meta.caller = ask.member
 local news = {}
 if begins then
   meta.run, meta.begun, meta.settles = run, now, 0
@@ -175,14 +176,12 @@ local function sum_charges(scope)
     window.held = held
   end
 end
-local function count_at_end(scope, charges, actual, at)
+local function count_at_end(scope, charges, at)
   for _, window in ipairs(scope.windows) do
     if window.at_end then
       for _, charge in ipairs(charges) do
         if charge[1] == window.unit then
-          local i, units = unit_index[window.unit], charge[2]
-          if actual and i then units = cost(actual, i) end
-          if units > 0 and at + window.span > now then put(window, at + window.span, units) end
+          if at + window.span > now then put(window, at + window.span, charge[2]) end
           break
         end
       end
@@ -248,7 +247,7 @@ local function forget(scope)
   scope.holders = live
   for _, holder in ipairs(lapsed) do
     scope.freed = true
-    for _, one in ipairs(holder.held) do count_at_end(scope, one.charges, nil, holder['until']) end
+    for _, one in ipairs(holder.held) do count_at_end(scope, one.charges, holder['until']) end
   end
   sum_charges(scope)
   local windows = {}
@@ -386,6 +385,9 @@ local function configure(scope, asked)
       if span > window.span and window.span > 0 then
         for _, one in ipairs(window.runs) do one[1] = one[1] + span - window.span end
       end
+      if window.at_end and not window.ends and window.held > 0 then
+        put(window, now + AHEAD + D + span, window.held)
+      end
       window.span, window.at_end = span, window.ends
     end
     window.period, window.margin, window.ends = nil, nil, nil
@@ -428,16 +430,19 @@ for _, release in ipairs(ask.releases or NONE) do
   for _, index in ipairs(release.scopes) do
     local scope = scopes[index + 1]
     local mine, at = holder_of(scope, ask.member)
+    local charges = nil
     for j, one in ipairs(mine and mine.held or NONE) do
       if one.id == release.id then
         remove(mine.held, j)
         if #mine.held == 0 then remove(scope.holders, at) end
-        scope.freed = true
-        count_at_end(scope, one.charges, release.costs, now)
-        sum_charges(scope)
+        scope.freed, charges = true, one.charges
         break
       end
     end
+    -- One that is not held may have outlived its lease.
+    if release.costs and (charges or known) then charges = charges_of(scope, release.costs) end
+    count_at_end(scope, charges or NONE, now)
+    sum_charges(scope)
   end
 end
 for _, stamp in ipairs(ask.stamps or NONE) do

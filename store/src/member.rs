@@ -26,8 +26,8 @@ pub struct Member {
     epoch: String,
     /// The call under way, and when it was sent first.
     pending: Option<(Ask, Micros)>,
-    /// When the last answered call was sent, and heard.
-    last: Option<(Micros, Micros)>,
+    /// The last answered call.
+    last: Option<Answered>,
     /// What was dispatched or ended while it may still count.
     stamps: VecDeque<Stamped>,
     longest: Micros,
@@ -54,6 +54,14 @@ struct Held {
     scopes: Vec<String>,
     permits: i64,
     costs: Vec<i64>,
+}
+
+#[derive(Clone, Debug)]
+struct Answered {
+    sent: Micros,
+    heard: Micros,
+    /// Of the answer.
+    epoch: String,
 }
 
 /// What is known of a scope from answers.
@@ -168,8 +176,8 @@ impl Member {
         self.forget(now);
         let asserts = !self.stamps.is_empty() && self.timing.settle_most > 0;
         let speaks = asserts || !self.held.is_empty();
-        let (sent, _) = self.last.filter(|_| speaks)?;
-        Some(sent + self.timing.lease / 3)
+        let last = self.last.as_ref().filter(|_| speaks)?;
+        Some(last.sent + self.timing.lease / 3)
     }
 
     /// The scopes that the next call is to name beside those of its leaves.
@@ -238,10 +246,12 @@ impl Member {
             names.iter().filter_map(find).collect()
         };
         let mut stamps = std::mem::take(&mut self.late);
+        let mut releases = std::mem::take(&mut self.releases);
         if std::mem::take(&mut self.assert_stamps) {
             stamps.extend(coarse(&self.stamps));
+            // The ends are among the stamps, and what is held is said anew.
+            releases.clear();
         }
-        let releases = std::mem::take(&mut self.releases);
         let back = std::mem::take(&mut self.back);
         let settlements = std::mem::take(&mut self.settlements);
         let reservation = self.timing.reservation;
@@ -249,9 +259,13 @@ impl Member {
             member: self.id.clone(),
             seq: self.seq,
             epoch: self.epoch.clone(),
-            since: self.last.map(|(sent, heard)| Since {
-                sent: now - sent,
-                heard: now - heard,
+            since: self.last.as_ref().map(|last| Since {
+                sent: now - last.sent,
+                heard: if last.epoch == self.epoch {
+                    now - last.heard
+                } else {
+                    0
+                },
             }),
             units: self.units.clone(),
             leaves,
@@ -316,7 +330,11 @@ impl Member {
                 .for_each(|known| known.assert = true);
             return Heard::default();
         }
-        self.last = Some((sent, now));
+        self.last = Some(Answered {
+            sent,
+            heard: now,
+            epoch: answer.epoch.clone(),
+        });
         // A message may have told of a newer epoch since the call was made: its answer is from before that.
         let outdated = ask.epoch != self.epoch && ask.epoch == answer.epoch;
         let void = !outdated && self.begins(&answer.epoch);
@@ -449,13 +467,15 @@ impl Member {
         let Some(held) = self.held.remove(&id) else {
             return;
         };
+        // The store may not know the estimate any more, if the member was cut off for longer than its lease.
+        let costs = costs.unwrap_or(held.costs);
         self.stamps.push_back(Stamped {
             at: now,
             scopes: held.scopes.clone(),
-            costs: costs.clone().unwrap_or(held.costs),
+            costs: costs.clone(),
             at_end: true,
         });
-        self.releases.push((id, held.scopes, costs));
+        self.releases.push((id, held.scopes, Some(costs)));
     }
 }
 

@@ -70,7 +70,7 @@ pub struct Ask {
 pub struct Since {
     /// Since that call was first sent.
     pub sent: Micros,
-    /// Since its answer came: at least this much has passed for the store too.
+    /// Since its answer came: at least this much has passed for the store too. 0 if the answer was of an earlier epoch.
     pub heard: Micros,
 }
 
@@ -119,7 +119,7 @@ pub struct Scope {
 /// At most `n` of a unit in any interval of the period's length.
 ///
 /// Members that disagree are served by the strictest of each: the smallest `n`, the longest period, the largest
-/// margin. Windows are matched by unit and rank.
+/// margin, and at the end if it is so for one. Windows are matched by unit and rank.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "serde",
@@ -227,7 +227,8 @@ pub struct Release {
     pub id: i64,
     /// Where it held something: indices into `Ask::scopes`.
     pub scopes: Vec<usize>,
-    /// What it cost of the units that count at the end, by unit. Missing as a whole: as estimated.
+    /// What it cost of the units that count at the end, by unit. Missing as a whole: as estimated, if the store still
+    /// holds it. With costs it counts from now on even if the member was cut off for longer than its lease.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub costs: Option<Vec<i64>>,
 }

@@ -78,7 +78,7 @@ impl ScopeState {
             window.n = n;
             if n > 0 {
                 window.lasts(period + margin, exact_from);
-                window.at_end = at_end;
+                window.counts_at_end(at_end, exact_from);
             }
         }
         self.sum_charges();

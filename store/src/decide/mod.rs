@@ -148,10 +148,15 @@ pub fn decide(
                 ..Answer::default()
             });
         }
-        if let Some(since) = ask.since.filter(|_| record.seq + 1 == ask.seq) {
-            now = time.compare(now, record.at, since);
+        if let Some(mut since) = ask.since.filter(|_| record.seq + 1 == ask.seq) {
+            let epoch = state.epoch.as_ref();
+            if epoch.is_none_or(|epoch| epoch.name != ask.epoch) {
+                since.heard = 0;
+            }
+            now = time.compare(now, &ask.member, record.at, since);
         }
     }
+    time.called_by(&ask.member);
     state.clock = time;
 
     let mut news = Vec::new();
@@ -228,7 +233,7 @@ fn book(
     }
     for release in &ask.releases {
         for &index in &release.scopes {
-            scopes[index].release(ask, release, now);
+            scopes[index].release(ask, release, known, now);
         }
     }
     for stamp in &ask.stamps {

@@ -119,29 +119,18 @@ impl ScopeState {
         for holder in over {
             self.freed = true;
             for held in &holder.held {
-                self.count_at_end(&held.charges, None, holder.until, now);
+                self.count_at_end(&held.charges, holder.until, now);
             }
         }
         self.sum_charges();
     }
 
-    /// Charges that were held until now count for a period from `at` on: as estimated, or as it turned out.
-    fn count_at_end(
-        &mut self,
-        charges: &[(String, i64)],
-        actual: Option<(&Ask, &[i64])>,
-        at: Micros,
-        now: Micros,
-    ) {
+    /// Charges that count for a period from `at` on.
+    fn count_at_end(&mut self, charges: &[(String, i64)], at: Micros, now: Micros) {
         for window in self.windows.iter_mut().filter(|window| window.at_end) {
-            let Some((unit, estimate)) = charges.iter().find(|(unit, _)| *unit == window.unit)
-            else {
-                continue;
-            };
-            let known = actual.and_then(|(ask, costs)| Some(cost(costs, index(ask, unit)?)));
-            let units = known.unwrap_or(*estimate);
-            if units > 0 && at + window.span > now {
-                window.put(at + window.span, units);
+            let units = charges.iter().find(|(unit, _)| *unit == window.unit);
+            if let Some((_, units)) = units.filter(|_| at + window.span > now) {
+                window.put(at + window.span, *units);
             }
         }
     }
@@ -186,13 +175,19 @@ impl ScopeState {
         }
     }
 
-    pub(super) fn release(&mut self, ask: &Ask, release: &Release, now: Micros) {
-        let Some(held) = self.let_go(&ask.member, release.id) else {
-            return;
+    /// A request has ended. One that is not held here may have outlived its lease: its estimate counted from there,
+    /// and what the member says it cost counts from its end. `known` is whether the member knows the epoch; if not,
+    /// it will assert the end.
+    pub(super) fn release(&mut self, ask: &Ask, release: &Release, known: bool, now: Micros) {
+        let held = self.let_go(&ask.member, release.id);
+        self.freed |= held.is_some();
+        let charges = match (&release.costs, held) {
+            (Some(costs), Some(_)) => self.charges(ask, costs),
+            (Some(costs), None) if known => self.charges(ask, costs),
+            (None, Some(held)) => held.charges,
+            (_, None) => return,
         };
-        self.freed = true;
-        let actual = release.costs.as_deref().map(|costs| (ask, costs));
-        self.count_at_end(&held.charges, actual, now, now);
+        self.count_at_end(&charges, now, now);
         self.sum_charges();
     }
 

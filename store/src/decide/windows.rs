@@ -79,6 +79,15 @@ impl Window {
         self.span = span;
     }
 
+    /// Whether units count from a request's end on, or from its dispatch. Where they no longer wait for the end, those
+    /// of requests under way count from `exact_from` on, by when all of them were dispatched.
+    pub(super) fn counts_at_end(&mut self, at_end: bool, exact_from: Micros) {
+        if self.at_end && !at_end && self.held > 0 {
+            self.put(exact_from + self.span, self.held);
+        }
+        self.at_end = at_end;
+    }
+
     /// Units that are free again at `free`.
     pub(super) fn put(&mut self, free: Micros, units: i64) {
         let at = self.runs.partition_point(|run| run.free <= free);

@@ -9,7 +9,7 @@ use tower_throttle_store::{
 };
 
 use super::{
-    oracle::{self, Sent},
+    oracle::{self, Excused, Sent, Why},
     rng::Rng,
     world::World,
 };
@@ -24,6 +24,11 @@ pub const TIMING: Timing = Timing {
 
 const START: Micros = 1_800_000_000_000_000;
 const TIME_OUT: Micros = 20_000;
+
+/// A number from the environment.
+pub fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().expect("a whole number"))
+}
 
 /// What may happen in a history.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +63,7 @@ pub struct Count {
     pub repeated: usize,
     pub epochs: usize,
     pub steps: usize,
+    pub excused: Excused,
 }
 
 /// A kind of request: its scopes, and what it costs at most.
@@ -99,16 +105,17 @@ struct Process {
     frozen_until: Micros,
     stood_still: Micros,
     ids: i64,
-    /// True time of its last executed call, and of its first in the present epoch.
+    /// True time of its last executed call.
     contact: Micros,
-    asserted: bool,
-    executed: i64,
+    /// The last call that the store remembers, and the one in the saved state.
+    recorded: i64,
+    saved: i64,
     urgent: bool,
 }
 
 enum Event {
-    Call(usize, u64, Box<Ask>),
-    Reply(usize, u64, i64, Box<Answer>),
+    Call(u64, Box<Ask>),
+    Reply(u64, i64, Box<Answer>),
 }
 
 struct Fleet<'a, W> {
@@ -134,7 +141,30 @@ struct Fleet<'a, W> {
     sent: Vec<Sent>,
     count: Count,
     forgot_at: Micros,
-    lax: bool,
+    epoch: Epoch,
+    /// Processes that had a history when the store forgot, and have asserted nothing since.
+    silent: Vec<u64>,
+    lax: Lax,
+}
+
+/// How half of the members differ from the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lax {
+    Not,
+    /// Larger and shorter windows.
+    Looser,
+    /// The same, and what counts at the end for the others counts at dispatch for them.
+    AtDispatch,
+}
+
+/// What is seen of the store's epoch in its answers.
+#[derive(Debug)]
+enum Epoch {
+    /// No call has met it yet.
+    Coming,
+    /// It grants nothing yet: its name, and the true time of its first call.
+    Settling(String, Micros),
+    Open(String, Micros),
 }
 
 /// Runs one history of about `calls` calls, and fails if a limit was broken.
@@ -148,7 +178,11 @@ pub fn run<W: World>(seed: u64, world: &mut W, troubles: Troubles, calls: usize)
         .map(|_| kind(&mut rng, &scopes, &units))
         .collect();
     world.forget();
-    let lax = rng.percent(20);
+    let lax = match rng.percent(20) {
+        true if rng.percent(50) => Lax::AtDispatch,
+        true => Lax::Looser,
+        false => Lax::Not,
+    };
     let mut fleet = Fleet {
         seed,
         world,
@@ -168,6 +202,8 @@ pub fn run<W: World>(seed: u64, world: &mut W, troubles: Troubles, calls: usize)
         sent: Vec::new(),
         count: Count::default(),
         forgot_at: Micros::MIN / 2,
+        epoch: Epoch::Coming,
+        silent: Vec::new(),
         lax,
         rng,
     };
@@ -242,15 +278,19 @@ fn kind(rng: &mut Rng, scopes: &[Scope], units: &[String]) -> Kind {
     }
 }
 
+impl Epoch {
+    fn is(&self, epoch: &str) -> bool {
+        matches!(self, Self::Settling(name, _) | Self::Open(name, _) if name == epoch)
+    }
+}
+
 impl<W: World> Fleet<'_, W> {
     fn bear(&mut self) {
-        let mut scopes = self.scopes.clone();
-        if self.lax && self.rng.percent(50) {
-            for window in scopes.iter_mut().flat_map(|scope| &mut scope.windows) {
-                window.n += 2;
-                window.period -= 5_000;
-            }
-        }
+        let scopes = if self.lax != Lax::Not && self.rng.percent(50) {
+            self.laxest()
+        } else {
+            self.scopes.clone()
+        };
         let many = self.kinds.len();
         let process = Process {
             member: Member::new(self.rng.name(), self.units.clone(), TIMING),
@@ -266,12 +306,25 @@ impl<W: World> Fleet<'_, W> {
             stood_still: self.rng.range(0..1_000_000),
             ids: 0,
             contact: self.now,
-            asserted: true,
-            executed: 0,
+            recorded: 0,
+            saved: 0,
             urgent: false,
         };
         self.born += 1;
         self.processes.push((self.born, process));
+    }
+
+    /// The scopes as the laxest members have them.
+    fn laxest(&self) -> Vec<Scope> {
+        let mut scopes = self.scopes.clone();
+        if self.lax != Lax::Not {
+            for window in scopes.iter_mut().flat_map(|scope| &mut scope.windows) {
+                window.n += 2;
+                window.period -= 5_000;
+                window.at_end &= self.lax != Lax::AtDispatch;
+            }
+        }
+        scopes
     }
 
     fn step(&mut self) {
@@ -290,8 +343,8 @@ impl<W: World> Fleet<'_, W> {
         let due = self.events.partition_point(|(at, _)| *at <= self.now);
         for (_, event) in self.events.drain(..due).collect::<Vec<_>>() {
             match event {
-                Event::Call(index, born, ask) => self.execute(index, born, *ask),
-                Event::Reply(index, born, seq, answer) => self.hear(index, born, seq, &answer),
+                Event::Call(born, ask) => self.execute(born, *ask),
+                Event::Reply(born, seq, answer) => self.hear(born, seq, &answer),
             }
         }
     }
@@ -313,22 +366,29 @@ impl<W: World> Fleet<'_, W> {
         }
         if self.troubles.amnesia && self.rng.permille(1) {
             self.count.epochs += 1;
-            match self.rng.below(3) {
-                0 => self.world.forget(),
+            let restored = match self.rng.below(3) {
+                0 => {
+                    self.world.forget();
+                    false
+                }
                 1 => {
                     self.world.forget();
                     self.run = self.rng.name();
+                    false
                 }
                 _ => {
                     self.world.restore();
                     self.run = self.rng.name();
+                    true
                 }
-            }
+            };
             self.forgot_at = self.now;
             // The new epoch begins with the clock as it is.
             self.stepped = false;
+            self.epoch = Epoch::Coming;
+            self.silent = self.processes.iter().map(|(born, _)| *born).collect();
             for (_, process) in &mut self.processes {
-                process.asserted = false;
+                process.recorded = if restored { process.saved } else { 0 };
             }
             if self.rng.percent(50) {
                 self.bear();
@@ -339,6 +399,9 @@ impl<W: World> Fleet<'_, W> {
         }
         if self.troubles.amnesia && self.rng.permille(2) {
             self.world.save();
+            for (_, process) in &mut self.processes {
+                process.saved = process.recorded;
+            }
         }
         // No member with a history has called: nobody could have told.
         if self.stepped && self.now - self.step.1 > 300_000 {
@@ -358,26 +421,39 @@ impl<W: World> Fleet<'_, W> {
         }
     }
 
-    /// A lease that is over covers nothing, and neither does one that was not asserted after the store forgot.
+    /// A lease that is over covers nothing.
     fn lapse(&mut self) {
         for (_, process) in &self.processes {
-            let settled = self.forgot_at + TIMING.settle_least;
             let lease = process.contact + TIMING.lease;
-            for running in &process.running {
-                let sent = &mut self.sent[running.sent];
-                if !process.asserted && settled < self.now {
-                    sent.ended.get_or_insert(settled);
-                    sent.unknown.get_or_insert(settled);
-                }
-                if lease < self.now {
-                    sent.ended.get_or_insert(lease);
-                }
+            for running in process.running.iter().filter(|_| lease < self.now) {
+                self.sent[running.sent].unknown_from(Why::CutOff, lease);
             }
+        }
+    }
+
+    /// The store grants again. Of what was under way when it forgot it knows what members have asserted.
+    fn opens(&mut self) {
+        for sent in &mut self.sent {
+            let ended_before = sent.ended.is_some_and(|ended| ended < self.forgot_at);
+            if !ended_before && self.silent.contains(&sent.by.0) {
+                sent.unknown_from(Why::Silent, self.now);
+            }
+        }
+    }
+
+    /// The store hears of requests of a process: what it grants from now on is granted in knowledge of them.
+    fn learns(&mut self, born: u64, of: impl Fn(i64) -> bool) {
+        let to = self.now + TIMING.ahead + TIMING.reservation;
+        let sent = self.sent.iter_mut();
+        for sent in sent.filter(|sent| sent.by.0 == born && of(sent.by.1)) {
+            let open = sent.gaps.iter_mut().filter(|gap| gap.to == Micros::MAX);
+            open.for_each(|gap| gap.to = to);
         }
     }
 
     /// A process ends, with all that it was doing; another comes.
     fn die(&mut self, index: usize) {
+        self.lapse();
         let (_, process) = self.processes.swap_remove(index);
         for running in &process.running {
             self.sent[running.sent].ended.get_or_insert(self.now);
@@ -437,7 +513,7 @@ impl<W: World> Fleet<'_, W> {
     }
 
     fn dispatch(&mut self, index: usize) {
-        let (_, process) = &mut self.processes[index];
+        let (born, process) = &mut self.processes[index];
         let own = self.now - process.stood_still;
         for (slot, stood_still) in std::mem::take(&mut process.slots) {
             if own < slot.opens {
@@ -464,13 +540,14 @@ impl<W: World> Fleet<'_, W> {
             process.member.dispatched(&slot, own);
             self.count.sent += 1;
             self.sent.push(Sent {
+                by: (*born, slot.id),
                 at: self.now,
                 scopes: self.kinds[number].scopes.clone(),
                 estimate: first.costs,
                 settled: None,
                 ended: None,
                 permits: slot.permits,
-                unknown: None,
+                gaps: Vec::new(),
             });
             process.running.push(Running {
                 slot,
@@ -490,7 +567,7 @@ impl<W: World> Fleet<'_, W> {
             *last = own;
             self.count.repeated += 1;
             let ask = ask.clone();
-            return self.send(index, born, ask);
+            return self.send(born, ask);
         }
         let due = (0..self.kinds.len()).any(|number| {
             let waits = process.queues[number].len() > process.in_hand(number);
@@ -537,19 +614,18 @@ impl<W: World> Fleet<'_, W> {
         }
         let ask = process.member.ask(own, scopes, leaves).clone();
         process.under_way = Some((ask.clone(), own, process.stood_still));
-        self.send(index, born, ask);
+        self.send(born, ask);
     }
 
-    fn send(&mut self, index: usize, born: u64, ask: Ask) {
+    fn send(&mut self, born: u64, ask: Ask) {
         let at = self.now + self.way();
         if self.troubles.network && self.rng.percent(4) {
             let late = self.now + self.rng.range(0..400_000);
             self.events
-                .push((late, Event::Call(index, born, Box::new(ask.clone()))));
+                .push((late, Event::Call(born, Box::new(ask.clone()))));
         }
         if !(self.troubles.network && self.rng.percent(3)) {
-            self.events
-                .push((at, Event::Call(index, born, Box::new(ask))));
+            self.events.push((at, Event::Call(born, Box::new(ask))));
         }
     }
 
@@ -561,49 +637,92 @@ impl<W: World> Fleet<'_, W> {
         }
     }
 
-    fn execute(&mut self, index: usize, born: u64, ask: Ask) {
+    fn execute(&mut self, born: u64, ask: Ask) {
         let process = self
             .processes
-            .get_mut(index)
-            .filter(|(number, _)| *number == born);
+            .iter_mut()
+            .find(|(number, _)| *number == born);
+        // With the first call a new epoch begins, with the clock as it is.
+        let begins = matches!(self.epoch, Epoch::Coming);
         // Only a member that was heard of just before can tell that the clock was set forward.
         let history = process.as_ref().is_some_and(|(_, process)| {
-            process.asserted && ask.since.is_some() && process.executed + 1 == ask.seq
+            ask.since.is_some() && process.recorded + 1 == ask.seq && self.epoch.is(&ask.epoch)
         });
+        // What the store answered before, it answers again without a look at the clock.
         let known = process
             .as_ref()
-            .is_some_and(|(_, process)| process.executed >= ask.seq);
-        if self.stepped && !history && !known {
+            .is_some_and(|(_, process)| process.recorded >= ask.seq && !begins);
+        if self.stepped && !history && !known && !begins {
             self.events
-                .push((self.now + 1_000, Event::Call(index, born, Box::new(ask))));
+                .push((self.now + 1_000, Event::Call(born, Box::new(ask))));
             return;
         }
         self.count.calls += 1;
         let answer = self.world.ask(&ask, self.now + self.offset, &self.run);
-        if let Some((_, process)) = process.filter(|(_, process)| process.executed < ask.seq) {
-            process.executed = ask.seq;
+        if begins {
+            self.epoch = Epoch::Settling(answer.epoch.clone(), self.now);
+        }
+        if begins || !known && !answer.stale {
             self.stepped = false;
             self.unmet = false;
+        }
+        if let Some((_, process)) = process.filter(|_| !known && !answer.stale) {
+            process.recorded = ask.seq;
             process.contact = self.now;
-            process.asserted |= ask.epoch == answer.epoch;
+            self.met(born, &ask, &answer);
         }
         if !(self.troubles.network && self.rng.percent(6)) {
             let at = self.now + self.way();
             self.events
-                .push((at, Event::Reply(index, born, ask.seq, Box::new(answer))));
+                .push((at, Event::Reply(born, ask.seq, Box::new(answer))));
         }
     }
 
-    fn hear(&mut self, index: usize, born: u64, seq: i64, answer: &Answer) {
+    /// A call was executed for the first time: what the store has heard, and whether it waits as long as it says.
+    fn met(&mut self, born: u64, ask: &Ask, answer: &Answer) {
+        let (Epoch::Settling(name, begun) | Epoch::Open(name, begun)) = &self.epoch else {
+            panic!("no epoch has begun");
+        };
+        assert_eq!(*name, answer.epoch, "seed {}", self.seed);
+        let (name, begun) = (name.clone(), *begun);
+        if ask.epoch == name && self.silent.contains(&born) {
+            self.silent.retain(|silent| *silent != born);
+            self.learns(born, |_| true);
+        }
+        let kept = ask.scopes.iter().flat_map(|scope| &scope.keep).flatten();
+        let ids = kept.map(|hold| hold.id);
+        // A release means nothing to a store that may have forgotten what is released.
+        let releases = ask.releases.iter().filter(|_| ask.epoch == name);
+        let ids: Vec<_> = ids.chain(releases.map(|release| release.id)).collect();
+        self.learns(born, |id| ids.contains(&id));
+        if answer.settling == 0 {
+            let windows = ask.scopes.iter().flat_map(|scope| &scope.windows);
+            let longest = windows.map(|window| window.period + window.margin).max();
+            let over = longest.unwrap_or(0) + TIMING.reservation + TIMING.ahead;
+            let settles = over.clamp(TIMING.settle_least, TIMING.settle_most);
+            assert!(
+                self.now - begun >= settles,
+                "seed {}: settled {} after it began, before {settles}",
+                self.seed,
+                self.now - begun
+            );
+            if let Epoch::Settling(..) = self.epoch {
+                self.epoch = Epoch::Open(name, begun);
+                self.opens();
+            }
+        }
+    }
+
+    fn hear(&mut self, born: u64, seq: i64, answer: &Answer) {
         let Some((_, process)) = self
             .processes
-            .get_mut(index)
-            .filter(|(number, _)| *number == born)
+            .iter_mut()
+            .find(|(number, _)| *number == born)
         else {
             return;
         };
         if process.frozen_until > self.now {
-            let again = Event::Reply(index, born, seq, Box::new(answer.clone()));
+            let again = Event::Reply(born, seq, Box::new(answer.clone()));
             self.events.push((process.frozen_until, again));
             return;
         }
@@ -630,14 +749,8 @@ impl<W: World> Fleet<'_, W> {
 
     fn finish(mut self) -> Count {
         self.lapse();
-        let mut scopes = self.scopes.clone();
-        if self.lax {
-            for window in scopes.iter_mut().flat_map(|scope| &mut scope.windows) {
-                window.n += 2;
-                window.period -= 5_000;
-            }
-        }
-        oracle::check(self.seed, &scopes, &self.units, &self.sent);
+        let scopes = self.laxest();
+        self.count.excused = oracle::check(self.seed, &scopes, &self.units, &self.sent);
         self.count
     }
 }
