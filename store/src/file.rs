@@ -10,7 +10,7 @@ use std::{
 
 use fs4::fs_std::FileExt;
 use tempfile::NamedTempFile;
-use tokio::time::Instant;
+use tokio::{runtime, time::Instant};
 
 use crate::{
     decide::{State, decide},
@@ -135,9 +135,15 @@ impl Store for FileStore {
 
     fn ask<'a>(&'a self, ask: &'a Ask) -> Asking<'a> {
         Box::pin(async move {
-            let (store, ask) = (self.clone(), ask.clone());
-            let answer = tokio::task::spawn_blocking(move || store.decide(&ask)).await;
-            let answer = answer.map_err(|error| StoreError::away(error.to_string()))??;
+            let answer = match runtime::Handle::try_current() {
+                Ok(runtime) => {
+                    let (store, ask) = (self.clone(), ask.clone());
+                    let answer = runtime.spawn_blocking(move || store.decide(&ask)).await;
+                    answer.map_err(|error| StoreError::away(error.to_string()))??
+                }
+                // Nobody else is held up by this thread.
+                Err(_) => self.decide(ask)?,
+            };
             self.0.mailboxes.deliver(&answer);
             Ok(answer)
         })
