@@ -661,12 +661,13 @@ impl<W: World> Fleet<'_, W> {
         let answer = self.world.ask(&ask, self.now + self.offset, &self.run);
         if begins {
             self.epoch = Epoch::Settling(answer.epoch.clone(), self.now);
-        }
-        if begins || !known && !answer.stale {
             self.stepped = false;
             self.unmet = false;
         }
+        // Whether a call of one that died was answered before is not known here.
         if let Some((_, process)) = process.filter(|_| !known && !answer.stale) {
+            self.stepped = false;
+            self.unmet = false;
             process.recorded = ask.seq;
             process.contact = self.now;
             self.met(born, &ask, &answer);
