@@ -40,7 +40,7 @@ async fn job(store: FileStore) -> Result<(), tower::BoxError> {
         .max_wait(Duration::from_millis(500))
         .store(store);
     let inner = service_fn(|_: Request<Empty<Bytes>>| async {
-        Ok::<_, Infallible>(Response::new(Empty::new()))
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
     });
     let request = Request::get("/jobs").body(Empty::new())?;
     layer.layer(inner).oneshot(request).await?;
