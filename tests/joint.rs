@@ -219,6 +219,10 @@ impl Store for Away {
         self.store.ask(ask)
     }
 
+    fn hash_keys(&self) -> [u64; 2] {
+        self.store.hash_keys()
+    }
+
     fn listen(&self, member: &str) -> Mailbox {
         self.store.listen(member)
     }
@@ -289,4 +293,30 @@ async fn a_waiter_that_leaves_is_no_longer_waited_for() {
     leaves.abort();
     waits.await.unwrap().unwrap();
     assert_eq!(probe.times(), [0, 1000 + D]);
+}
+
+/// Law L4: partitions are the same for all layers, whichever `Endpoints` they were made with.
+#[tokio::test(start_paused = true)]
+async fn partitions_are_shared() {
+    let store = MemoryStore::new();
+    let probe = Probe::new();
+    let clients = [(); 2].map(|()| {
+        let endpoints = Endpoints::new()
+            .route("/a", per(1, 1000))
+            .partition_by_header("x-tenant");
+        let layer = AnyLayer::bare(Face::Throttle, endpoints).store(store.clone());
+        layer.client(&probe)
+    });
+    let of = |tenant: &str| {
+        let mut request = get("/a");
+        let tenant = tenant.parse().unwrap();
+        request.headers_mut().insert("x-tenant", tenant);
+        request
+    };
+    let calls = [(0, "one"), (1, "one"), (1, "other")];
+    let calls = calls.map(|(i, tenant)| tokio::spawn(clients[i].clone().oneshot(of(tenant))));
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(probe.times(), [0, 0, 1000 + D]);
 }

@@ -53,7 +53,7 @@ impl Engine {
     pub(crate) fn join(self: &Arc<Self>, store: Arc<dyn Store>) -> bool {
         let units = vec![REQUESTS.to_owned()];
         let member = Member::new(Member::random_id(), units, store.timing());
-        let when_away = store.when_away();
+        let (when_away, hash_keys) = (store.when_away(), store.hash_keys());
         let talk = Talk {
             mailbox: store.listen(member.id()),
             call: None,
@@ -67,6 +67,7 @@ impl Engine {
         if self.conversation.set(conversation).is_err() {
             return false;
         }
+        self.routes.set_hash_keys(hash_keys);
         self.attach_all().for_ever();
         let fleet = Fleet::new(member, when_away);
         self.lock().core.tree.join_fleet(fleet);

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    hash::{Hash, RandomState},
+    hash::Hash,
     sync::Arc,
 };
 
@@ -11,6 +11,7 @@ use http::HeaderName;
 
 use super::{
     error::{InvalidEndpoint, Reason},
+    hash_keys::HashKeys,
     name::{self, NameBy},
     partition::PartitionRule,
     template::Template,
@@ -147,7 +148,7 @@ pub(super) struct Config {
     pub(super) tier_by: Option<NameBy>,
     /// Here and not in the compiled form, so that a partition has the same hash in all layers of
     /// one stack.
-    pub(super) hash_keys: RandomState,
+    pub(super) hash_keys: HashKeys,
 }
 
 #[derive(Clone)]

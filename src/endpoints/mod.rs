@@ -6,6 +6,7 @@
 mod authority;
 mod builder;
 mod error;
+mod hash_keys;
 mod identity;
 mod name;
 mod normalize;

@@ -3,12 +3,13 @@
 use std::{
     any::TypeId,
     fmt,
-    hash::{BuildHasher, Hash, Hasher, RandomState},
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::hash_keys::HashKeys;
 use crate::request_head::RequestHead;
 
 /// Where the partition's value comes from.
@@ -23,7 +24,7 @@ pub(super) enum PartitionRule {
     Closure(Arc<Closure>, Option<TypeId>),
 }
 
-type Closure = dyn Fn(&RequestHead<'_>, &RandomState) -> u64 + Send + Sync;
+type Closure = dyn Fn(&RequestHead<'_>, &HashKeys) -> u64 + Send + Sync;
 
 impl PartitionRule {
     pub(super) fn closure<F, V>(value: F) -> Self
@@ -32,7 +33,7 @@ impl PartitionRule {
         V: Hash,
     {
         let of_type = (size_of::<F>() == 0).then(TypeId::of::<F>);
-        let hash = move |head: &RequestHead<'_>, keys: &RandomState| keys.hash_one(value(head));
+        let hash = move |head: &RequestHead<'_>, keys: &HashKeys| keys.hash_one(value(head));
         Self::Closure(Arc::new(hash), of_type)
     }
 
@@ -50,7 +51,7 @@ impl PartitionRule {
 
     /// As that of a closure which returns the header as text, so that its value can be asked for as one. A value that
     /// is no text is hashed as bytes.
-    fn of_header(value: Option<&HeaderValue>, keys: &RandomState) -> u64 {
+    fn of_header(value: Option<&HeaderValue>, keys: &HashKeys) -> u64 {
         match value.map(HeaderValue::as_bytes) {
             None => keys.hash_one(None::<&str>),
             // Most are ASCII, which is told at a glance.
@@ -62,12 +63,12 @@ impl PartitionRule {
     }
 
     /// The partition of the requests that have this value.
-    pub(super) fn partition_of<V: Hash + ?Sized>(value: &V, keys: &RandomState) -> u64 {
+    pub(super) fn partition_of<V: Hash + ?Sized>(value: &V, keys: &HashKeys) -> u64 {
         keys.hash_one(Some(value))
     }
 
     /// The absence of a value is hashed as a value of its own, which differs from all others.
-    pub(super) fn partition(&self, head: &RequestHead<'_>, keys: &RandomState) -> u64 {
+    pub(super) fn partition(&self, head: &RequestHead<'_>, keys: &HashKeys) -> u64 {
         match self {
             Self::Header(name) => Self::of_header(first(head.headers(), name), keys),
             Self::Closure(hash, _) => hash(head, keys),

@@ -1,11 +1,6 @@
 //! [`Endpoints`] made ready for use: one decision per request.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    hash::{Hash, RandomState},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::HashMap, hash::Hash, sync::Arc};
 
 use http::{Method, Request};
 
@@ -13,6 +8,7 @@ use super::{
     authority::Authority,
     builder::{Config, Endpoints, Others},
     error::UnknownEndpoint,
+    hash_keys::HashKeys,
     name::{self, EndpointName, NameBy},
     normalize,
     partition::PartitionRule,
@@ -79,13 +75,13 @@ pub(crate) struct Routes {
     partition_by: Option<PartitionRule>,
     tier_by: Option<NameBy>,
     tiers: Box<[TierQuotas]>,
-    hash_keys: RandomState,
+    hash_keys: HashKeys,
     /// The scope of each spec, where they are not numbered alike.
     scopes: Box<[SpecId]>,
 }
 
 impl Routes {
-    pub(super) fn new(config: &Config, hash_keys: RandomState) -> Self {
+    pub(super) fn new(config: &Config, hash_keys: HashKeys) -> Self {
         let mut specs = Vec::new();
         let mut add = |name: &str, quota: &Quota, parent, kind| {
             let id = SpecId(u32::try_from(specs.len()).expect("fewer endpoints than 2^32"));
@@ -169,8 +165,13 @@ impl Routes {
         }
     }
 
-    pub(super) fn hash_keys(&self) -> &RandomState {
+    pub(super) fn hash_keys(&self) -> &HashKeys {
         &self.hash_keys
+    }
+
+    /// Partitions go by these keys from now on.
+    pub(crate) fn set_hash_keys(&self, keys: [u64; 2]) {
+        self.hash_keys.set(keys);
     }
 
     pub(super) fn partition_rule(&self) -> Option<&PartitionRule> {

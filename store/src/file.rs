@@ -81,6 +81,9 @@ impl FileStore {
         };
         let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or(Duration::ZERO);
         state.all_have_left(micros(since));
+        if state.hash_keys == [0; 2] {
+            state.hash_keys = [fastrand::u64(..), fastrand::u64(..)];
+        }
         let books = Books {
             state,
             path: path.to_owned(),
@@ -147,6 +150,10 @@ impl Store for FileStore {
             self.0.mailboxes.deliver(&answer);
             Ok(answer)
         })
+    }
+
+    fn hash_keys(&self) -> [u64; 2] {
+        lock(&self.0.books).state.hash_keys
     }
 
     fn listen(&self, member: &str) -> Mailbox {

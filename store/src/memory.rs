@@ -22,6 +22,7 @@ struct Shared {
     mailboxes: Mailboxes,
     start: OnceLock<Instant>,
     timing: Timing,
+    hash_keys: [u64; 2],
 }
 
 impl Default for Shared {
@@ -31,6 +32,7 @@ impl Default for Shared {
             mailboxes: Mailboxes::default(),
             start: OnceLock::new(),
             timing: Timing::LASTING,
+            hash_keys: [fastrand::u64(..), fastrand::u64(..)],
         }
     }
 }
@@ -78,6 +80,10 @@ impl Store for MemoryStore {
             self.0.mailboxes.deliver(&answer);
             Ok(answer)
         })
+    }
+
+    fn hash_keys(&self) -> [u64; 2] {
+        self.0.hash_keys
     }
 
     fn listen(&self, member: &str) -> Mailbox {

@@ -5,11 +5,13 @@ mod errors;
 
 use std::{
     fmt,
+    hash::{Hash, Hasher},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
 
+use siphasher::sip::SipHasher13;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -38,6 +40,7 @@ pub struct RedisStore {
     mailboxes: Arc<Mailboxes>,
     timing: Timing,
     when_away: (WhenAway, Duration),
+    secret: String,
 }
 
 struct Link {
@@ -89,6 +92,7 @@ impl RedisStore {
             mailboxes: Arc::default(),
             timing: Timing::FORGETFUL,
             when_away: (WhenAway::Stop, Duration::ZERO),
+            secret: String::new(),
         };
         Ok(store.fleet("default"))
     }
@@ -153,6 +157,13 @@ impl RedisStore {
         self
     }
 
+    /// With what members hash partitions, whose hashes stand in the server's names: the same for all of them, and nobody
+    /// else's to know. If nothing is said, whoever can read the server can find out a weak value by trying.
+    pub fn secret(mut self, secret: &str) -> Self {
+        secret.clone_into(&mut self.secret);
+        self
+    }
+
     /// Ends the connection, for all clones: what they ask from now on is refused. Returns when the thread has ended.
     pub async fn leave(&self) {
         _ = self.link.jobs.send(Job::Leave);
@@ -195,6 +206,15 @@ impl Store for RedisStore {
 
     fn ask<'a>(&'a self, ask: &'a Ask) -> Asking<'a> {
         Box::pin(self.call(ask))
+    }
+
+    fn hash_keys(&self) -> [u64; 2] {
+        // Two different hashes of the same text.
+        [0, 1].map(|key| {
+            let mut hasher = SipHasher13::new_with_keys(key, 0);
+            (&self.fleet, &self.secret).hash(&mut hasher);
+            hasher.finish()
+        })
     }
 
     fn listen(&self, member: &str) -> Mailbox {

@@ -26,6 +26,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Decides about one call. Dropping the future may leave the call executed: repeat it.
     fn ask<'a>(&'a self, ask: &'a Ask) -> Asking<'a>;
 
+    /// With which its members hash what is secret and names a scope: the same for all, and after a restart.
+    fn hash_keys(&self) -> [u64; 2];
+
     /// Messages for a member, from now on until the mailbox is dropped. A message may be lost; a member that asks
     /// when it was told to loses time only.
     fn listen(&self, member: &str) -> Mailbox;

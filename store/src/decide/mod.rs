@@ -65,6 +65,8 @@ pub struct State {
     members: BTreeMap<String, Record>,
     scopes: BTreeMap<String, ScopeState>,
     swept: String,
+    /// Of a store that has no other place for them.
+    pub(crate) hash_keys: [u64; 2],
 }
 
 impl State {
