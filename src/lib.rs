@@ -360,6 +360,8 @@
 //! - `tower-retry`: the decisions of [`RetryLayer`] as a policy for tower's own retry layer.
 //! - `metrics`: `Metrics`, an observer that counts with the `metrics` facade.
 //! - `tracing`: `Tracing`, an observer that logs with `tracing`.
+//! - `redis`: `store::RedisStore`, by which processes share their limits.
+//! - `file`: `store::FileStore`, by which windows survive a restart.
 //! - `serde`: `config`, the settings of a layer from TOML, JSON or YAML, and quotas as texts.
 //! - `full`: all of them.
 

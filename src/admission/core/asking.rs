@@ -363,6 +363,8 @@ impl Scopes {
 
 impl Core {
     /// All buckets of a scope that the store knows were paused by hand, or are paused no more.
+    #[cold]
+    #[inline(never)]
     pub(super) fn tell_store(&mut self, scope: SpecId, resume: bool) {
         let Some(mut fleet) = self.tree.fleet.take() else {
             return;
@@ -386,6 +388,8 @@ impl Core {
     }
 
     /// A bucket is paused for longer, or has learned something: all members are to hear of it.
+    #[cold]
+    #[inline(never)]
     pub(super) fn tell_store_of(&mut self, id: NodeId) {
         let Some(mut fleet) = self.tree.fleet.take() else {
             return;
