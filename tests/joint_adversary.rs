@@ -4,7 +4,10 @@ mod support;
 
 use support::*;
 use tower::ServiceExt;
-use tower_throttle::{Endpoints, Quota, store::MemoryStore};
+use tower_throttle::{Endpoints, Flow, Quota, Terms, store::MemoryStore};
+
+/// The reservation of a store in memory.
+const D: u64 = 10;
 
 fn layers<const N: usize>(endpoints: &Endpoints) -> [AnyLayer; N] {
     let store = MemoryStore::new();
@@ -27,4 +30,43 @@ async fn a_long_body_keeps_its_permit() {
     let waits = tokio::spawn(other.oneshot(job("/a", ms(0))));
     done(vec![held, waits]).await;
     assert_eq!(probe.times(), [0, 60_000]);
+}
+
+/// More leaves wait than one call reports.
+#[tokio::test(start_paused = true)]
+async fn many_keys_wait() {
+    let probe = Probe::new();
+    let endpoints = Endpoints::new().each_other_path(per(1, 1000));
+    let clients = layers::<2>(&endpoints).map(|layer| layer.client(&probe));
+    let mut calls = Vec::new();
+    for i in 0..300 {
+        let client = clients[i % 2].clone();
+        let path = format!("/{}", i / 3);
+        calls.push(tokio::spawn(client.oneshot(job(&path, ms(0)))));
+        settle().await;
+    }
+    done(calls).await;
+    for key in 0..100 {
+        let times = probe.times_of(&format!("/{key}"));
+        assert_eq!(times, [0, 1000 + D, 2 * (1000 + D)], "{key}");
+    }
+}
+
+/// More flows wait at one endpoint than are looked at.
+#[tokio::test(start_paused = true)]
+async fn many_flows_wait() {
+    let probe = Probe::new();
+    let clients = layers::<2>(&endpoint_a(per(150, 1000))).map(|layer| layer.client(&probe));
+    let mut calls = Vec::new();
+    for i in 0..600_usize {
+        let mut request = job("/a", ms(0));
+        let terms = Terms::new().flow(Flow::new(format!("{i}")));
+        request.extensions_mut().insert(terms);
+        calls.push(tokio::spawn(clients[i % 2].clone().oneshot(request)));
+    }
+    done(calls).await;
+    let times = probe.times();
+    for (round, times) in (0..).zip(times.chunks(150)) {
+        assert_eq!(times, [round * (1000 + D); 150]);
+    }
 }
