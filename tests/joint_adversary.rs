@@ -70,3 +70,22 @@ async fn many_flows_wait() {
         assert_eq!(times, [round * (1000 + D); 150]);
     }
 }
+
+/// A key may be longer than a name in a store.
+#[tokio::test(start_paused = true)]
+async fn a_long_key_is_limited_too() {
+    let probe = Probe::new();
+    let endpoints = Endpoints::new().each_other_path(per(1, 1000));
+    let clients = layers::<2>(&endpoints).map(|layer| layer.client(&probe));
+    let paths = ["x", "y"].map(|end| format!("/{}{end}", "long".repeat(500)));
+    let mut calls = Vec::new();
+    for path in &paths {
+        for client in &clients {
+            calls.push(tokio::spawn(client.clone().oneshot(job(path, ms(0)))));
+        }
+    }
+    done(calls).await;
+    for path in &paths {
+        assert_eq!(probe.times_of(path), [0, 1000 + D]);
+    }
+}
