@@ -2,9 +2,20 @@
 
 mod support;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use support::*;
 use tower::ServiceExt;
-use tower_throttle::{Endpoints, Flow, Quota, Terms, store::MemoryStore};
+use tower_throttle::{
+    Endpoints, Flow, Quota, Terms,
+    store::{
+        Asking, Mailbox, MemoryStore, Store,
+        protocol::{Ask, Timing},
+    },
+};
 
 /// The reservation of a store in memory.
 const D: u64 = 10;
@@ -88,4 +99,44 @@ async fn a_long_key_is_limited_too() {
     for path in &paths {
         assert_eq!(probe.times_of(path), [0, 1000 + D]);
     }
+}
+
+/// A store whose calls panic now and then.
+#[derive(Clone, Debug, Default)]
+struct Panics {
+    store: MemoryStore,
+    left: Arc<AtomicUsize>,
+}
+
+impl Store for Panics {
+    fn timing(&self) -> Timing {
+        self.store.timing()
+    }
+
+    fn ask<'a>(&'a self, ask: &'a Ask) -> Asking<'a> {
+        Box::pin(async move {
+            let left = |left: usize| left.checked_sub(1);
+            let left = self
+                .left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left);
+            assert!(left.is_err(), "the store's own");
+            self.store.ask(ask).await
+        })
+    }
+
+    fn listen(&self, member: &str) -> Mailbox {
+        self.store.listen(member)
+    }
+}
+
+/// A store that panics has not answered.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_is_asked_again() {
+    let store = Panics::default();
+    store.left.store(2, Ordering::SeqCst);
+    let probe = Probe::new();
+    let layer = AnyLayer::bare(Face::Throttle, endpoint_a(per(1, 1000))).store(store);
+    let client = layer.client(&probe);
+    client.oneshot(get("/a")).await.unwrap();
+    assert_eq!(probe.times(), [150]);
 }
