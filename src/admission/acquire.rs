@@ -119,11 +119,7 @@ impl Acquire {
         if engine.is_joint() {
             if let WaitOutcome::Wait { id, .. } = outcome {
                 // The store may have answered at once.
-                outcome = shared.look_again(id, cx);
-                match outcome {
-                    WaitOutcome::Refused(_) => *state = State::Done,
-                    WaitOutcome::Wait { .. } | WaitOutcome::Reserved(_) => {}
-                }
+                outcome = shared.look_again(id, state, cx);
             }
         }
         match outcome {
@@ -233,13 +229,17 @@ impl Shared {
 
     /// Fetches a waiter's news, which was polled just now.
     #[cold]
-    fn look_again(&self, id: WaiterId, cx: &Context<'_>) -> WaitOutcome {
+    fn look_again(&self, id: WaiterId, state: &mut State, cx: &Context<'_>) -> WaitOutcome {
         let waker = Some(cx.waker().clone());
         let step = |core: &mut Core, now: Tick, fx: &mut Effects| {
             let outcome = core.poll(id, now, fx);
             let waits = match outcome {
                 WaitOutcome::Wait { id, .. } => Some(id),
-                WaitOutcome::Reserved(_) | WaitOutcome::Refused(_) => None,
+                WaitOutcome::Reserved(_) => None,
+                WaitOutcome::Refused(_) => {
+                    *state = State::Done;
+                    None
+                }
             };
             (outcome, waits)
         };

@@ -125,8 +125,14 @@ impl Engine {
                 talk.call = Some(Box::pin(async move { store.ask(&ask).await }));
             }
             let Some(call) = &mut talk.call else { return };
-            let Poll::Ready(answer) = call.as_mut().poll(&mut cx) else {
-                return;
+            let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut cx)));
+            let answer = match polled {
+                Ok(Poll::Pending) => return,
+                Ok(Poll::Ready(answer)) => answer,
+                Err(panic) => {
+                    self.keep_panic(panic);
+                    Err(StoreError::away("the store's call panicked"))
+                }
             };
             talk.call = None;
             match answer {

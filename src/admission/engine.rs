@@ -422,6 +422,10 @@ impl Engine {
                 // It may have answered at once.
                 self.step(self.lock(), step);
             }
+            if self.is_joint() {
+                // The store is to hear of what is under way, also where nobody has waited.
+                self.join_timer();
+            }
         }));
         if let Err(panic) = told {
             // An observer's: the request does not go out.
@@ -536,6 +540,8 @@ impl Engine {
             if !fx.garbage.is_empty() {
                 aftermath.garbage.push(fx.garbage);
             }
+            // It finds out when the store is to be asked next.
+            let asks = core.wants_to_ask(now);
             let due = core.next_due();
             let takes_it = core.has_work() && (adds || at_work.is_it || !*is_taken);
             if takes_it || at_work.is_it {
@@ -545,7 +551,7 @@ impl Engine {
             let more = takes_it || due <= now;
             // What is due now is done here.
             let set = !more && self.timer.plan(due, &self.clock);
-            if !more && !core.has_waiters() && !core.keeps_time() {
+            if !more && !asks && !core.has_waiters() && !core.keeps_time() {
                 aftermath.runtimes = self.timer.leave();
                 let chunks = wakers.clear();
                 if !chunks.is_empty() {
@@ -553,7 +559,6 @@ impl Engine {
                 }
             }
             let drained = core.is_drained();
-            let asks = core.wants_to_ask(now);
             drop(locked);
             let armed = if set { self.set_timer() } else { Armed::Ok };
             aftermath.run(self, &mut panic);

@@ -7,7 +7,6 @@ use tower_throttle_store::protocol::{Ask, Head, Leaf, MOST_AGES, Micros, Scope, 
 use super::{
     charge::Needs,
     fleet::{self, Fleet, Known, Waiting, amount},
-    flows::FlowId,
     ids::{NodeId, QueueKey, WaiterId},
     state::Core,
     tree::Tree,
@@ -150,7 +149,7 @@ impl Core {
         fleet.member.ask(at, scopes, leaves).clone()
     }
 
-    /// Of whom a call is: of all that wait. If there are many, of the oldest, as they go first.
+    /// Of whom a call is: of all that wait. If there are many, of those that are due, and of the oldest, as they go first.
     fn whom_to_report(&self, fleet: &Fleet) -> Vec<Waiting> {
         let all: BTreeSet<Waiting> = fleet
             .due
@@ -166,8 +165,8 @@ impl Core {
                     queue.and_then(|queue| queue.first_of(&self.links, Needs::DEFAULT, priority));
                 first.map(|first| self.waiter(self.head_of(first)).since)
             };
-            // Those of whom nobody waits any more come first.
-            all.sort_by_cached_key(age);
+            // Each call leaves fewer that are due. Those of whom nobody waits any more come first.
+            all.sort_by_cached_key(|of| (!fleet.due.contains(of), age(of)));
             all.truncate(LEAVES);
         }
         all
@@ -304,9 +303,8 @@ impl Core {
             next = line.after(&self.links, &key);
         }
         if let Some(flows) = &queue.flows {
-            let mut flow = flows.after(Some(FlowId::new(priority, None)));
-            let mut looked = 0;
-            while let Some(id) = flow.filter(|id| id.is_of(priority) && looked < MOST_AGES) {
+            // Somebody waits of each.
+            for id in flows.waiting_of(priority).take(served + most) {
                 let line = flows.line(id);
                 let mut next = line.and_then(|line| line.first(&self.links));
                 let mut taken = 0;
@@ -315,8 +313,6 @@ impl Core {
                     taken += 1;
                     next = line.and_then(|line| line.after(&self.links, &key));
                 }
-                looked += 1;
-                flow = flows.after(Some(id));
             }
             keys.sort_unstable();
         }

@@ -112,11 +112,15 @@ impl Flows {
             .map(|&(.., flow)| flow)
     }
 
+    /// The named flows of a class of which somebody waits, in the order in which they go.
+    pub(super) fn waiting_of(&self, priority: Priority) -> impl Iterator<Item = FlowId> {
+        let of_class = self.waiting.iter().map(|(.., id)| *id);
+        of_class.filter(move |id| id.is_of(priority) && id.is_named())
+    }
+
     /// How many requests of a class are of named flows.
     pub(super) fn named(&self, priority: Priority) -> usize {
-        let of_class = self.waiting.iter().map(|(.., id)| *id);
-        let named = of_class.filter(|id| id.is_of(priority) && id.is_named());
-        named
+        self.waiting_of(priority)
             .filter_map(|id| self.all.get(&id))
             .map(|state| state.len)
             .sum()
