@@ -1,147 +1,28 @@
-//! The layer's conversation with its store: one call at a time, and messages.
-//!
-//! It needs no task. Whoever makes a call necessary begins it, and what the store's answer wakes goes on with it: a
-//! thread of the store's, or the caller itself where the store answers at once.
+//! What a layer keeps of its [conversation](super::converse) with a store.
 
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{
-        Arc, Mutex, TryLockError, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
+    sync::{Arc, Mutex, atomic::AtomicBool},
+    task::Waker,
 };
 
-use tower_throttle_store::{
-    Mailbox, Store, StoreError,
-    member::Member,
-    protocol::{Answer, REQUESTS},
-};
-
-use super::{core::Fleet, engine::Engine};
+use tower_throttle_store::{Mailbox, Store, StoreError, protocol::Answer};
 
 pub(super) struct Conversation {
-    store: Arc<dyn Store>,
-    talk: Mutex<Talk>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) talk: Mutex<Talk>,
     /// There is something to do: whoever is at it sees to it before it ends.
-    more: AtomicBool,
-    waker: Waker,
+    pub(super) more: AtomicBool,
+    pub(super) waker: Waker,
 }
 
-struct Talk {
-    mailbox: Mailbox,
-    call: Option<Call>,
+pub(super) struct Talk {
+    pub(super) mailbox: Mailbox,
+    pub(super) call: Option<Call>,
 }
 
-type Call = Pin<Box<dyn Future<Output = Result<Answer, StoreError>> + Send>>;
-
-/// What the store wakes.
-struct Bell(Weak<Engine>);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        if let Some(engine) = self.0.upgrade() {
-            engine.converse();
-        }
-    }
-}
-
-impl Engine {
-    /// The store decides with the layer from now on; `false` if there is one already.
-    pub(crate) fn join(self: &Arc<Self>, store: Arc<dyn Store>) -> bool {
-        let units = vec![REQUESTS.to_owned()];
-        let member = Member::new(Member::random_id(), units, store.timing());
-        let (when_away, hash_keys) = (store.when_away(), store.hash_keys());
-        let talk = Talk {
-            mailbox: store.listen(member.id()),
-            call: None,
-        };
-        let conversation = Conversation {
-            store,
-            talk: Mutex::new(talk),
-            more: AtomicBool::new(false),
-            waker: Waker::from(Arc::new(Bell(Arc::downgrade(self)))),
-        };
-        if self.conversation.set(conversation).is_err() {
-            return false;
-        }
-        self.routes.set_hash_keys(hash_keys);
-        self.attach_all().for_ever();
-        let fleet = Fleet::new(member, when_away);
-        self.lock().core.tree.join_fleet(fleet);
-        true
-    }
-
-    /// Whether a store decides with the layer.
-    #[inline]
-    pub(super) fn is_joint(&self) -> bool {
-        self.conversation.get().is_some()
-    }
-
-    /// Goes on with the conversation, unless another thread is at it, or this one further up: then that one does.
-    pub(super) fn converse(&self) {
-        let Some(conversation) = self.conversation.get() else {
-            return;
-        };
-        conversation.more.store(true, Ordering::SeqCst);
-        loop {
-            let mut talk = match conversation.talk.try_lock() {
-                Ok(talk) => talk,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
-            };
-            if conversation.more.swap(false, Ordering::SeqCst) {
-                // An observer's panic is not this caller's.
-                let go_on = || self.go_on(conversation, &mut talk);
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(go_on)) {
-                    conversation.more.store(true, Ordering::SeqCst);
-                    self.keep_panic(panic);
-                }
-            }
-            drop(talk);
-            // Who came in the meantime has left it to this thread.
-            if !conversation.more.load(Ordering::SeqCst) {
-                return;
-            }
-        }
-    }
-
-    fn go_on(&self, conversation: &Conversation, talk: &mut Talk) {
-        let mut cx = Context::from_waker(&conversation.waker);
-        loop {
-            while let Poll::Ready(message) = talk.mailbox.poll_next(&mut cx) {
-                self.with(|core, now, fx| core.hear_message(message, now, fx));
-            }
-            if talk.call.is_none() {
-                let ask = {
-                    let mut locked = self.lock();
-                    let now = self.time(&mut locked.core);
-                    locked.core.next_ask(now)
-                };
-                let Some(ask) = ask else { return };
-                let store = Arc::clone(&conversation.store);
-                talk.call = Some(Box::pin(async move { store.ask(&ask).await }));
-            }
-            let Some(call) = &mut talk.call else { return };
-            let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut cx)));
-            let answer = match polled {
-                Ok(Poll::Pending) => return,
-                Ok(Poll::Ready(answer)) => answer,
-                Err(panic) => {
-                    self.keep_panic(panic);
-                    Err(StoreError::away("the store's call panicked"))
-                }
-            };
-            talk.call = None;
-            match answer {
-                Ok(answer) => self.with(|core, now, fx| core.hear(&answer, now, fx)),
-                Err(error) => self.with(|core, now, _| core.unanswered(error, now)),
-            }
-        }
-    }
-}
+pub(super) type Call = Pin<Box<dyn Future<Output = Result<Answer, StoreError>> + Send>>;
 
 impl fmt::Debug for Conversation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

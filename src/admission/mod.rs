@@ -12,7 +12,7 @@
 //! - [`acquire`]: the future's half of waiting. [`permit`]: what a dispatched request holds.
 //! - [`door`]: the engine for what is no service.
 //! - [`drain`]: closing, and waiting until nothing is under way.
-//! - [`conversation`]: with a store that decides with the layer.
+//! - [`converse`]: with a store that decides with the layer; [`conversation`] has the data of it.
 //! - [`handle`] and [`snapshot`]: watching and changing a layer while it runs. [`reload`]: giving it other endpoints.
 
 mod acquire;
@@ -22,6 +22,7 @@ mod attach;
 mod clock;
 mod closing;
 mod conversation;
+mod converse;
 mod core;
 mod deadline;
 mod detached;
