@@ -124,6 +124,10 @@ impl Store for Panics {
         })
     }
 
+    fn hash_keys(&self) -> [u64; 2] {
+        self.store.hash_keys()
+    }
+
     fn listen(&self, member: &str) -> Mailbox {
         self.store.listen(member)
     }

@@ -45,7 +45,9 @@ mod tests {
     fn with_the_keys_of_a_store_hashes_are_the_same_everywhere() {
         let all = [HashKeys::default(), HashKeys::default()];
         assert_ne!(all[0].hash_one("tenant"), all[1].hash_one("tenant"));
-        all.iter().for_each(|keys| keys.set([1, 2]));
+        for keys in &all {
+            keys.set([1, 2]);
+        }
         assert_eq!(all[0].hash_one("tenant"), all[1].hash_one("tenant"));
         let others = HashKeys::default();
         others.set([1, 3]);

@@ -1,5 +1,9 @@
 //! What becomes of a slot: a request takes it, goes, is settled, and ends, or gives it back.
 
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
 use super::{
     charge::Charge,
     claim::Claim,
@@ -183,18 +187,15 @@ const LONGEST_NAME: usize = 512;
 
 /// The end of a name makes way for a hash of all of it, the same in all members whatever they run on.
 fn shorten(name: &mut String) {
-    // FNV-1a, of 128 bits.
-    let start = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128;
-    let step = |hash: u128, byte: u8| {
-        (hash ^ u128::from(byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b)
-    };
-    let hash = name.bytes().fold(start, step);
+    let mut hasher = SipHasher13::new();
+    hasher.write(name.as_bytes());
+    let hash = hasher.finish128().as_u128();
     let mut end = LONGEST_NAME - 34;
     while !name.is_char_boundary(end) {
         end -= 1;
     }
     name.truncate(end);
-    *name += &format!(" ~{hash:032x}");
+    *name = format!("{name} ~{hash:032x}");
 }
 
 /// All that a demand takes besides permits.
