@@ -197,7 +197,8 @@ async fn judge(plans: &[Plan], changes: &[(u64, u32)]) {
     for plan in plans {
         tokio::time::sleep(ms(plan.after)).await;
         let client = layers[plan.of].client(&probe);
-        let mut request = job("/a", ms(plan.time)).map(|_| ["", "1", "2", "3"][plan.cost as usize]);
+        let mut request = job("/a", ms(plan.time))
+            .map(|_| ["", "1", "2", "3"][usize::try_from(plan.cost).unwrap()]);
         let terms = Terms::new().cost(Cost::new().of(Unit::TOKENS, plan.cost));
         request.extensions_mut().insert(terms);
         let patience = ms(plan.patience);
