@@ -203,7 +203,7 @@ async fn units_are_shared_and_settled() {
 #[derive(Clone, Debug, Default)]
 struct Away {
     store: MemoryStore,
-    is_away: Arc<AtomicBool>,
+    silent: Arc<AtomicBool>,
     policy: Option<(WhenAway, Duration)>,
 }
 
@@ -213,7 +213,7 @@ impl Store for Away {
     }
 
     fn ask<'a>(&'a self, ask: &'a Ask) -> Asking<'a> {
-        if self.is_away.load(Ordering::SeqCst) {
+        if self.silent.load(Ordering::SeqCst) {
             return Box::pin(async { Err(StoreError::away("nobody is there")) });
         }
         self.store.ask(ask)
@@ -236,7 +236,7 @@ async fn what_is_queued_waits_for_the_store() {
     let layer = AnyLayer::bare(Face::Throttle, support::endpoint_a(per(4, 1000)));
     let layer = layer.store(store.clone());
     let client = layer.client(&probe);
-    store.is_away.store(true, Ordering::SeqCst);
+    store.silent.store(true, Ordering::SeqCst);
     let waits = tokio::spawn(async move { send(&[client], 3, ms(0)).await });
     tokio::time::sleep(ms(3000)).await;
     assert!(probe.times().is_empty());
@@ -246,7 +246,7 @@ async fn what_is_queued_waits_for_the_store() {
         (time, error.to_string()),
         (ms(3000), "nobody is there".to_owned())
     );
-    store.is_away.store(false, Ordering::SeqCst);
+    store.silent.store(false, Ordering::SeqCst);
     waits.await.unwrap();
     let times = probe.times();
     assert!(
@@ -266,7 +266,7 @@ async fn without_the_store_requests_go_by_the_layer_alone_if_that_is_wanted() {
     let probe = Probe::new();
     let layer = AnyLayer::bare(Face::Throttle, support::endpoint_a(per(2, 1000)));
     let client = layer.store(store.clone()).client(&probe);
-    store.is_away.store(true, Ordering::SeqCst);
+    store.silent.store(true, Ordering::SeqCst);
     send(&[client], 3, ms(0)).await;
     assert_eq!(probe.times(), [700, 700, 1700]);
 }

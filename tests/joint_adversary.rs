@@ -149,7 +149,7 @@ async fn a_store_that_panics_is_asked_again() {
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     after: u64,
-    cost: u64,
+    cost: usize,
     time: u64,
     /// When the caller gives it up.
     patience: u64,
@@ -160,7 +160,7 @@ struct Plan {
 /// are, and all that is not given up goes.
 #[test]
 fn no_limit_is_broken_and_nobody_waits_for_ever() {
-    let plan = (0..40_u64, 1..4_u64, 0..300_u64, 0..4000_u64, 0..4_usize);
+    let plan = (0..40_u64, 1..4_usize, 0..300_u64, 0..4000_u64, 0..4_usize);
     let plan = plan.prop_map(|(after, cost, time, patience, of)| Plan {
         after,
         cost,
@@ -193,8 +193,8 @@ async fn judge(plans: &[Plan], changes: &[(u64, u32)]) {
     for plan in plans {
         tokio::time::sleep(ms(plan.after)).await;
         let client = layers[plan.of].client(&probe);
-        let mut request = job("/a", ms(plan.time)).map(|_| ["", "1", "2", "3"][plan.cost as usize]);
-        let terms = Terms::new().cost(Cost::new().of(Unit::TOKENS, plan.cost));
+        let mut request = job("/a", ms(plan.time)).map(|_| ["", "1", "2", "3"][plan.cost]);
+        let terms = Terms::new().cost(Cost::new().of(Unit::TOKENS, plan.cost as u64));
         request.extensions_mut().insert(terms);
         let patience = ms(plan.patience);
         let call = tokio::time::timeout(patience, client.oneshot(request));

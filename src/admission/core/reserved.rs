@@ -194,7 +194,7 @@ fn shorten(name: &mut String) {
         end -= 1;
     }
     name.truncate(end);
-    *name += &format!(" ~{hash:032x}");
+    *name = format!("{name} ~{hash:032x}");
 }
 
 /// All that a demand takes besides permits.
