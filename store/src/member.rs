@@ -241,6 +241,8 @@ impl Member {
             scope.generation = known.generation;
             scope.heard = known.version;
         }
+        // One of which nothing is known is like one that is not named.
+        (self.known).retain(|_, known| known.assert || (known.generation, known.version) != (0, 0));
         let indices = |names: &[String]| -> Vec<usize> {
             let find = |name: &String| scopes.iter().position(|scope| scope.name == *name);
             names.iter().filter_map(find).collect()

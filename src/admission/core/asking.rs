@@ -146,7 +146,26 @@ impl Core {
         let scopes = scopes.names.into_iter();
         let scopes = scopes.map(|name| self.tree.shared_scope(fleet, name, now));
         let scopes = scopes.collect();
-        fleet.member.ask(at, scopes, leaves).clone()
+        let ask = fleet.member.ask(at, scopes, leaves).clone();
+        self.forget_scopes(fleet, now);
+        ask
+    }
+
+    /// Forgets the names of buckets that are gone and of which nothing is to be said, once there are many.
+    fn forget_scopes(&self, fleet: &mut Fleet, now: Tick) {
+        if fleet.scopes.len() <= fleet.most_scopes {
+            return;
+        }
+        let mut scopes = std::mem::take(&mut fleet.scopes);
+        let said: BTreeSet<&str> = fleet.member.scopes().collect();
+        scopes.retain(|name, known| {
+            let is_there = self.tree.keys.nodes.get(known.node.index()).is_some();
+            let says = known.resume || known.generation != 0 || known.paused_until > now;
+            let is_named = said.contains(name.as_str()) || fleet.news.contains(name);
+            says || is_named || is_there && self.tree.shared_name(known.node) == *name
+        });
+        fleet.most_scopes = 64.max(2 * scopes.len());
+        fleet.scopes = scopes;
     }
 
     /// Of whom a call is: of all that wait. If there are many, of those that are due, and of the oldest, as they go first.

@@ -50,6 +50,8 @@ pub(in crate::admission) struct Fleet {
     closing: BTreeSet<(Tick, NodeId)>,
     /// The scopes that the store was told of, by name.
     pub(super) scopes: HashMap<String, Known>,
+    /// With more than this it is looked for those that are over.
+    pub(super) most_scopes: usize,
     /// Those of which it is to hear at once.
     pub(super) news: BTreeSet<String>,
     /// When the member has to call at the latest.
@@ -117,6 +119,7 @@ impl Fleet {
             hand: BTreeMap::new(),
             closing: BTreeSet::new(),
             scopes: HashMap::new(),
+            most_scopes: 64,
             news: BTreeSet::new(),
             beat: Tick::NEVER,
             next_id: 0,

@@ -2,5 +2,6 @@
 
 mod bounded;
 mod crowd;
+mod joint;
 mod late;
 mod passing;

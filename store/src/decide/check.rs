@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::protocol::{Ask, Leaf, MOST, MOST_AGES, REQUESTS, Scope};
 
-/// How many scopes a call may name: Lua hands them to Redis as arguments.
-const MOST_SCOPES: usize = 1000;
+/// How many scopes a call may name: Lua hands them to Redis as arguments, of which it takes 8000.
+const MOST_SCOPES: usize = 7000;
 
 /// An ask that makes no sense: it was not looked at any further.
 #[derive(Clone, Debug, PartialEq, Eq)]
