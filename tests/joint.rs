@@ -161,6 +161,7 @@ async fn a_pause_is_shared() {
     let start = Instant::now();
     send(&clients, 2, ms(0)).await;
     assert_eq!(start.elapsed(), ms(500));
+    assert_eq!(probe.times(), [0, 0, 500, 500]);
     layers[0].handle().pause("/a", ms(5000)).unwrap();
     tokio::time::sleep(ms(100)).await;
     let waits = tokio::spawn({
@@ -171,6 +172,7 @@ async fn a_pause_is_shared() {
     layers[1].handle().resume("/a").unwrap();
     waits.await.unwrap();
     assert_eq!(start.elapsed(), ms(700));
+    assert_eq!(probe.times()[4..], [700, 700]);
 }
 
 /// Law L14: what is settled for less lets others go, of other layers too.
