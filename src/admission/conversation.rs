@@ -12,7 +12,7 @@ use tower_throttle_store::{Mailbox, Store, StoreError, protocol::Answer};
 pub(super) struct Conversation {
     pub(super) store: Arc<dyn Store>,
     pub(super) talk: Mutex<Talk>,
-    /// There is something to do: whoever is at it sees to it before it ends.
+    /// There is something to do: the thread that is at it sees to it before it ends.
     pub(super) more: AtomicBool,
     pub(super) waker: Waker,
 }

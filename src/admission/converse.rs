@@ -1,6 +1,6 @@
 //! The layer's conversation with its store: one call at a time, and messages.
 //!
-//! It needs no task. Whoever makes a call necessary begins it, and what the store's answer wakes goes on with it: a
+//! It needs no task. The thread that makes a call necessary begins it, and the one that the answer wakes goes on: a
 //! thread of the store's, or the caller itself where the store answers at once.
 
 use std::{

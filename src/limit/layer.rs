@@ -280,7 +280,7 @@ macro_rules! builder {
 
             /// Shares the layer's limits with all other layers and processes that use the same store.
             ///
-            /// By default the limits are this layer's alone. Together, those who share a store keep each window, and
+            /// By default the limits are this layer's alone. Together, layers that share a store keep each window, and
             /// hold no more permits than there are, as long as they give the same names to endpoints, groups and named
             /// ones; where they are configured differently, the strictest counts. A pause of one holds back all.
             ///

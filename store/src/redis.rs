@@ -158,7 +158,7 @@ impl RedisStore {
     }
 
     /// With what members hash partitions, whose hashes stand in the server's names: the same for all of them, and nobody
-    /// else's to know. If nothing is said, whoever can read the server can find out a weak value by trying.
+    /// else's to know. If nothing is said, a reader of the server can find out a weak value by trying.
     pub fn secret(mut self, secret: &str) -> Self {
         secret.clone_into(&mut self.secret);
         self

@@ -298,7 +298,7 @@ impl Core {
         report
     }
 
-    /// The first of those who wait, behind those that have slots, as many as are reported; and the last of all if these
+    /// The first requests that wait, behind those that have slots, as many as are reported; and the last of all if these
     /// are not all.
     fn first_waiting(
         &self,

@@ -187,18 +187,16 @@ impl Fleet {
         Some(slot)
     }
 
-    /// A leaf has got a slot. Returns whether it is of any use.
-    pub(super) fn put(&mut self, leaf: NodeId, slot: Slot, now: Tick) -> bool {
+    /// A leaf has got a slot. One that came too late goes back.
+    pub(super) fn put(&mut self, leaf: NodeId, slot: Slot, now: Tick) {
         self.note(leaf);
         if tick(slot.closes) < now || slot.closes < slot.opens {
-            self.member.give_back(&slot, false);
-            return false;
+            return self.member.give_back(&slot, false);
         }
         self.closing.insert((tick(slot.closes), leaf));
         let slots = self.hand.entry(leaf).or_default();
         let place = slots.partition_point(|other| other.opens <= slot.opens);
         slots.insert(place, slot);
-        true
     }
 
     /// The request was not dispatched: its slot is there for the next one, if it lasts.
@@ -267,7 +265,7 @@ impl Fleet {
             && demand.units.iter().all(of_unit)
     }
 
-    /// What the next slot of a leaf has of a unit: whoever states nothing of it goes by that.
+    /// What the next slot of a leaf has of a unit: a request that states nothing of it goes by that.
     pub(super) fn in_hand(&self, leaf: NodeId, unit: Unit) -> Option<u64> {
         let slot = self.hand.get(&leaf)?.first()?;
         let mut units = self.units.iter();
@@ -432,9 +430,8 @@ impl Fleet {
         self.retry = None;
     }
 
-    /// It was not answered. Returns whether that is news.
-    pub(super) fn failed(&mut self, error: StoreError, now: Tick) -> bool {
-        let is_new = self.away.is_none();
+    /// It was not answered.
+    pub(super) fn failed(&mut self, error: StoreError, now: Tick) {
         let away = self.away.get_or_insert_with(|| Away {
             since: now,
             failures: 0,
@@ -445,7 +442,6 @@ impl Fleet {
         let wait = SOONEST.times(1 << away.failures.min(8)).0.min(LATEST.0);
         away.failures += 1;
         self.retry = Some(now.after(Span(wait)));
-        is_new
     }
 
     /// For how long it has not answered.
