@@ -44,13 +44,20 @@ impl Classifier {
     /// What an answer that is no refusal says about what is left.
     #[inline]
     pub(crate) fn quota<B>(&self, response: &Response<B>) -> Option<QuotaReport> {
-        if response.headers().is_empty() && matches!(self, Self::Profile(_)) {
-            return None;
+        let headers = response.headers();
+        if let &Self::Profile(profile) = self {
+            if headers.is_empty() || profile.tells_none(headers) {
+                return None;
+            }
         }
+        self.read_quota(response)
+    }
+
+    #[cold]
+    fn read_quota<B>(&self, response: &Response<B>) -> Option<QuotaReport> {
         let answer = Answer::arriving(response.status(), response.headers());
         match self {
-            // Its own, and not the trait's, which is not inlined.
-            &Self::Profile(profile) => profile.quota(&answer),
+            Self::Profile(profile) => profile.told_quota(&answer),
             Self::Other(classify) => classify.quota(&answer),
         }
     }

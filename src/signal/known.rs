@@ -54,15 +54,15 @@ impl Pattern {
 }
 
 /// The beginnings and ends of the names that some patterns match. Every answer pays for each of its
-/// headers, and few have one of these: so most names are told by their first letter, and nearly all others by
-/// their first four. A name that passes need not match.
+/// headers, and few have one of these: so names that `http` has a constant for are told by that, most others by their
+/// first letter, and nearly all of the rest by their first four. A name that passes need not match.
 pub(super) struct Known {
     /// The first letters of all names, a bit each.
     letters: u32,
     /// The hashes of the first four letters of names that begin as a pattern does, a bit each.
     starts: u64,
-    /// The first and the last letters of names of which a pattern leaves the middle open, a bit each.
-    around: (u32, u32),
+    /// The last letters of names of which a pattern leaves the middle open, a bit each.
+    ends: u32,
 }
 
 /// How many letters of a name are looked at; no pattern that fixes the beginning fixes less of it.
@@ -72,7 +72,7 @@ impl Known {
     pub(super) const NONE: Self = Self {
         letters: 0,
         starts: 0,
-        around: (0, 0),
+        ends: 0,
     };
 
     pub(super) const fn and(mut self, patterns: &[Pattern]) -> Self {
@@ -89,8 +89,7 @@ impl Known {
                 }
                 Pattern::Around(_, end) => {
                     assert!(end.len() >= START, "names are longer");
-                    self.around.0 |= bit(start[0]);
-                    self.around.1 |= bit(end.as_bytes()[end.len() - 1]);
+                    self.ends |= bit(end.as_bytes()[end.len() - 1]);
                 }
             }
             at += 1;
@@ -101,7 +100,7 @@ impl Known {
     /// Whether a pattern may match a name. None does if not.
     #[inline]
     pub(super) fn may_match(&self, name: &HeaderName) -> bool {
-        if is_common(name) {
+        if is_constant(name) {
             return false;
         }
         let name = name.as_str().as_bytes();
@@ -109,35 +108,40 @@ impl Known {
             return false;
         };
         let start = u32::from_le_bytes(start);
-        let first = 1 << (start & 31);
-        self.letters & first != 0
-            && (self.starts & place(start) != 0
-                || self.around.0 & first != 0 && self.around.1 & bit(last) != 0)
+        self.letters & 1 << (start & 31) != 0
+            && (self.starts & place(start) != 0 || self.ends & bit(last) != 0)
     }
 }
 
-/// Whether nearly every answer has a header of this name, which no pattern matches. To compare these takes a
-/// third of what reading the text of a name takes.
-#[inline]
-fn is_common(name: &HeaderName) -> bool {
-    // Compared one by one, so that the compiler makes one look-up of it.
-    name == header::AGE
-        || name == header::ALT_SVC
-        || name == header::CACHE_CONTROL
-        || name == header::CONNECTION
-        || name == header::CONTENT_ENCODING
-        || name == header::CONTENT_LENGTH
-        || name == header::CONTENT_TYPE
-        || name == header::DATE
-        || name == header::ETAG
-        || name == header::EXPIRES
-        || name == header::LAST_MODIFIED
-        || name == header::SERVER
-        || name == header::SET_COOKIE
-        || name == header::STRICT_TRANSPORT_SECURITY
-        || name == header::TRANSFER_ENCODING
-        || name == header::VARY
-        || name == header::VIA
+macro_rules! constants {
+    ($($known:ident)+) => {
+        /// Whether `http` has a constant of this name. No pattern matches one of these.
+        #[inline]
+        fn is_constant(name: &HeaderName) -> bool {
+            // One by one, so that the compiler makes one comparison of it. With all of them that is a look whether
+            // the name is a constant; without some, one more into a table.
+            false $(|| *name == header::$known)+
+        }
+
+        #[cfg(test)]
+        pub(super) const CONSTANTS: &[HeaderName] = &[$(header::$known),+];
+    };
+}
+
+constants! {
+    ACCEPT ACCEPT_CHARSET ACCEPT_ENCODING ACCEPT_LANGUAGE ACCEPT_RANGES ACCESS_CONTROL_ALLOW_CREDENTIALS
+    ACCESS_CONTROL_ALLOW_HEADERS ACCESS_CONTROL_ALLOW_METHODS ACCESS_CONTROL_ALLOW_ORIGIN
+    ACCESS_CONTROL_EXPOSE_HEADERS ACCESS_CONTROL_MAX_AGE ACCESS_CONTROL_REQUEST_HEADERS
+    ACCESS_CONTROL_REQUEST_METHOD AGE ALLOW ALT_SVC AUTHORIZATION CACHE_CONTROL CACHE_STATUS
+    CDN_CACHE_CONTROL CONNECTION CONTENT_DISPOSITION CONTENT_ENCODING CONTENT_LANGUAGE CONTENT_LENGTH
+    CONTENT_LOCATION CONTENT_RANGE CONTENT_SECURITY_POLICY CONTENT_SECURITY_POLICY_REPORT_ONLY
+    CONTENT_TYPE COOKIE DNT DATE ETAG EXPECT EXPIRES FORWARDED FROM HOST IF_MATCH IF_MODIFIED_SINCE
+    IF_NONE_MATCH IF_RANGE IF_UNMODIFIED_SINCE LAST_MODIFIED LINK LOCATION MAX_FORWARDS ORIGIN PRAGMA
+    PROXY_AUTHENTICATE PROXY_AUTHORIZATION PUBLIC_KEY_PINS PUBLIC_KEY_PINS_REPORT_ONLY RANGE REFERER
+    REFERRER_POLICY REFRESH RETRY_AFTER SEC_WEBSOCKET_ACCEPT SEC_WEBSOCKET_EXTENSIONS SEC_WEBSOCKET_KEY
+    SEC_WEBSOCKET_PROTOCOL SEC_WEBSOCKET_VERSION SERVER SET_COOKIE STRICT_TRANSPORT_SECURITY TE TRAILER
+    TRANSFER_ENCODING USER_AGENT UPGRADE UPGRADE_INSECURE_REQUESTS VARY VIA WARNING WWW_AUTHENTICATE
+    X_CONTENT_TYPE_OPTIONS X_DNS_PREFETCH_CONTROL X_FRAME_OPTIONS X_XSS_PROTECTION
 }
 
 /// A bit for a letter. Others share it, since there are more than 32.

@@ -74,13 +74,28 @@ impl Profile {
 
     #[inline]
     pub(super) fn quota(self, answer: &Answer<'_>) -> Option<QuotaReport> {
-        let dialects = Dialects::of(self);
-        let mut names = answer.headers().keys();
-        // Most answers have no header that tells a quota, and this is all that they pay.
-        if !names.any(|name| dialects.may_know(name)) {
+        if self.tells_none(answer.headers()) {
             return None;
         }
-        dialects.quota(answer)
+        self.told_quota(answer)
+    }
+
+    /// The same of an answer of which [`tells_none`](Self::tells_none) is false.
+    pub(super) fn told_quota(self, answer: &Answer<'_>) -> Option<QuotaReport> {
+        Dialects::of(self).quota(answer)
+    }
+
+    /// Whether none of the headers tells a quota. Most answers have none that does, and this is all that they pay: so
+    /// it is apart from what reads them.
+    #[inline(never)]
+    pub(super) fn tells_none(self, headers: &HeaderMap) -> bool {
+        let dialects = Dialects::of(self);
+        for name in headers.keys() {
+            if dialects.may_know(name) {
+                return false;
+            }
+        }
+        true
     }
 }
 

@@ -129,3 +129,26 @@ impl Dialects {
         self.known.may_match(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::known::CONSTANTS;
+
+    /// So [`Known`] need not read the name of a constant.
+    #[test]
+    fn no_dialect_knows_a_constant_of_http() {
+        let profiles = [
+            STANDARD,
+            &[
+                ANTHROPIC, OPENAI, GITHUB, DISCORD, RIOT, SHOPIFY, GOOGLE, AWS, GRPC, STRIPE,
+                SALESFORCE,
+            ],
+        ];
+        for dialect in profiles.into_iter().flatten() {
+            for name in CONSTANTS {
+                assert!(!dialect.has_header(name.as_str()), "{name}");
+            }
+        }
+    }
+}
