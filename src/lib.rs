@@ -433,7 +433,8 @@ pub mod elevenlabs;
 
 #[cfg(feature = "mock")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mock")))]
-pub mod mock;
+#[doc(inline)]
+pub use tower_throttle_mock as mock;
 
 // In the files under docs/, links between guides lead to files. `guide_links.md` comes first here, and of two
 // definitions of a link the first one counts: so here they lead to modules.

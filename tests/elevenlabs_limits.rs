@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty};
 use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_throttle::{
-    Endpoints, ThrottleLayer,
+    EndpointName, Endpoints, ThrottleLayer,
     elevenlabs::{self, Family, Plan},
     mock::{Judge, Limit, Work},
 };
@@ -27,7 +27,7 @@ async fn speak(endpoints: Endpoints, judge: &Judge, n: usize, family: Option<Fam
         let (_, path) = path.split_once(' ').unwrap();
         let mut request = Request::post(path).body(Empty::<Bytes>::new()).unwrap();
         if let Some(family) = family {
-            request.extensions_mut().insert(family.endpoint());
+            request.extensions_mut().insert(EndpointName::from(family));
         }
         let answer = client.clone().oneshot(request).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
@@ -52,7 +52,7 @@ async fn a_preset_stays_below_its_limit_on_all_four_endpoints_together() {
             continue;
         };
         let judge = judge(preset.limit);
-        let took = speak(preset.endpoints(), &judge, 3 * preset.recommended, None).await;
+        let took = speak(preset.into(), &judge, 3 * preset.recommended, None).await;
         assert_eq!(took, 3 * SECOND, "{plan}");
         let report = judge.report();
         report.assert_compliant();
@@ -67,7 +67,7 @@ async fn each_family_has_its_own_budget() {
         for family in Family::ALL {
             let n = plan.concurrency(family);
             let judge = judge(n);
-            let took = speak(plan.endpoints(), &judge, 2 * n, Some(family)).await;
+            let took = speak(plan.into(), &judge, 2 * n, Some(family)).await;
             assert_eq!(took, 2 * SECOND, "{plan}, {family}");
             judge.report().assert_compliant();
         }
@@ -77,7 +77,7 @@ async fn each_family_has_its_own_budget() {
 #[tokio::test(start_paused = true)]
 async fn speech_of_no_named_family_is_under_the_lower_limit() {
     let judge = judge(Plan::Free.concurrency(Family::Multilingual));
-    let took = speak(Plan::Free.endpoints(), &judge, 4, None).await;
+    let took = speak(Plan::Free.into(), &judge, 4, None).await;
     assert_eq!(took, 2 * SECOND);
     judge.report().assert_compliant();
 }
@@ -85,7 +85,7 @@ async fn speech_of_no_named_family_is_under_the_lower_limit() {
 #[tokio::test(start_paused = true)]
 async fn families_do_not_wait_for_each_other() {
     let judge = judge(6);
-    let endpoints = Plan::Free.endpoints();
+    let endpoints = Endpoints::from(Plan::Free);
     let layer = ThrottleLayer::new(endpoints).without_retry();
     let client = tower::ServiceBuilder::new()
         .layer(layer)
@@ -96,7 +96,7 @@ async fn families_do_not_wait_for_each_other() {
         .chain([Family::Flash; 4]);
     join_all(both.map(async |family| {
         let request = Request::post("/v1/text-to-speech/x")
-            .extension(family.endpoint())
+            .extension(EndpointName::from(family))
             .body(Empty::<Bytes>::new())
             .unwrap();
         let answer = client.clone().oneshot(request).await.unwrap();

@@ -1,7 +1,8 @@
 //! Endpoints made from the published limits.
 
-use super::plan::{Family, Plan, Preset};
-use crate::{Endpoints, Quota, RequestHead};
+use tower_throttle_plans::elevenlabs::{Family, Plan, Preset};
+
+use crate::{EndpointName, Endpoints, Quota, RequestHead};
 
 /// The four endpoints that turn text to speech. They share one limit.
 pub const TEXT_TO_SPEECH: [&str; 4] = [
@@ -25,27 +26,33 @@ pub fn endpoints(concurrency: usize) -> Endpoints {
     Endpoints::new().group(GROUP, Quota::concurrent(concurrency), TEXT_TO_SPEECH)
 }
 
-impl Preset {
+impl From<Preset> for Endpoints {
     /// [`endpoints`] with the recommended setting.
-    pub fn endpoints(self) -> Endpoints {
-        endpoints(self.recommended)
+    fn from(preset: Preset) -> Self {
+        endpoints(preset.recommended)
     }
 }
 
-impl Plan {
-    /// The limits of [`concurrency`](Self::concurrency), as one endpoint for each family, named
-    /// `multilingual` and `flash`.
+impl From<Plan> for Endpoints {
+    /// The limits of [`Plan::concurrency`], as one endpoint for each family, named `multilingual` and `flash`.
     ///
-    /// A request for speech chooses its family with the extension [`Family::endpoint`]; one that does
-    /// not is in the family with the lower limit. Nothing else is limited, until you add it. The
-    /// builder's [`name_by`](Endpoints::name_by) is taken by this.
-    pub fn endpoints(self) -> Endpoints {
+    /// A request for speech chooses its family with an extension, the [`EndpointName`] of a [`Family`]; one that does
+    /// not is in the family with the lower limit. Nothing else is limited, until you add it. The builder's
+    /// [`name_by`](Endpoints::name_by) is taken by this.
+    fn from(plan: Plan) -> Self {
         let mut endpoints = Endpoints::new();
         for family in Family::ALL {
-            let quota = Quota::concurrent(self.concurrency(family));
+            let quota = Quota::concurrent(plan.concurrency(family));
             endpoints = endpoints.named(family.name(), quota);
         }
         endpoints.name_by(|head| is_speech(head).then_some(Family::Multilingual.name()))
+    }
+}
+
+impl From<Family> for EndpointName {
+    /// The extension that puts a request under this family's limit, where the [`Endpoints`] are made from a [`Plan`].
+    fn from(family: Family) -> Self {
+        Self::new(family.name())
     }
 }
 

@@ -1,21 +1,9 @@
 //! What the ElevenLabs API allows, by plan, and endpoints made from it.
 //!
 //! ElevenLabs publishes no requests per second: a workspace may have so many requests *in flight*, and
-//! one with more gets a 429. Two tables say how many, and they differ; both are here, with their dates.
-//!
-//! | plan | [`Plan::preset`]: limit, recommended | [`Plan::concurrency`]: Multilingual, Flash |
-//! |---|---|---|
-//! | Free | 4, 3 | 2, 4 |
-//! | Starter | 10, 8 | 3, 6 |
-//! | Creator | 20, 15 | 5, 10 |
-//! | Pro | 50, 40 | 10, 20 |
-//! | Scale, Business | - | 15, 30 |
-//!
-//! The first is one user's own: what worked for their accounts, and a setting that leaves room below it. The
-//! second is what the vendor published on 2026-06-26, one limit per family of models; "Multilingual" is
-//! the vendor's "Multilingual v2 and all other models". When in doubt, start with the second: a limit that
-//! is too low costs time, one that is too high costs refusals, and [learning](crate::Learning) corrects
-//! only the latter.
+//! one with more gets a 429. Two tables say how many, and they differ: [`Plan::preset`] and [`Plan::concurrency`].
+//! When in doubt, start with the second: a limit that is too low costs time, one that is too high costs refusals, and
+//! [learning](crate::Learning) corrects only the latter.
 //!
 //! # One limit for all models
 //!
@@ -42,24 +30,24 @@
 //!
 //! ```
 //! use http::Request;
-//! use tower_throttle::{ThrottleLayer, elevenlabs::{Family, Plan}};
+//! use tower_throttle::{EndpointName, Endpoints, ThrottleLayer, elevenlabs::{Family, Plan}};
 //!
-//! let layer = ThrottleLayer::new(Plan::Creator.endpoints());
+//! let layer = ThrottleLayer::new(Endpoints::from(Plan::Creator));
 //!
 //! let model = "eleven_flash_v2_5";
 //! let request = Request::post("https://api.elevenlabs.io/v1/text-to-speech/21m00Tcm4TlvDq8ikWAM")
-//!     .extension(Family::of_model(model).endpoint())
+//!     .extension(EndpointName::from(Family::of_model(model)))
 //!     .body(format!(r#"{{"model_id": "{model}", "text": "Hello"}}"#))?;
 //! # let _ = (layer, request);
 //! # Ok::<(), http::Error>(())
 //! ```
 
 mod endpoints;
-mod plan;
 mod setting;
+
+pub use tower_throttle_plans::elevenlabs::{Family, Plan, Preset, UnknownPlan};
 
 pub use self::{
     endpoints::{TEXT_TO_SPEECH, endpoints},
-    plan::{Family, Plan, Preset, UnknownPlan},
     setting::{AbovePlan, InvalidMaxConcurrent, MaxConcurrent},
 };

@@ -2,7 +2,7 @@
 
 use std::{env, error::Error, ffi::OsStr, fmt, num::NonZeroUsize};
 
-use super::plan::{Family, Plan};
+use tower_throttle_plans::elevenlabs::{Family, Plan};
 
 /// How many requests to have in flight at once, as users set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
