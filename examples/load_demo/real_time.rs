@@ -16,7 +16,7 @@ use tower_throttle::{
     },
 };
 
-use crate::row::Row;
+use super::row::Row;
 
 /// How many calls are made at once.
 pub(crate) const CALLS: usize = 20;

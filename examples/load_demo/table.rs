@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::row::Row;
+use super::row::Row;
 
 const HEADER: [&str; 7] = [
     "",

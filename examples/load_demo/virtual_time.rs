@@ -11,7 +11,7 @@ use tower_throttle::{
     },
 };
 
-use crate::row::Row;
+use super::row::Row;
 
 /// How long the real API takes to refuse a call; until then, that call is in flight too.
 const REFUSAL: Duration = Duration::from_millis(250);

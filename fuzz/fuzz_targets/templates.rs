@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../tests/arbitrary_bytes/entry.rs"]
+#[path = "../../tests/it/feedback/arbitrary_bytes/entry.rs"]
 #[allow(dead_code)]
 mod entry;
 

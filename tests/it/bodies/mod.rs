@@ -1,0 +1,2 @@
+mod duplex;
+mod permits;

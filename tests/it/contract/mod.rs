@@ -1,0 +1,9 @@
+mod auto_traits;
+mod config;
+mod http_service;
+mod real_socket;
+mod reqwest_client;
+mod runtimes;
+mod service_contract;
+mod signatures;
+mod tower_parity;

@@ -1,0 +1,4 @@
+mod charges;
+mod edges;
+mod laws;
+mod tokens;

@@ -1,0 +1,5 @@
+mod decisions;
+mod of_requests;
+mod operating;
+mod retry;
+mod spans;

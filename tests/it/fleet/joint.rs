@@ -1,0 +1,322 @@
+//! Layers that share a store: together they keep the limits of one.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tower::{Service, ServiceExt};
+use tower_throttle::{
+    Cost, Endpoints, Quota, Settlement, Terms, Unit,
+    store::{
+        Asking, Mailbox, MemoryStore, Store, StoreError, WhenAway,
+        protocol::{Ask, Timing},
+    },
+};
+
+use crate::support::{self, AnyLayer, Client, FACES, Face, Probe, Work, get, job, ms, per};
+
+/// The reservation of a store in memory.
+const D: u64 = 10;
+
+fn two(face: Face, quota: &Quota, probe: &Probe) -> [Client; 2] {
+    let store = MemoryStore::new();
+    [(); 2].map(|()| {
+        let layer = AnyLayer::bare(face, support::endpoint_a(quota.clone())).store(store.clone());
+        layer.client(probe)
+    })
+}
+
+/// Sends `n` at once, by turns through each of them, and waits for all.
+async fn send(clients: &[Client], n: usize, time: Duration) {
+    let calls = (0..n).map(|i| {
+        let client = clients[i % clients.len()].clone();
+        tokio::spawn(client.oneshot(job("/a", time)))
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap().unwrap();
+    }
+}
+
+/// Law L1: a window holds n of all layers together, and is used up to a reservation.
+#[tokio::test(start_paused = true)]
+async fn two_layers_share_a_window() {
+    for face in support::WINDOWS {
+        let probe = Probe::new();
+        let clients = two(face, &per(4, 1000), &probe);
+        send(&clients, 12, ms(0)).await;
+        let times = probe.times();
+        let round = 1000 + D;
+        assert_eq!(times[..4], [0; 4], "{face:?}");
+        assert_eq!(times[4..8], [round; 4], "{face:?}");
+        assert_eq!(times[8..], [2 * round; 4], "{face:?}");
+    }
+}
+
+/// Law L4: permits are held by all layers together, to the end of the body.
+#[tokio::test(start_paused = true)]
+async fn two_layers_share_permits() {
+    for face in support::PERMITS {
+        let probe = Probe::new();
+        let clients = two(face, &Quota::concurrent(3), &probe);
+        send(&clients, 12, ms(100)).await;
+        assert_eq!(probe.log().most_in_flight, 3, "{face:?}");
+        let times = probe.times();
+        assert_eq!(times[..3], [0; 3], "{face:?}");
+        assert_eq!(*times.last().unwrap(), 300, "{face:?}: {times:?}");
+    }
+}
+
+/// A request alone goes at once.
+#[tokio::test(start_paused = true)]
+async fn a_request_alone_does_not_wait() {
+    for face in FACES {
+        let probe = Probe::new();
+        let mut clients = two(face, &per(4, 1000).concurrency(4), &probe);
+        for client in &mut clients {
+            client.ready().await.unwrap().call(get("/a")).await.unwrap();
+        }
+        assert_eq!(probe.times(), [0, 0], "{face:?}");
+    }
+}
+
+/// Law L5: what a caller gives up is there for others, of other layers too.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_call_gives_its_permit_to_the_other_layer() {
+    for face in support::PERMITS {
+        let probe = Probe::new();
+        let [one, other] = two(face, &Quota::concurrent(1), &probe);
+        let held = tokio::spawn(one.oneshot(job("/a", ms(10_000))));
+        tokio::time::sleep(ms(5)).await;
+        let waits = tokio::spawn(other.oneshot(job("/a", ms(0))));
+        tokio::time::sleep(ms(45)).await;
+        held.abort();
+        waits.await.unwrap().unwrap();
+        assert_eq!(probe.times(), [0, 50], "{face:?}");
+    }
+}
+
+/// All scopes at once: an endpoint each, and an overall limit for both.
+#[tokio::test(start_paused = true)]
+async fn scopes_are_shared_by_their_names() {
+    let probe = Probe::new();
+    let store = MemoryStore::new();
+    let endpoints = Endpoints::new()
+        .route("/a", per(3, 1000))
+        .route("/b", per(3, 1000))
+        .overall(per(4, 1000));
+    let clients = [(); 2].map(|()| {
+        let layer = AnyLayer::bare(Face::Throttle, endpoints.clone()).store(store.clone());
+        layer.client(&probe)
+    });
+    let calls = (0..12).map(|i: usize| {
+        let path = if i % 4 < 2 { "/a" } else { "/b" };
+        let client = clients[i % 2].clone();
+        tokio::spawn(client.oneshot(Work::head(ms(0)).id(i).of(path)))
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap().unwrap();
+    }
+    let times = probe.times();
+    let in_window = |at: u64| {
+        times
+            .iter()
+            .filter(|t| (at..at + 1000).contains(*t))
+            .count()
+    };
+    assert!(times.iter().all(|at| in_window(*at) <= 4), "{times:?}");
+    assert_eq!(*times.last().unwrap(), 2 * (1000 + D), "{times:?}");
+    for path in ["/a", "/b"] {
+        let times = probe.times_of(path);
+        let in_window = |at: u64| {
+            times
+                .iter()
+                .filter(|t| (at..at + 1000).contains(*t))
+                .count()
+        };
+        assert!(
+            times.iter().all(|at| in_window(*at) <= 3),
+            "{path}: {times:?}"
+        );
+    }
+}
+
+/// Law L7: a pause of one holds back the other.
+#[tokio::test(start_paused = true)]
+async fn a_pause_is_shared() {
+    let store = MemoryStore::new();
+    let probe = Probe::new();
+    let layers = [(); 2].map(|()| {
+        AnyLayer::bare(Face::Throttle, support::endpoint_a(per(100, 1000))).store(store.clone())
+    });
+    let clients = [layers[0].client(&probe), layers[1].client(&probe)];
+    send(&clients, 2, ms(0)).await;
+    layers[0].handle().pause("/a", ms(500)).unwrap();
+    let start = Instant::now();
+    send(&clients, 2, ms(0)).await;
+    assert_eq!(start.elapsed(), ms(500));
+    assert_eq!(probe.times(), [0, 0, 500, 500]);
+    layers[0].handle().pause("/a", ms(5000)).unwrap();
+    tokio::time::sleep(ms(100)).await;
+    let waits = tokio::spawn({
+        let clients = clients.clone();
+        async move { send(&clients, 2, ms(0)).await }
+    });
+    tokio::time::sleep(ms(100)).await;
+    layers[1].handle().resume("/a").unwrap();
+    waits.await.unwrap();
+    assert_eq!(start.elapsed(), ms(700));
+    assert_eq!(probe.times()[4..], [700, 700]);
+}
+
+/// Law L14: what is settled for less lets others go, of other layers too.
+#[tokio::test(start_paused = true)]
+async fn units_are_shared_and_settled() {
+    let store = MemoryStore::new();
+    let probe = Probe::new();
+    let quota = Quota::unlimited().units(Unit::TOKENS, 100, ms(1000));
+    let [one, other] = [(); 2].map(|()| {
+        let layer = AnyLayer::bare(Face::Throttle, support::endpoint_a(quota.clone()));
+        layer.store(store.clone()).client(&probe)
+    });
+    let cost = |n: u64| {
+        let mut request = get("/a");
+        let terms = Terms::new().cost(Cost::new().of(Unit::TOKENS, n));
+        request.extensions_mut().insert(terms);
+        request
+    };
+    let first = one.oneshot(cost(80)).await.unwrap();
+    let waits = tokio::spawn(other.oneshot(cost(60)));
+    tokio::time::sleep(ms(300)).await;
+    assert_eq!(probe.times(), [0]);
+    let settlement: &Settlement = first.extensions().get().unwrap();
+    settlement.settle(Cost::new().of(Unit::TOKENS, 40));
+    waits.await.unwrap().unwrap();
+    assert_eq!(probe.times(), [0, 300]);
+}
+
+/// A store that does not answer.
+#[derive(Clone, Debug, Default)]
+struct Away {
+    store: MemoryStore,
+    gone: Arc<AtomicBool>,
+    policy: Option<(WhenAway, Duration)>,
+}
+
+impl Store for Away {
+    fn timing(&self) -> Timing {
+        self.store.timing()
+    }
+
+    fn ask<'a>(&'a self, ask: &'a Ask) -> Asking<'a> {
+        if self.gone.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(StoreError::away("nobody is there")) });
+        }
+        self.store.ask(ask)
+    }
+
+    fn hash_keys(&self) -> [u64; 2] {
+        self.store.hash_keys()
+    }
+
+    fn listen(&self, member: &str) -> Mailbox {
+        self.store.listen(member)
+    }
+
+    fn when_away(&self) -> Option<(WhenAway, Duration)> {
+        self.policy
+    }
+}
+
+/// While the store does not answer nothing goes; afterwards all of it does, within half a second.
+#[tokio::test(start_paused = true)]
+async fn what_is_queued_waits_for_the_store() {
+    let store = Away::default();
+    let probe = Probe::new();
+    let layer = AnyLayer::bare(Face::Throttle, support::endpoint_a(per(4, 1000)));
+    let layer = layer.store(store.clone());
+    let client = layer.client(&probe);
+    store.gone.store(true, Ordering::SeqCst);
+    let waits = tokio::spawn(async move { send(&[client], 3, ms(0)).await });
+    tokio::time::sleep(ms(3000)).await;
+    assert!(probe.times().is_empty());
+    let snapshot = layer.handle().snapshot();
+    let (time, error) = snapshot.store_away().unwrap();
+    assert_eq!(
+        (time, error.to_string()),
+        (ms(3000), "nobody is there".to_owned())
+    );
+    store.gone.store(false, Ordering::SeqCst);
+    waits.await.unwrap();
+    let times = probe.times();
+    assert!(
+        times.iter().all(|at| (3000..3500).contains(at)),
+        "{times:?}"
+    );
+    assert!(layer.handle().snapshot().store_away().is_none());
+}
+
+/// Or they go by the layer's own limits after a time.
+#[tokio::test(start_paused = true)]
+async fn without_the_store_requests_go_by_the_layer_alone_if_that_is_wanted() {
+    let store = Away {
+        policy: Some((WhenAway::Unlimited, ms(700))),
+        ..Away::default()
+    };
+    let probe = Probe::new();
+    let layer = AnyLayer::bare(Face::Throttle, support::endpoint_a(per(2, 1000)));
+    let client = layer.store(store.clone()).client(&probe);
+    store.gone.store(true, Ordering::SeqCst);
+    send(&[client], 3, ms(0)).await;
+    assert_eq!(probe.times(), [700, 700, 1700]);
+}
+
+/// Law L18: a layer that is dropped leaves nothing behind that keeps others waiting.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_leaves_is_no_longer_waited_for() {
+    let store = MemoryStore::new();
+    let probe = Probe::new();
+    let clients = [(); 2].map(|()| {
+        let layer = AnyLayer::bare(Face::Throttle, support::endpoint_a(per(1, 1000)));
+        layer.store(store.clone()).client(&probe)
+    });
+    let [one, other] = clients;
+    one.clone().oneshot(get("/a")).await.unwrap();
+    let leaves = tokio::spawn(one.oneshot(get("/a")));
+    tokio::time::sleep(ms(10)).await;
+    let waits = tokio::spawn(other.oneshot(get("/a")));
+    tokio::time::sleep(ms(490)).await;
+    leaves.abort();
+    waits.await.unwrap().unwrap();
+    assert_eq!(probe.times(), [0, 1000 + D]);
+}
+
+/// Law L4: partitions are the same for all layers, whichever `Endpoints` they were made with.
+#[tokio::test(start_paused = true)]
+async fn partitions_are_shared() {
+    let store = MemoryStore::new();
+    let probe = Probe::new();
+    let clients = [(); 2].map(|()| {
+        let endpoints = Endpoints::new()
+            .route("/a", per(1, 1000))
+            .partition_by_header("x-tenant");
+        let layer = AnyLayer::bare(Face::Throttle, endpoints).store(store.clone());
+        layer.client(&probe)
+    });
+    let of = |tenant: &str| {
+        let mut request = get("/a");
+        let tenant = tenant.parse().unwrap();
+        request.headers_mut().insert("x-tenant", tenant);
+        request
+    };
+    let calls = [(0, "one"), (1, "one"), (1, "other")];
+    let calls = calls.map(|(i, tenant)| tokio::spawn(clients[i].clone().oneshot(of(tenant))));
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(probe.times(), [0, 0, 1000 + D]);
+}

@@ -1,0 +1,2 @@
+mod joint;
+mod joint_adversary;

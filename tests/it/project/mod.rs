@@ -1,0 +1,3 @@
+mod contributing;
+mod examples;
+mod guides;

@@ -1,0 +1,17 @@
+mod absence;
+mod cancellation;
+mod closed;
+mod closing;
+mod closing_adversary;
+mod crowd;
+mod door;
+mod door_adversary;
+mod flows;
+mod heads_adversary;
+mod isolation;
+mod refusals;
+mod refused_at_once;
+mod shedding_adversary;
+mod turns;
+mod waited;
+mod waiting_for;

@@ -1,0 +1,8 @@
+mod axum;
+mod bodies;
+mod decisions;
+mod laws;
+mod service;
+mod tower;
+mod transport;
+mod waits;
