@@ -395,6 +395,11 @@ local function configure(scope, asked)
   sum_charges(scope)
 end
 
+local function settles_for(longest)
+  meta.settles = max(meta.settles, min(max(longest + D + AHEAD, timing.settle_least), timing.settle_most))
+end
+-- A call may name no scope.
+settles_for(0)
 local scopes = {}
 for i, asked in ipairs(ask.scopes) do
   local scope = unpacked(i + 2)
@@ -403,7 +408,7 @@ for i, asked in ipairs(ask.scopes) do
   configure(scope, asked)
   local longest = 0
   for _, window in ipairs(scope.windows) do longest = max(longest, window.span) end
-  meta.settles = max(meta.settles, min(max(longest + D + AHEAD, timing.settle_least), timing.settle_most))
+  settles_for(longest)
   scope.given_back = 0
   scopes[i] = scope
 end

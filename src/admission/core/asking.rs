@@ -1,6 +1,6 @@
 //! What the layer asks a store: when, and about whom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tower_throttle_store::protocol::{Ask, Head, Leaf, MOST_AGES, Micros, Scope, Window};
 
@@ -137,8 +137,8 @@ impl Core {
                 leaves.push(report);
             }
         }
-        let news = std::mem::take(&mut fleet.news);
-        let said = fleet.member.scopes().map(str::to_owned);
+        let news = fleet.take_news();
+        let said = fleet.member.scopes(at).map(str::to_owned);
         let said: BTreeSet<String> = said.chain(news).collect();
         for name in said {
             scopes.place(name);
@@ -157,7 +157,7 @@ impl Core {
             return;
         }
         let mut scopes = std::mem::take(&mut fleet.scopes);
-        let said: BTreeSet<&str> = fleet.member.scopes().collect();
+        let said: HashSet<&str> = fleet.member.all_scopes().collect();
         scopes.retain(|name, known| {
             let is_there = self.tree.keys.nodes.get(known.node.index()).is_some();
             let says = known.resume || known.generation != 0 || known.paused_until > now;

@@ -19,6 +19,9 @@ const SOONEST: Span = Span(50_000_000);
 /// The server is back at full speed within a second of its return.
 const LATEST: Span = Span(400_000_000);
 
+/// Of so many scopes one call tells or asks news.
+const NEWS: usize = 500;
+
 /// A layer that shares its limits by way of a store.
 ///
 /// The queues are the layer's own. The heads of leaves ask the store, and a head goes when the leaf has a *slot* that
@@ -423,6 +426,17 @@ impl Fleet {
         };
         let due = [closes].into_iter().chain(calls).flatten();
         due.filter(|at| *at > now).min().unwrap_or(Tick::NEVER)
+    }
+
+    /// The scopes of which a call is to be at once, as many as it takes.
+    pub(super) fn take_news(&mut self) -> BTreeSet<String> {
+        match self.news.iter().nth(NEWS).cloned() {
+            Some(next) => {
+                let later = self.news.split_off(&next);
+                std::mem::replace(&mut self.news, later)
+            }
+            None => std::mem::take(&mut self.news),
+        }
     }
 
     /// The call under way is about to be made, again perhaps.
