@@ -277,6 +277,19 @@ async fn without_the_store_requests_go_by_the_layer_alone_if_that_is_wanted() {
     assert_eq!(probe.times(), [700, 700, 1700]);
 }
 
+/// Law L7: a pause by hand of a layer that nobody uses is shared, too.
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_an_idle_layer_is_shared() {
+    let probe = Probe::new();
+    let store = MemoryStore::new();
+    let [one, other] = [(); 2].map(|()| {
+        AnyLayer::bare(Face::Throttle, support::endpoint_a(per(9, 1000))).store(store.clone())
+    });
+    one.handle().pause("/a", ms(500)).unwrap();
+    other.client(&probe).oneshot(get("/a")).await.unwrap();
+    assert_eq!(probe.times(), [500]);
+}
+
 /// Law L18: a layer that is dropped leaves nothing behind that keeps others waiting.
 #[tokio::test(start_paused = true)]
 async fn a_waiter_that_leaves_is_no_longer_waited_for() {
