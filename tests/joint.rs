@@ -277,6 +277,21 @@ async fn without_the_store_requests_go_by_the_layer_alone_if_that_is_wanted() {
     assert_eq!(probe.times(), [700, 700, 1700]);
 }
 
+/// A slot that nobody waits for any more goes to another layer.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_leaves_gives_its_slot_to_the_other_layer() {
+    let probe = Probe::new();
+    let [one, other] = two(Face::Throttle, &per(1, 1000), &probe);
+    one.clone().oneshot(get("/a")).await.unwrap();
+    let leaves = tokio::spawn(one.oneshot(get("/a")));
+    tokio::time::sleep(ms(10)).await;
+    let waits = tokio::spawn(other.oneshot(get("/a")));
+    tokio::time::sleep(ms(990)).await;
+    leaves.abort();
+    waits.await.unwrap().unwrap();
+    assert_eq!(probe.times(), [0, 1000 + D]);
+}
+
 /// Law L7: a pause by hand of a layer that nobody uses is shared, too.
 #[tokio::test(start_paused = true)]
 async fn a_pause_of_an_idle_layer_is_shared() {

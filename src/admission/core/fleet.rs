@@ -142,6 +142,11 @@ impl Fleet {
         self.changed.pop_first()
     }
 
+    /// The request that was to come to a leaf has come, or does not.
+    pub(super) fn no_longer_expects(&mut self, leaf: NodeId) {
+        self.expected.take_if(|expected| *expected == leaf);
+    }
+
     /// Whether a leaf has a slot for a request that takes so much.
     pub(super) fn gate(&self, leaf: NodeId, demand: &Demand, now: Tick) -> Gate {
         if self.is_unlimited() {
@@ -169,7 +174,7 @@ impl Fleet {
             (tick(slot.opens)..=tick(slot.closes)).contains(&now) && self.covers(slot, demand)
         })?;
         let slot = self.take_out(leaf, place)?;
-        self.expected.take_if(|expected| *expected == leaf);
+        self.no_longer_expects(leaf);
         self.note(leaf);
         Some(Reserved {
             slot,
@@ -332,6 +337,7 @@ impl Fleet {
     pub(super) fn close_slots(&mut self, now: Tick) {
         while let Some(&(closes, leaf)) = self.closing.first().filter(|(closes, _)| *closes < now) {
             self.closing.remove(&(closes, leaf));
+            self.no_longer_expects(leaf);
             let slots = self.hand.remove(&leaf).unwrap_or_default();
             let (over, left): (Vec<_>, Vec<_>) = slots
                 .into_iter()

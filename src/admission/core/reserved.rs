@@ -43,6 +43,7 @@ impl Tree {
     /// Somebody has come to a leaf or gone, or its pause or its lessons have changed.
     pub(super) fn note_leaf(&mut self, leaf: NodeId) {
         if let Some(fleet) = &mut self.fleet {
+            fleet.no_longer_expects(leaf);
             fleet.note(leaf);
         }
     }
