@@ -4,7 +4,7 @@ mod support;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -20,7 +20,7 @@ use tower_throttle::{
     },
 };
 
-use support::{AnyLayer, Client, FACES, Face, Probe, Work, get, job, ms, per};
+use support::{AnyLayer, Client, FACES, Face, Probe, Req, Work, get, job, ms, per};
 
 /// The reservation of a store in memory.
 const D: u64 = 10;
@@ -175,6 +175,13 @@ async fn a_pause_is_shared() {
     assert_eq!(probe.times()[4..], [700, 700]);
 }
 
+fn cost(n: u64) -> Req {
+    let mut request = get("/a");
+    let terms = Terms::new().cost(Cost::new().of(Unit::TOKENS, n));
+    request.extensions_mut().insert(terms);
+    request
+}
+
 /// Law L14: what is settled for less lets others go, of other layers too.
 #[tokio::test(start_paused = true)]
 async fn units_are_shared_and_settled() {
@@ -185,12 +192,6 @@ async fn units_are_shared_and_settled() {
         let layer = AnyLayer::bare(Face::Throttle, support::endpoint_a(quota.clone()));
         layer.store(store.clone()).client(&probe)
     });
-    let cost = |n: u64| {
-        let mut request = get("/a");
-        let terms = Terms::new().cost(Cost::new().of(Unit::TOKENS, n));
-        request.extensions_mut().insert(terms);
-        request
-    };
     let first = one.oneshot(cost(80)).await.unwrap();
     let waits = tokio::spawn(other.oneshot(cost(60)));
     tokio::time::sleep(ms(300)).await;
@@ -201,11 +202,154 @@ async fn units_are_shared_and_settled() {
     assert_eq!(probe.times(), [0, 300]);
 }
 
+/// A store that refuses the first call of its kind, however often it is sent.
+#[derive(Clone, Debug)]
+struct Refuses {
+    store: MemoryStore,
+    kind: fn(&Ask) -> bool,
+    /// The member and its number for the call.
+    refused: Arc<Mutex<Option<(String, i64)>>>,
+}
+
+impl Refuses {
+    fn new(kind: fn(&Ask) -> bool) -> Self {
+        let (store, refused) = (MemoryStore::new(), Arc::default());
+        Self {
+            store,
+            kind,
+            refused,
+        }
+    }
+
+    fn clients(&self, quota: &Quota, probe: &Probe) -> ([AnyLayer; 2], [Client; 2]) {
+        let layers = [(); 2].map(|()| {
+            AnyLayer::bare(Face::Throttle, support::endpoint_a(quota.clone())).store(self.clone())
+        });
+        let clients = [0, 1].map(|i| layers[i].client(probe));
+        (layers, clients)
+    }
+}
+
+impl Store for Refuses {
+    fn timing(&self) -> Timing {
+        self.store.timing()
+    }
+
+    fn ask<'a>(&'a self, ask: &'a Ask) -> Asking<'a> {
+        let call = (ask.member.clone(), ask.seq);
+        let mut refused = self.refused.lock().unwrap();
+        if refused.is_none() && (self.kind)(ask) {
+            *refused = Some(call.clone());
+        }
+        if *refused == Some(call) {
+            return Box::pin(async { Err(StoreError::refused("not this one")) });
+        }
+        self.store.ask(ask)
+    }
+
+    fn hash_keys(&self) -> [u64; 2] {
+        self.store.hash_keys()
+    }
+
+    fn listen(&self, member: &str) -> Mailbox {
+        self.store.listen(member)
+    }
+}
+
+/// After a try, and another one after 50 ms, a call is given up; 100 ms later the next one says what was in it.
+const REFUSED: u64 = 50 + 100;
+
+/// A store may refuse the call that says of an end.
+#[tokio::test(start_paused = true)]
+async fn a_release_that_is_refused_is_said_again() {
+    let probe = Probe::new();
+    let store = Refuses::new(|ask| !ask.releases.is_empty());
+    let (layers, [one, other]) = store.clients(&Quota::concurrent(1), &probe);
+    let held = tokio::spawn(one.oneshot(job("/a", ms(100))));
+    tokio::time::sleep(ms(50)).await;
+    let waits = tokio::spawn(other.oneshot(job("/a", ms(0))));
+    tokio::time::sleep(ms(190)).await;
+    let snapshot = layers[0].handle().snapshot();
+    let (time, error) = snapshot.store_away().unwrap();
+    assert_eq!((time, error.to_string()), (ms(140), "not this one".into()));
+    held.await.unwrap().unwrap();
+    waits.await.unwrap().unwrap();
+    assert_eq!(probe.times(), [0, 100 + REFUSED]);
+    assert!(layers[0].handle().snapshot().store_away().is_none());
+}
+
+/// Or the one that gives back what a caller has given up.
+#[tokio::test(start_paused = true)]
+async fn what_is_given_back_in_a_refused_call_is_given_back_again() {
+    let probe = Probe::new();
+    let store = Refuses::new(|ask| !ask.back.is_empty());
+    let (_layers, [one, other]) = store.clients(&per(1, 1000), &probe);
+    one.clone().oneshot(get("/a")).await.unwrap();
+    let leaves = tokio::spawn(one.oneshot(get("/a")));
+    tokio::time::sleep(ms(10)).await;
+    let waits = tokio::spawn(other.oneshot(get("/a")));
+    tokio::time::sleep(ms(990)).await;
+    leaves.abort();
+    waits.await.unwrap().unwrap();
+    assert_eq!(probe.times(), [0, 1000 + REFUSED]);
+}
+
+/// Or the one that settles.
+#[tokio::test(start_paused = true)]
+async fn what_is_settled_in_a_refused_call_is_settled_again() {
+    let probe = Probe::new();
+    let quota = Quota::unlimited().units(Unit::TOKENS, 100, ms(1000));
+    let store = Refuses::new(|ask| !ask.settlements.is_empty());
+    let (_layers, [one, other]) = store.clients(&quota, &probe);
+    let first = one.oneshot(cost(80)).await.unwrap();
+    let waits = tokio::spawn(other.oneshot(cost(60)));
+    tokio::time::sleep(ms(300)).await;
+    let settlement: &Settlement = first.extensions().get().unwrap();
+    settlement.settle(Cost::new().of(Unit::TOKENS, 40));
+    waits.await.unwrap().unwrap();
+    assert_eq!(probe.times(), [0, 300 + REFUSED]);
+}
+
+/// Law L7: or the one that tells of a pause, or of its end.
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_is_refused_is_told_again() {
+    let probe = Probe::new();
+    let store = Refuses::new(|ask| ask.scopes.iter().any(|scope| scope.pause.is_some()));
+    let (layers, [_, other]) = store.clients(&per(100, 1000), &probe);
+    layers[0].handle().pause("/a", ms(5000)).unwrap();
+    tokio::time::sleep(ms(REFUSED + 1)).await;
+    other.oneshot(get("/a")).await.unwrap();
+    assert_eq!(probe.times(), [5000]);
+
+    let probe = Probe::new();
+    let store = Refuses::new(|ask| ask.scopes.iter().any(|scope| scope.resume));
+    let (layers, [_, other]) = store.clients(&per(100, 1000), &probe);
+    layers[0].handle().pause("/a", ms(5000)).unwrap();
+    layers[0].handle().resume("/a").unwrap();
+    other.oneshot(get("/a")).await.unwrap();
+    assert_eq!(probe.times(), [REFUSED]);
+}
+
+/// Or the one that asks.
+#[tokio::test(start_paused = true)]
+async fn who_asks_in_a_refused_call_asks_again() {
+    let probe = Probe::new();
+    let store = Refuses::new(|_| true);
+    let (_layers, [one, other]) = store.clients(&per(2, 1000), &probe);
+    let calls = [&one, &one, &other].map(|client| tokio::spawn(client.clone().oneshot(get("/a"))));
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(probe.times(), [0, REFUSED, 1000 + D]);
+}
+
 /// A store that does not answer.
 #[derive(Clone, Debug, Default)]
 struct Away {
     store: MemoryStore,
     gone: Arc<AtomicBool>,
+    /// It answers, and refuses.
+    refuses: bool,
     policy: Option<(WhenAway, Duration)>,
 }
 
@@ -216,7 +360,12 @@ impl Store for Away {
 
     fn ask<'a>(&'a self, ask: &'a Ask) -> Asking<'a> {
         if self.gone.load(Ordering::SeqCst) {
-            return Box::pin(async { Err(StoreError::away("nobody is there")) });
+            let error = if self.refuses {
+                StoreError::refused("nothing doing")
+            } else {
+                StoreError::away("nobody is there")
+            };
+            return Box::pin(async { Err(error) });
         }
         self.store.ask(ask)
     }
@@ -265,16 +414,19 @@ async fn what_is_queued_waits_for_the_store() {
 /// Or they go by the layer's own limits after a time.
 #[tokio::test(start_paused = true)]
 async fn without_the_store_requests_go_by_the_layer_alone_if_that_is_wanted() {
-    let store = Away {
-        policy: Some((WhenAway::Unlimited, ms(700))),
-        ..Away::default()
-    };
-    let probe = Probe::new();
-    let layer = AnyLayer::bare(Face::Throttle, support::endpoint_a(per(2, 1000)));
-    let client = layer.store(store.clone()).client(&probe);
-    store.gone.store(true, Ordering::SeqCst);
-    send(&[client], 3, ms(0)).await;
-    assert_eq!(probe.times(), [700, 700, 1700]);
+    for refuses in [false, true] {
+        let store = Away {
+            policy: Some((WhenAway::Unlimited, ms(700))),
+            refuses,
+            ..Away::default()
+        };
+        let probe = Probe::new();
+        let layer = AnyLayer::bare(Face::Throttle, support::endpoint_a(per(2, 1000)));
+        let client = layer.store(store.clone()).client(&probe);
+        store.gone.store(true, Ordering::SeqCst);
+        send(&[client], 3, ms(0)).await;
+        assert_eq!(probe.times(), [700, 700, 1700]);
+    }
 }
 
 /// A slot that nobody waits for any more goes to another layer.

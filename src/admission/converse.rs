@@ -120,7 +120,11 @@ impl Engine {
             talk.call = None;
             match answer {
                 Ok(answer) => self.with(|core, now, fx| core.hear(&answer, now, fx)),
-                Err(error) => self.with(|core, now, _| core.unanswered(error, now)),
+                Err(error) => {
+                    self.with(|core, now, _| core.unanswered(error, now));
+                    // There is a next call also where no request waits.
+                    self.join_timer();
+                }
             }
         }
     }

@@ -1,7 +1,8 @@
 //! A member's side of the protocol: what it is to say in its next call, and what an answer means for it. No clock,
 //! no I/O; times are the member's own.
 //!
-//! One call is under way at a time. [`Member::ask`] makes it; if no answer comes, the same ask is sent again.
+//! One call is under way at a time. [`Member::ask`] makes it; if no answer comes, the same ask is sent again. If the
+//! store refuses it again and again, [`Member::refused`] gives it up: the next one says all that was in it.
 //! [`Member::hear`] takes the answer and makes [`Slot`]s of it. A slot belongs to its leaf: the request that is
 //! first there when the slot opens goes, in [`Slot::opens`] to [`Slot::closes`], and [`Member::dispatched`] says so
 //! after it did; a slot that was missed goes back by [`Member::give_back`].
@@ -305,6 +306,40 @@ impl Member {
         {
             self.stamps.pop_front();
         }
+    }
+
+    /// The store has refused the call under way, and it did nothing: what was in it is said by the next one. Returns it.
+    ///
+    /// A call that was refused once may have been executed: it is to be sent once more as it is before.
+    pub fn refused(&mut self) -> Option<Ask> {
+        let (ask, sent) = self.pending.take()?;
+        let names = |scopes: &[usize]| -> Vec<String> {
+            let names = scopes.iter().map(|index| ask.scopes[*index].name.clone());
+            names.collect()
+        };
+        let releases = ask.releases.iter().cloned();
+        let releases = releases.map(|one| (one.id, names(&one.scopes), one.costs));
+        self.releases.extend(releases);
+        // What an earlier epoch granted is not in the books.
+        if ask.epoch == self.epoch {
+            let back = ask.back.iter().cloned();
+            self.back
+                .extend(back.map(|one| (names(&one.scopes), one.end, one.costs)));
+            let settlements = ask.settlements.iter();
+            let settlements =
+                settlements.map(|one| (names(&one.scopes), one.end, one.unit, one.change));
+            self.settlements.extend(settlements);
+        }
+        let stamps = ask.stamps.iter().cloned();
+        self.late.extend(stamps.map(|one| Stamped {
+            at: sent - one.age,
+            scopes: names(&one.scopes),
+            costs: one.costs,
+            at_end: one.at_end,
+        }));
+        let kept = ask.scopes.iter().filter(|scope| scope.keep.is_some());
+        self.asserts.extend(kept.map(|scope| scope.name.clone()));
+        Some(ask)
     }
 
     /// What an answer to the call under way means; it came at `now`. Another call's answer means nothing: tell them

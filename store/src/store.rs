@@ -18,7 +18,9 @@ pub type Asking<'a> = Pin<Box<dyn Future<Output = Result<Answer, StoreError>> + 
 /// Where the counts of a fleet live.
 ///
 /// A member (see [`Member`](crate::member::Member)) has one call under way at a time. If a call fails with an error
-/// that [is worth trying again](StoreError::is_away), the member sends the same ask again.
+/// that [is worth trying again](StoreError::is_away), the member sends the same ask again. If it is refused, the member
+/// sends it once more as it is: a call that was executed and failed afterwards is answered then. If it is refused again,
+/// the member makes another one, which says all that was in it.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What members of this store are to be made with.
     fn timing(&self) -> Timing;
@@ -39,7 +41,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// What becomes of requests while the store does not answer. Those that have a reservation go.
+/// What becomes of requests while the store does not answer, or refuses all calls. Those that have a reservation go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenAway {
@@ -76,7 +78,7 @@ impl StoreError {
         }
     }
 
-    /// The store will not answer such a call.
+    /// The store will not answer such a call. Refused twice, it has done nothing.
     pub fn refused(text: impl Into<String>) -> Self {
         Self {
             away: false,

@@ -228,6 +228,58 @@ fn a_call_that_names_no_scope_is_told_that_the_store_settles() {
     }
 }
 
+/// What was in a call that the store refused is in the next one.
+#[test]
+fn a_refused_call_is_said_by_the_next() {
+    let mut world = Memory::new(TIMING);
+    let units = [REQUESTS, "output"].map(str::to_owned).to_vec();
+    let mut member = Member::new("a".to_owned(), units, TIMING);
+    let limits = || Scope {
+        permits: Some(9),
+        ..scope(REQUESTS, false)
+    };
+    let head = |id| Head {
+        id,
+        ..Head::default()
+    };
+    let leaf = Leaf {
+        heads: (1..4).map(head).collect(),
+        ages: vec![0; 3],
+        waiting: 3,
+        totals: Vec::new(),
+        ..wants(ask("", 0, "", limits()), 1).leaves.remove(0)
+    };
+    let mut wide = limits();
+    wide.windows[0].n = 3;
+    let said = member.ask(0, vec![wide.clone()], vec![leaf]).clone();
+    let [one, two, three] = member
+        .hear(0, &world.ask(&said, START, "run"))
+        .slots
+        .try_into()
+        .unwrap();
+    member.dispatched(&one, 0);
+    member.settled(&one, 0, 2);
+    member.ended(1, None, 10);
+    member.give_back(&two, false);
+    member.dispatched(&three, three.closes + 10);
+    let first = member.ask(20_000, vec![wide.clone()], Vec::new()).clone();
+    assert_eq!(member.ask(21_000, Vec::new(), Vec::new()), &first);
+    assert_eq!((first.releases.len(), first.back.len()), (2, 1));
+    assert_eq!((first.settlements.len(), first.stamps.len()), (1, 1));
+    assert_eq!(member.refused(), Some(first.clone()));
+    assert!(member.has_news() && !member.is_asking());
+    member.ended(3, None, 25_000);
+    let mut next = member.ask(30_000, vec![wide], Vec::new()).clone();
+    assert_eq!(next.stamps.remove(0).age, first.stamps[0].age + 10_000);
+    assert_eq!(next.releases.pop().map(|one| one.id), Some(3));
+    assert_eq!(next.releases, first.releases);
+    assert_eq!(
+        (next.back, next.settlements),
+        (first.back, first.settlements)
+    );
+    assert_eq!(next.seq, first.seq + 1);
+}
+
 /// A member that holds one permit in each of so many scopes, all of which it has named at 0.
 fn holder(world: &mut Memory, many: usize) -> Member {
     let mut member = Member::new("a".to_owned(), vec![REQUESTS.to_owned()], TIMING);

@@ -46,7 +46,7 @@ impl Core {
         let demand = self.tree.demand(leaf, stated);
         let of = (leaf, asks.map_or(Priority::NORMAL, |asks| asks.priority));
         let fleet = self.tree.fleet.as_mut();
-        let Some(fleet) = fleet.filter(|fleet| !fleet.member.is_asking()) else {
+        let Some(fleet) = fleet.filter(|fleet| fleet.is_free()) else {
             return false;
         };
         fleet.newcomer = Some((of, demand));

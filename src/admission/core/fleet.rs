@@ -14,7 +14,8 @@ use crate::{
     costs::{Priority, Unit},
 };
 
-/// A call that failed is repeated after this time, which doubles up to [`LATEST`]: 50 ms, of one round trip and more.
+/// A call that failed is followed by the next after this time, which doubles up to [`LATEST`]: 50 ms, of one round trip
+/// and more.
 const SOONEST: Span = Span(50_000_000);
 /// The server is back at full speed within a second of its return.
 const LATEST: Span = Span(400_000_000);
@@ -62,8 +63,10 @@ pub(in crate::admission) struct Fleet {
     next_id: i64,
     /// How many times the store has forgotten what it had granted.
     epoch: u32,
-    /// When the call that failed is to be repeated.
+    /// When the call that failed is to be repeated, or made anew.
     retry: Option<Tick>,
+    /// The store has refused the call under way once.
+    is_refused: bool,
     pub(super) away: Option<Away>,
     when_away: Option<(WhenAway, Span)>,
 }
@@ -128,6 +131,7 @@ impl Fleet {
             next_id: 0,
             epoch: 0,
             retry: None,
+            is_refused: false,
             away: None,
             when_away: when_away.map(|(policy, after)| (policy, after.into())),
         }
@@ -409,7 +413,7 @@ impl Fleet {
     /// Whether there is something to say now, or something to be said again.
     pub(super) fn wants(&mut self, now: Tick) -> bool {
         self.beat = self.member.heartbeat(floor(now)).map_or(Tick::NEVER, tick);
-        if self.member.is_asking() {
+        if !self.is_free() {
             return self.retry.is_some_and(|at| at <= now);
         }
         while let Some(&(at, of)) = self.again.first().filter(|(at, _)| *at <= now) {
@@ -422,7 +426,7 @@ impl Fleet {
     /// When something is due by itself after `now`.
     pub(super) fn next_due(&self, now: Tick) -> Tick {
         let closes = self.closing.first().map(|(at, _)| at.after(Span(1)));
-        let calls = if self.member.is_asking() {
+        let calls = if !self.is_free() {
             let opens = self.when_away.zip(self.away.as_ref());
             let opens = opens.filter(|(_, away)| !away.is_unlimited);
             let opens = opens.map(|((_, after), away)| away.since.after(after));
@@ -445,13 +449,31 @@ impl Fleet {
         }
     }
 
-    /// The call under way is about to be made, again perhaps.
+    /// Whether a call can be made now, if there is something to say.
+    pub(super) fn is_free(&self) -> bool {
+        !self.member.is_asking() && self.retry.is_none()
+    }
+
+    /// A call is about to be made, again perhaps.
     pub(super) fn calls(&mut self) {
         self.retry = None;
     }
 
-    /// It was not answered.
+    /// The call under way was answered.
+    pub(super) fn answered(&mut self) {
+        self.is_refused = false;
+        self.away = None;
+    }
+
+    /// It was not answered. One that is refused has a second try as it is, in case that it was executed; then the next
+    /// one is made of what is to be said at that time.
     pub(super) fn failed(&mut self, error: StoreError, now: Tick) {
+        if !error.is_away() {
+            if self.is_refused {
+                self.give_up_call();
+            }
+            self.is_refused = !self.is_refused;
+        }
         let away = self.away.get_or_insert_with(|| Away {
             since: now,
             failures: 0,
@@ -462,6 +484,27 @@ impl Fleet {
         let wait = SOONEST.times(1 << away.failures.min(8)).0.min(LATEST.0);
         away.failures += 1;
         self.retry = Some(now.after(Span(wait)));
+    }
+
+    /// The next call says what was in this one.
+    fn give_up_call(&mut self) {
+        let scopes = self
+            .member
+            .refused()
+            .map_or_else(Vec::new, |ask| ask.scopes);
+        for scope in scopes {
+            let Some(known) = self.scopes.get_mut(&scope.name) else {
+                continue;
+            };
+            if scope.pause.is_some() {
+                known.paused_until = Tick::NONE;
+            }
+            known.resume |= scope.resume;
+            if scope.pause.is_some() || scope.resume {
+                self.news.insert(scope.name);
+            }
+        }
+        self.due.append(&mut self.asked);
     }
 
     /// For how long it has not answered.

@@ -24,7 +24,7 @@ impl Core {
         let Some(mut fleet) = self.tree.fleet.take() else {
             return;
         };
-        fleet.away = None;
+        fleet.answered();
         let heard = fleet.member.hear(fleet::ceil(now), answer);
         if heard.void {
             fleet.forget();
