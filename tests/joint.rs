@@ -20,7 +20,7 @@ use tower_throttle::{
     },
 };
 
-use support::{AnyLayer, Client, FACES, Face, Probe, Req, Work, get, job, ms, per};
+use support::{AnyLayer, Client, FACES, Face, Probe, Recorder, Req, What, Work, get, job, ms, per};
 
 /// The reservation of a store in memory.
 const D: u64 = 10;
@@ -409,6 +409,60 @@ async fn what_is_queued_waits_for_the_store() {
         "{times:?}"
     );
     assert!(layer.handle().snapshot().store_away().is_none());
+}
+
+/// That the store does not answer is told once, and so is that it answers again.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_told_at_its_begin_and_its_end() {
+    let store = Away::default();
+    let recorder = Recorder::new();
+    let endpoints = support::endpoint_a(per(9, 1000));
+    let layer = support::observed(Face::Throttle, endpoints, recorder.clone()).store(store.clone());
+    let client = layer.client(&Probe::new());
+    store.gone.store(true, Ordering::SeqCst);
+    let waits = tokio::spawn(async move { send(&[client], 3, ms(0)).await });
+    tokio::time::sleep(ms(3000)).await;
+    store.gone.store(false, Ordering::SeqCst);
+    waits.await.unwrap();
+    let told = recorder.of("overall");
+    let [(0, away), (end, back)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(*away, What::StoreAway("nobody is there".to_owned()));
+    assert_eq!(*back, What::StoreBack(*end));
+    assert!((3000..3500).contains(end), "{told:?}");
+}
+
+/// That members are configured differently is told once for each difference, and not for each key.
+#[tokio::test(start_paused = true)]
+async fn a_difference_is_told_once() {
+    let store = MemoryStore::new();
+    let recorder = Recorder::new();
+    let probe = Probe::new();
+    let each = |n: u32, permits: usize| {
+        Endpoints::new().each_other_path(per(n, 1000).concurrency(permits))
+    };
+    let other = AnyLayer::bare(Face::Throttle, each(5, 8)).store(store.clone());
+    let layer = support::observed(Face::Throttle, each(4, 9), recorder.clone());
+    let clients = [other, layer.store(store)].map(|layer| layer.client(&probe));
+    for round in 0..3 {
+        for client in &clients {
+            for key in 0..4 {
+                let path = format!("/{key}");
+                client.clone().oneshot(get(&path)).await.unwrap();
+            }
+        }
+        tokio::time::sleep(ms(1000 * round)).await;
+    }
+    let told = recorder.all().into_iter();
+    let told = told.filter(|told| matches!(told.what, What::Disagrees(_)));
+    let told: Vec<_> = told.map(|told| (told.bucket, told.what)).collect();
+    let expected = ["permits : 9 here, 8", "n requests: 4 here, 5"];
+    let told_of = |text: &str| What::Disagrees(text.to_owned());
+    assert_eq!(
+        told,
+        expected.map(|text| ("each other path".to_owned(), told_of(text)))
+    );
 }
 
 /// Or they go by the layer's own limits after a time.

@@ -121,7 +121,7 @@ impl Engine {
             match answer {
                 Ok(answer) => self.with(|core, now, fx| core.hear(&answer, now, fx)),
                 Err(error) => {
-                    self.with(|core, now, _| core.unanswered(error, now));
+                    self.with(|core, now, fx| core.unanswered(error, now, fx));
                     // There is a next call also where no request waits.
                     self.join_timer();
                 }

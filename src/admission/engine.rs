@@ -661,6 +661,9 @@ impl Engine {
             Decision::Absent => EventKind::Absent,
             &Decision::BodyOpen { time } => EventKind::BodyOpen { time },
             Decision::Closed => EventKind::Closed,
+            Decision::StoreAway(error) => EventKind::StoreAway(error),
+            &Decision::StoreBack { time } => EventKind::StoreBack { time },
+            Decision::Disagrees(warning) => EventKind::Disagrees(warning),
             Decision::Swept => EventKind::Swept,
         };
         observer.tell(&Event {

@@ -1,17 +1,21 @@
 //! What a store has granted to this layer, and what it is to be told.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
 
 use tower_throttle_store::{
     StoreError, WhenAway,
     member::{Member, Slot},
-    protocol::{Micros, Scope},
+    protocol::{Micros, Scope, Warning},
 };
 
 use super::ids::NodeId;
 use crate::{
     bucket::{Demand, Gate, Span, Tick},
     costs::{Priority, Unit},
+    endpoints::SpecId,
 };
 
 /// A call that failed is followed by the next after this time, which doubles up to [`LATEST`]: 50 ms, of one round trip
@@ -22,6 +26,9 @@ const LATEST: Span = Span(400_000_000);
 
 /// Of so many scopes one call tells or asks news.
 const NEWS: usize = 500;
+
+/// So many differences of configurations are remembered.
+const MOST_DIFFERENCES: usize = 1000;
 
 /// A layer that shares its limits by way of a store.
 ///
@@ -68,6 +75,8 @@ pub(in crate::admission) struct Fleet {
     /// The store has refused the call under way once.
     is_refused: bool,
     pub(super) away: Option<Away>,
+    /// How other members are configured otherwise, as far as it was told.
+    differences: HashSet<Difference>,
     when_away: Option<(WhenAway, Span)>,
 }
 
@@ -87,6 +96,9 @@ pub(super) struct Known {
     /// The newest pause that was ended by hand.
     pub(super) generation: i64,
 }
+
+/// How a scope is configured otherwise: what differs, of which unit and rank, and how it is here and there.
+type Difference = (SpecId, String, String, i64, i64, i64);
 
 /// The store does not answer.
 #[derive(Debug)]
@@ -108,7 +120,7 @@ pub(super) struct Reserved {
 impl Fleet {
     pub(in crate::admission) fn new(
         member: Member,
-        when_away: Option<(WhenAway, std::time::Duration)>,
+        when_away: Option<(WhenAway, Duration)>,
     ) -> Self {
         Self {
             member,
@@ -133,6 +145,7 @@ impl Fleet {
             retry: None,
             is_refused: false,
             away: None,
+            differences: HashSet::new(),
             when_away: when_away.map(|(policy, after)| (policy, after.into())),
         }
     }
@@ -459,10 +472,11 @@ impl Fleet {
         self.retry = None;
     }
 
-    /// The call under way was answered.
-    pub(super) fn answered(&mut self) {
+    /// The call under way was answered. Returns for how long none was.
+    pub(super) fn answered(&mut self, now: Tick) -> Option<Duration> {
         self.is_refused = false;
-        self.away = None;
+        let away = self.away.take()?;
+        Some(now.since(away.since))
     }
 
     /// It was not answered. One that is refused has a second try as it is, in case that it was executed; then the next
@@ -508,12 +522,21 @@ impl Fleet {
     }
 
     /// For how long it has not answered.
-    pub(in crate::admission) fn away(
-        &self,
-        now: Tick,
-    ) -> Option<(std::time::Duration, &StoreError)> {
+    pub(in crate::admission) fn away(&self, now: Tick) -> Option<(Duration, &StoreError)> {
         let away = self.away.as_ref()?;
         Some((now.since(away.since), &away.error))
+    }
+
+    /// Whether a difference was not told yet.
+    pub(super) fn is_new(&mut self, scope: SpecId, warning: &Warning) -> bool {
+        if self.differences.len() >= MOST_DIFFERENCES {
+            self.differences.clear();
+        }
+        let (what, unit) = (warning.what.clone(), warning.unit.clone());
+        let &Warning {
+            rank, mine, theirs, ..
+        } = warning;
+        (self.differences).insert((scope, what, unit, rank, mine, theirs))
     }
 
     /// Whether requests go by the layer's own limits from now on, as the store does not answer.

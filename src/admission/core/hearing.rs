@@ -24,7 +24,7 @@ impl Core {
         let Some(mut fleet) = self.tree.fleet.take() else {
             return;
         };
-        fleet.answered();
+        let back = fleet.answered(now);
         let heard = fleet.member.hear(fleet::ceil(now), answer);
         if heard.void {
             fleet.forget();
@@ -71,7 +71,22 @@ impl Core {
             }
             known.generation = told.generation;
         }
+        let mut differences = Vec::new();
+        for warning in heard.warnings {
+            let node = self.tree.bucket_of(&fleet, &warning.scope);
+            let scope = node.map(|id| self.tree.base(self.tree.node(id).spec));
+            if let Some(scope) = scope.filter(|scope| fleet.is_new(*scope, &warning)) {
+                differences.push((scope, warning));
+            }
+        }
         self.tree.fleet = Some(fleet);
+        if let Some(time) = back {
+            self.tell_of_store(now, fx, || Decision::StoreBack { time });
+        }
+        for (scope, warning) in differences {
+            let told = || Decision::Disagrees(Box::new(warning));
+            self.tree.tell_of_scope(scope, now, fx, told);
+        }
         for (name, until) in pauses {
             self.follow_pause(&name, until, now, fx);
         }
@@ -122,9 +137,25 @@ impl Core {
     }
 
     /// The call under way was not answered.
-    pub(in crate::admission) fn unanswered(&mut self, error: StoreError, now: Tick) {
-        if let Some(fleet) = &mut self.tree.fleet {
-            fleet.failed(error, now);
+    pub(in crate::admission) fn unanswered(
+        &mut self,
+        error: StoreError,
+        now: Tick,
+        fx: &mut Effects,
+    ) {
+        let Some(fleet) = &mut self.tree.fleet else {
+            return;
+        };
+        let is_first = fleet.away(now).is_none();
+        fleet.failed(error.clone(), now);
+        if is_first {
+            self.tell_of_store(now, fx, || Decision::StoreAway(Box::new(error)));
+        }
+    }
+
+    fn tell_of_store(&mut self, now: Tick, fx: &mut Effects, decision: impl FnOnce() -> Decision) {
+        if let Some(overall) = self.tree.overall {
+            self.tree.tell_of_scope(overall, now, fx, decision);
         }
     }
 
