@@ -498,6 +498,32 @@ async fn a_waiter_that_leaves_gives_its_slot_to_the_other_layer() {
     assert_eq!(probe.times(), [0, 1000 + D]);
 }
 
+/// A slot that is too small for all who wait goes back at once: the larger one stays, or is asked for.
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_is_too_small_goes_back_at_once() {
+    let quota = Quota::unlimited().units(Unit::TOKENS, 100, ms(1000));
+    // Room for both, so both have slots; room for one of them only.
+    for large in [60, 95] {
+        let probe = Probe::new();
+        let timing = Timing {
+            reservation: 200_000,
+            ..Timing::LASTING
+        };
+        let store = MemoryStore::with_timing(timing);
+        let layer = AnyLayer::bare(Face::Throttle, support::endpoint_a(quota.clone()));
+        let client = layer.store(store).client(&probe);
+        client.clone().oneshot(cost(95)).await.unwrap();
+        let leaves = tokio::spawn(client.clone().oneshot(cost(10)));
+        tokio::time::sleep(ms(1)).await;
+        let waits = tokio::spawn(client.oneshot(cost(large)));
+        // The first has its slot.
+        tokio::time::sleep(ms(1190)).await;
+        leaves.abort();
+        waits.await.unwrap().unwrap();
+        assert_eq!(probe.times(), [0, 1200], "{large}");
+    }
+}
+
 /// Law L7: a pause by hand of a layer that nobody uses is shared, too.
 #[tokio::test(start_paused = true)]
 async fn a_pause_of_an_idle_layer_is_shared() {

@@ -80,6 +80,7 @@ impl Core {
     /// Finds out where more wait than have slots, and where slots are left.
     fn note_changes(&mut self, fleet: &mut Fleet) {
         while let Some(leaf) = fleet.next_changed() {
+            self.fit_slots(fleet, leaf);
             let mut in_hand = fleet.slots(leaf);
             for priority in Priority::ALL {
                 let waiting = self.tree.waiting_at(leaf, priority);
@@ -97,6 +98,26 @@ impl Core {
             }
             let expected = usize::from(fleet.expected == Some(leaf));
             fleet.give_back_last(leaf, in_hand.saturating_sub(expected));
+        }
+    }
+
+    /// Gives back the slots of a leaf that are too small for all that wait there.
+    fn fit_slots(&self, fleet: &mut Fleet, leaf: NodeId) {
+        if fleet.slots(leaf) == 0 || fleet.expected == Some(leaf) {
+            return;
+        }
+        let waiting = |priority: Priority| self.tree.waiting_at(leaf, priority);
+        let firsts = |most: usize| {
+            let classes = Priority::ALL.into_iter();
+            let listed = classes.flat_map(|priority| {
+                let listed = self.first_waiting(leaf, priority, 0, waiting(priority).min(most));
+                listed.into_iter().map(|id| self.demand_of(id))
+            });
+            listed.collect::<Vec<_>>()
+        };
+        let first = firsts(1);
+        if !first.is_empty() && !fleet.fits_all(leaf, &first) {
+            fleet.give_back_small(leaf, &firsts(usize::MAX));
         }
     }
 

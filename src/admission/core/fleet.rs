@@ -350,6 +350,29 @@ impl Fleet {
         }
     }
 
+    /// Whether each slot of a leaf has as much as one of these takes.
+    pub(super) fn fits_all(&self, leaf: NodeId, demands: &[Demand]) -> bool {
+        let mut slots = self.hand.get(&leaf).into_iter().flatten();
+        slots.all(|slot| self.fits(slot, demands))
+    }
+
+    fn fits(&self, slot: &Slot, demands: &[Demand]) -> bool {
+        demands.iter().any(|demand| self.covers(slot, demand))
+    }
+
+    /// Gives back the slots of a leaf that have less than each of these takes.
+    pub(super) fn give_back_small(&mut self, leaf: NodeId, demands: &[Demand]) {
+        for place in (0..self.slots(leaf)).rev() {
+            let slot = self.hand.get(&leaf).and_then(|slots| slots.get(place));
+            if slot.is_some_and(|slot| self.fits(slot, demands)) {
+                continue;
+            }
+            if let Some(slot) = self.take_out(leaf, place) {
+                self.member.give_back(&slot, false);
+            }
+        }
+    }
+
     /// Gives back what nobody has used in time.
     pub(super) fn close_slots(&mut self, now: Tick) {
         while let Some(&(closes, leaf)) = self.closing.first().filter(|(closes, _)| *closes < now) {
