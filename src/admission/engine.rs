@@ -502,6 +502,9 @@ impl Engine {
         } else {
             now
         };
+        if let Some(wall) = self.is_joint().then(|| self.clock.wall()).flatten() {
+            core.look_at_wall(wall, now);
+        }
         core.tree.set_time(now)
     }
 

@@ -11,7 +11,7 @@ use tower_throttle_store::{
     protocol::{Micros, Scope, Warning},
 };
 
-use super::ids::NodeId;
+use super::{frozen::Frozen, ids::NodeId};
 use crate::{
     bucket::{Demand, Gate, Span, Tick},
     costs::{Priority, Unit},
@@ -75,6 +75,7 @@ pub(in crate::admission) struct Fleet {
     /// The store has refused the call under way once.
     is_refused: bool,
     pub(super) away: Option<Away>,
+    frozen: Frozen,
     /// How other members are configured otherwise, as far as it was told.
     differences: HashSet<Difference>,
     when_away: Option<(WhenAway, Span)>,
@@ -115,6 +116,8 @@ pub(super) struct Away {
 pub(super) struct Reserved {
     pub(super) slot: Slot,
     epoch: u32,
+    /// For how long the machine had been frozen when it was taken.
+    frozen: Micros,
 }
 
 impl Fleet {
@@ -145,6 +148,7 @@ impl Fleet {
             retry: None,
             is_refused: false,
             away: None,
+            frozen: Frozen::default(),
             differences: HashSet::new(),
             when_away: when_away.map(|(policy, after)| (policy, after.into())),
         }
@@ -196,6 +200,7 @@ impl Fleet {
         Some(Reserved {
             slot,
             epoch: self.epoch,
+            frozen: self.frozen.all,
         })
     }
 
@@ -225,7 +230,8 @@ impl Fleet {
     }
 
     /// The request was not dispatched: its slot is there for the next one, if it lasts.
-    pub(super) fn put_back(&mut self, leaf: NodeId, reserved: Reserved, now: Tick) {
+    pub(super) fn put_back(&mut self, leaf: NodeId, mut reserved: Reserved, now: Tick) {
+        reserved.slot.closes -= self.frozen.all - reserved.frozen;
         if reserved.epoch == self.epoch {
             self.put(leaf, reserved.slot, now);
         } else {
@@ -236,14 +242,20 @@ impl Fleet {
 
     /// Whether a request can still go in its slot.
     pub(super) fn lasts(&self, reserved: &Reserved, now: Tick) -> bool {
-        reserved.epoch == self.epoch && now <= tick(reserved.slot.closes)
+        let frozen = self.frozen.all - reserved.frozen;
+        reserved.epoch == self.epoch && now <= tick(reserved.slot.closes - frozen)
     }
 
     /// The request has gone, in its slot or after it.
     pub(super) fn dispatched(&mut self, reserved: &Reserved, now: Tick) {
-        let Reserved { slot, epoch } = reserved;
+        let Reserved {
+            slot,
+            epoch,
+            frozen,
+        } = reserved;
         if *epoch == self.epoch {
-            self.member.dispatched(slot, ceil(now));
+            let frozen = self.frozen.all - frozen;
+            self.member.dispatched(slot, ceil(now) + frozen);
         } else {
             // The store knows nothing of it any more.
             let (scopes, costs) = (slot.scopes.clone(), slot.costs.clone());
@@ -373,6 +385,27 @@ impl Fleet {
         }
     }
 
+    /// The wall clock is ahead of the other one by so much. What that has grown by since the last look is time for which
+    /// the machine was frozen: slots in hand close earlier by that.
+    pub(super) fn look_at_wall(&mut self, wall: Duration, now: Tick) {
+        let Some(frozen) = self.frozen.look(wall) else {
+            return;
+        };
+        self.closing.clear();
+        for (leaf, slots) in &mut self.hand {
+            for slot in slots {
+                slot.closes = slot.closes.saturating_sub(frozen);
+                self.closing.insert((tick(slot.closes), *leaf));
+            }
+        }
+        self.close_slots(now);
+    }
+
+    /// A slot that has come lacks the time for which the machine was frozen since the call.
+    pub(super) fn thaw_slot(&self, slot: &mut Slot) {
+        slot.closes -= self.frozen.all - self.frozen.at_call;
+    }
+
     /// Gives back what nobody has used in time.
     pub(super) fn close_slots(&mut self, now: Tick) {
         while let Some(&(closes, leaf)) = self.closing.first().filter(|(closes, _)| *closes < now) {
@@ -493,6 +526,9 @@ impl Fleet {
     /// A call is about to be made, again perhaps.
     pub(super) fn calls(&mut self) {
         self.retry = None;
+        if !self.member.is_asking() {
+            self.frozen.at_call = self.frozen.all;
+        }
     }
 
     /// The call under way was answered. Returns for how long none was.

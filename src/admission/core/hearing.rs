@@ -1,5 +1,7 @@
 //! What the layer hears from a store, and what follows.
 
+use std::time::Duration;
+
 use tower_throttle_store::{
     Message, StoreError,
     protocol::{Answer, News},
@@ -30,7 +32,8 @@ impl Core {
             fleet.forget();
         }
         let mut touched = Vec::new();
-        for slot in heard.slots {
+        for mut slot in heard.slots {
+            fleet.thaw_slot(&mut slot);
             if let Some((leaf, _)) = waiting_of(slot.leaf) {
                 fleet.put(leaf, slot, now);
                 touched.push(leaf);
@@ -157,6 +160,11 @@ impl Core {
         if let Some(overall) = self.tree.overall {
             self.tree.tell_of_scope(overall, now, fx, decision);
         }
+    }
+
+    /// The wall clock is ahead of the other one by so much.
+    pub(in crate::admission) fn look_at_wall(&mut self, wall: Duration, now: Tick) {
+        self.tree.look_at_wall(wall, now);
     }
 
     /// Does what has become due at a store's side by itself.
