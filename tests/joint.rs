@@ -411,6 +411,86 @@ async fn what_is_queued_waits_for_the_store() {
     assert!(layer.handle().snapshot().store_away().is_none());
 }
 
+/// A store whose answers take 20 ms to come.
+#[derive(Clone, Debug)]
+struct Slow(MemoryStore);
+
+impl Slow {
+    fn new() -> Self {
+        let reservation = 100_000;
+        Self(MemoryStore::with_timing(Timing {
+            reservation,
+            ..Timing::LASTING
+        }))
+    }
+}
+
+impl Store for Slow {
+    fn timing(&self) -> Timing {
+        self.0.timing()
+    }
+
+    fn ask<'a>(&'a self, ask: &'a Ask) -> Asking<'a> {
+        Box::pin(async move {
+            let answer = self.0.ask(ask).await;
+            tokio::time::sleep(ms(20)).await;
+            answer
+        })
+    }
+
+    fn hash_keys(&self) -> [u64; 2] {
+        self.0.hash_keys()
+    }
+
+    fn listen(&self, member: &str) -> Mailbox {
+        self.0.listen(member)
+    }
+}
+
+/// A layer that is dropped while a call is under way holds nothing until its lease ends: neither what came back since the
+/// call, nor what that was granted.
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_ends_says_what_it_has_not_said() {
+    let store = Slow::new();
+    let probe = Probe::new();
+    let layer = || {
+        let layer = AnyLayer::bare(Face::Throttle, support::endpoint_a(Quota::concurrent(3)));
+        layer.store(store.clone()).client(&probe)
+    };
+    // What is asked for at 0 is granted at 20, and ends at 120; that is told until 140, and what is asked meanwhile until 160.
+    let one = layer();
+    let held = tokio::spawn(one.clone().oneshot(job("/a", ms(100))));
+    tokio::time::sleep(ms(125)).await;
+    let ends = tokio::spawn(one.oneshot(job("/a", ms(0))));
+    held.await.unwrap().unwrap();
+    tokio::time::sleep(ms(25)).await;
+    ends.abort();
+    send(&[layer()], 3, ms(1000)).await;
+    let times = probe.times();
+    assert_eq!(times.len(), 4);
+    assert!(times[1..].iter().all(|at| *at < 300), "{times:?}");
+}
+
+/// A request may end while the call is under way that tells of another's end, and be the layer's last.
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_ends_with_a_request_gives_its_permit_back() {
+    let store = Slow::new();
+    let probe = Probe::new();
+    let layer = || {
+        let layer = AnyLayer::bare(Face::Throttle, support::endpoint_a(Quota::concurrent(2)));
+        layer.store(store.clone()).client(&probe)
+    };
+    let one = layer();
+    let held = [100, 85].map(|time| tokio::spawn(one.clone().oneshot(job("/a", ms(time)))));
+    drop(one);
+    for held in held {
+        held.await.unwrap().unwrap();
+    }
+    send(&[layer()], 2, ms(1000)).await;
+    let times = probe.times();
+    assert!(times[2..].iter().all(|at| *at < 300), "{times:?}");
+}
+
 /// That the store does not answer is told once, and so is that it answers again.
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_told_at_its_begin_and_its_end() {

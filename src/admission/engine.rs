@@ -726,6 +726,12 @@ impl Aftermath {
     }
 }
 
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.take_leave();
+    }
+}
+
 /// What the timer wakes.
 struct Alarm(Weak<Engine>);
 

@@ -342,6 +342,18 @@ impl Member {
         Some(ask)
     }
 
+    /// The member ends: the next call is its last, and its answer is not waited for. Nor is that to a call under way; what
+    /// that has granted is given up. Whether there is something to say.
+    pub fn leave(&mut self) -> bool {
+        if let Some((ask, _)) = self.pending.take() {
+            let asked = ask.leaves.iter().filter(|leaf| !leaf.heads.is_empty());
+            let scopes = asked.flat_map(|leaf| &leaf.scopes);
+            let names = scopes.map(|index| ask.scopes[*index].name.clone());
+            self.asserts.extend(names);
+        }
+        self.has_news()
+    }
+
     /// What an answer to the call under way means; it came at `now`. Another call's answer means nothing: tell them
     /// apart by the connection, or drop a connection on which one is missing.
     pub fn hear(&mut self, now: Micros, answer: &Answer) -> Heard {

@@ -25,7 +25,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What members of this store are to be made with.
     fn timing(&self) -> Timing;
 
-    /// Decides about one call. Dropping the future may leave the call executed: repeat it.
+    /// Decides about one call. Dropping the future may leave the call executed: repeat it. A member that ends polls the
+    /// future of its last call once, perhaps outside of any runtime, and drops it: the call should be made all the same.
     fn ask<'a>(&'a self, ask: &'a Ask) -> Asking<'a>;
 
     /// With which its members hash what is secret and names a scope: the same for all, and after a restart.

@@ -77,6 +77,21 @@ impl Core {
         ask
     }
 
+    /// What to tell the store when the layer ends, if anything.
+    pub(in crate::admission) fn last_ask(&mut self, now: Tick) -> Option<Ask> {
+        let mut fleet = self.tree.fleet.take()?;
+        if !fleet.member.leave() {
+            return None;
+        }
+        let at = fleet::floor(now);
+        let names = fleet.member.scopes(at).map(str::to_owned);
+        let names: BTreeSet<String> = names.collect();
+        let scopes = names.into_iter();
+        let scopes = scopes.map(|name| self.tree.shared_scope(&mut fleet, name, now));
+        let scopes = scopes.collect();
+        Some(fleet.member.ask(at, scopes, Vec::new()).clone())
+    }
+
     /// Finds out where more wait than have slots, and where slots are left.
     fn note_changes(&mut self, fleet: &mut Fleet) {
         while let Some(leaf) = fleet.next_changed() {
