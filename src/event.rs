@@ -11,6 +11,7 @@ use std::{
 
 use http::StatusCode;
 use tokio::time::Instant;
+use tower_throttle_store::{StoreError, protocol::Warning};
 
 use crate::{bucket::Learned, costs::Cost, error::Refused, signal::Signal};
 
@@ -224,6 +225,18 @@ pub enum EventKind<'a> {
     /// [`Handle::close`](crate::Handle::close) closed the layer: one event, under the name `overall`, when it is called
     /// first. `Refused` follows for each request that waits.
     Closed,
+    /// The layer's [store](crate::ThrottleLayer::store) did not answer a call, or refused it: why. The event is told
+    /// under the name `overall`, and not again until the store has answered. The call is repeated;
+    /// [`Snapshot::store_away`](crate::Snapshot::store_away) has the last error, and says for how long.
+    StoreAway(&'a StoreError),
+    /// The store answers again: under the name `overall`, after each [`StoreAway`](Self::StoreAway).
+    StoreBack {
+        /// The time since that.
+        time: Duration,
+    },
+    /// Another member of the fleet that shares the store is configured otherwise, and the stricter of the two counts for
+    /// all. The event is told under the name of the scope, and once for each difference, of however many keys it is.
+    Disagrees(&'a Warning),
     /// A request failed and is to be sent again.
     ///
     /// It is not sent if its future is dropped before, if a limiting layer below refuses it, or if the inner

@@ -1,6 +1,6 @@
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::time::Instant;
@@ -16,16 +16,47 @@ pub(crate) struct Clock {
     origin: Instant,
     /// By how much tokio's clock was set back, in nanoseconds. Written under the engine's lock.
     set_back: AtomicU64,
+    /// The same instant by the machine's monotonic clock.
+    #[allow(clippy::disallowed_types, reason = "it is compared with tokio's")]
+    machine: std::time::Instant,
+    /// In place of what [`wall`](Self::wall) reads.
+    #[cfg(test)]
+    pub(super) injected: std::sync::Mutex<Option<Duration>>,
 }
+
+/// Clocks that are read one after the other differ by less.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 const ORIGIN: u64 = Tick::ORIGIN;
 
 impl Clock {
+    #[allow(clippy::disallowed_methods, reason = "it is compared with tokio's")]
     pub(crate) fn new() -> Self {
         Self {
             origin: Instant::now(),
             set_back: AtomicU64::new(0),
+            machine: std::time::Instant::now(),
+            #[cfg(test)]
+            injected: std::sync::Mutex::default(),
         }
+    }
+
+    /// By how much the wall clock is ahead of the monotonic one. That grows while the machine is frozen, as only the wall
+    /// clock goes on. `None` if tokio's clock is not the machine's, as when a test has paused it, or if the thread was
+    /// interrupted between two looks.
+    #[allow(clippy::disallowed_methods, reason = "the machine's clocks are meant")]
+    pub(super) fn wall(&self) -> Option<Duration> {
+        #[cfg(test)]
+        if let Some(injected) = *self.injected.lock().unwrap() {
+            return Some(injected);
+        }
+        let passed = self.origin.elapsed();
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let of_machine = self.machine.elapsed();
+        if passed.abs_diff(of_machine) > AT_ONCE {
+            return None;
+        }
+        wall.ok()?.checked_sub(of_machine)
     }
 
     #[inline]

@@ -91,6 +91,24 @@ impl Engine {
         }
     }
 
+    /// The layer has ended. What is not said yet is said, without waiting for an answer: otherwise permits would be held
+    /// until its lease is over.
+    pub(super) fn take_leave(&mut self) {
+        let Some(conversation) = self.conversation.get() else {
+            return;
+        };
+        let ask = {
+            let mut locked = self.lock();
+            let now = self.time(&mut locked.core);
+            locked.core.last_ask(now)
+        };
+        let Some(ask) = ask else { return };
+        let mut cx = Context::from_waker(Waker::noop());
+        // A drop does not panic.
+        let say = || drop(conversation.store.ask(&ask).as_mut().poll(&mut cx));
+        drop(catch_unwind(AssertUnwindSafe(say)));
+    }
+
     fn go_on(&self, conversation: &Conversation, talk: &mut Talk) {
         let mut cx = Context::from_waker(&conversation.waker);
         loop {
@@ -120,7 +138,11 @@ impl Engine {
             talk.call = None;
             match answer {
                 Ok(answer) => self.with(|core, now, fx| core.hear(&answer, now, fx)),
-                Err(error) => self.with(|core, now, _| core.unanswered(error, now)),
+                Err(error) => {
+                    self.with(|core, now, fx| core.unanswered(error, now, fx));
+                    // There is a next call also where no request waits.
+                    self.join_timer();
+                }
             }
         }
     }

@@ -502,6 +502,9 @@ impl Engine {
         } else {
             now
         };
+        if let Some(wall) = self.is_joint().then(|| self.clock.wall()).flatten() {
+            core.look_at_wall(wall, now);
+        }
         core.tree.set_time(now)
     }
 
@@ -661,6 +664,9 @@ impl Engine {
             Decision::Absent => EventKind::Absent,
             &Decision::BodyOpen { time } => EventKind::BodyOpen { time },
             Decision::Closed => EventKind::Closed,
+            Decision::StoreAway(error) => EventKind::StoreAway(error),
+            &Decision::StoreBack { time } => EventKind::StoreBack { time },
+            Decision::Disagrees(warning) => EventKind::Disagrees(warning),
             Decision::Swept => EventKind::Swept,
         };
         observer.tell(&Event {
@@ -717,6 +723,12 @@ impl Aftermath {
                 }
             }
         }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.take_leave();
     }
 }
 

@@ -200,7 +200,8 @@ impl Snapshot {
     }
 
     /// For how long the layer's [store](crate::ThrottleLayer::store) had not answered, and what came of the last call;
-    /// `None` if it answers, or if there is none.
+    /// `None` if it answers, or if there is none. A store that answers and refuses counts as one that does not: the call
+    /// is sent once more as it is, and then made anew, with all that was in it.
     pub fn store_away(&self) -> Option<(Duration, &StoreError)> {
         let (time, error) = self.store_away.as_ref()?;
         Some((*time, error))

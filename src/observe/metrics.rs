@@ -223,6 +223,8 @@ impl Observer for Metrics {
             EventKind::GivenBack => self.count(names::GIVEN_BACK, endpoint),
             EventKind::Absent => self.count(names::ABSENT, endpoint),
             EventKind::NotSettled => self.count(names::UNSETTLED, endpoint),
+            EventKind::StoreAway(_) => self.count(names::STORE_AWAY, endpoint),
+            EventKind::Disagrees(_) => self.count(names::DISAGREEMENTS, endpoint),
             EventKind::BodyOpen { .. } => self.count(names::BODIES_KEPT, endpoint),
             EventKind::RetryScheduled { .. } => self.count_retry(names::RETRIES),
             EventKind::GivenUp { .. } => self.count_retry(names::GIVEN_UP),
@@ -230,6 +232,7 @@ impl Observer for Metrics {
             | EventKind::Settled(_)
             | EventKind::Resumed
             | EventKind::Closed
+            | EventKind::StoreBack { .. }
             | EventKind::Swept => {}
         }
     }

@@ -42,6 +42,8 @@ metrics! {
     ABSENT = "absent_total", Counter, Count, "Requests that did not take their turn: their futures are not polled in time.";
     UNSETTLED = "unsettled_total", Counter, Count, "Answers that did not say what their requests cost.";
     BODIES_KEPT = "bodies_kept_open_total", Counter, Count, "Response bodies that were open for 30 s while others waited for them.";
+    STORE_AWAY = "store_away_total", Counter, Count, "Times that the layer's store ceased to answer.";
+    DISAGREEMENTS = "disagreements_total", Counter, Count, "Differences between this layer's quotas and those of another member of its fleet.";
     RETRIES = "retries_total", Counter, Count, "Retries that were scheduled.";
     GIVEN_UP = "given_up_total", Counter, Count, "Failed requests that could have been retried and were handed up.";
     QUEUE_TIME = "queue_duration_seconds", Histogram, Seconds, "How long requests were queued before they were sent; 0 for those that did not wait.";

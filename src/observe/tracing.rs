@@ -87,6 +87,20 @@ impl Observer for Tracing {
             EventKind::BodyOpen { time } => log!(self, told, WARN, {
                 open_seconds = time.as_secs_f64(),
             } "an open response body keeps others waiting: read it, or drop it"),
+            EventKind::StoreAway(error) => log!(self, told, WARN, {
+                error = %error,
+            } "the store does not answer"),
+            EventKind::Disagrees(warning) => log!(self, told, WARN, {
+                what = warning.what.as_str(),
+                unit = warning.unit.as_str(),
+                rank = warning.rank,
+                mine = warning.mine,
+                theirs = warning.theirs,
+                member = warning.member.as_str(),
+            } "another member of the fleet is configured otherwise: the stricter counts for all"),
+            EventKind::StoreBack { time } => log!(self, told, INFO, {
+                away_seconds = time.as_secs_f64(),
+            } "the store answers again"),
             EventKind::Throttled(signal) => log!(self, told, INFO, {
                 kind = labels::kind(signal.kind()),
                 retry_after_seconds = signal.retry_after().map(|time| time.as_secs_f64()),

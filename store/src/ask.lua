@@ -6,8 +6,9 @@
 -- ARGV[3]  the prefix of the channels
 -- ARGV[4]  in tests: JSON of `clock` and `run`, which take the place of the server's
 --
--- Times are microseconds, as doubles: whole and exact up to 2^53. Nothing is written before the end, so an error
--- or a lack of memory changes nothing.
+-- Times are microseconds, as doubles: whole and exact up to 2^53. Nothing is written before the end, and all of it at
+-- once, so an error or a lack of memory changes nothing. What may fail after that (HDEL, PEXPIRE, PUBLISH, if the user may
+-- not call them) loses no answer: the same call again gets the one that was written.
 local MEMORY, NEVER, TOLERATED = 600000000, 9000000000000000, 1000000
 local MOST_RUNS, MOST_WARNINGS, MOST_LESSONS, MOST_WOKEN = 1024, 8, 16, 8
 local LONGEST, BLOCKED, SOONEST, GRACE, ROUNDS, NEWS = 1000000, 500000, 1000, 50000, 4, 20000
@@ -395,6 +396,11 @@ local function configure(scope, asked)
   sum_charges(scope)
 end
 
+local function settles_for(longest)
+  meta.settles = max(meta.settles, min(max(longest + D + AHEAD, timing.settle_least), timing.settle_most))
+end
+-- A call may name no scope.
+settles_for(0)
 local scopes = {}
 for i, asked in ipairs(ask.scopes) do
   local scope = unpacked(i + 2)
@@ -403,7 +409,7 @@ for i, asked in ipairs(ask.scopes) do
   configure(scope, asked)
   local longest = 0
   for _, window in ipairs(scope.windows) do longest = max(longest, window.span) end
-  meta.settles = max(meta.settles, min(max(longest + D + AHEAD, timing.settle_least), timing.settle_most))
+  settles_for(longest)
   scope.given_back = 0
   scopes[i] = scope
 end

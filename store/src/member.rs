@@ -1,20 +1,28 @@
 //! A member's side of the protocol: what it is to say in its next call, and what an answer means for it. No clock,
 //! no I/O; times are the member's own.
 //!
-//! One call is under way at a time. [`Member::ask`] makes it; if no answer comes, the same ask is sent again.
+//! One call is under way at a time. [`Member::ask`] makes it; if no answer comes, the same ask is sent again. If the
+//! store refuses it again and again, [`Member::refused`] gives it up: the next one says all that was in it.
 //! [`Member::hear`] takes the answer and makes [`Slot`]s of it. A slot belongs to its leaf: the request that is
 //! first there when the slot opens goes, in [`Slot::opens`] to [`Slot::closes`], and [`Member::dispatched`] says so
 //! after it did; a slot that was missed goes back by [`Member::give_back`].
 
-use std::collections::{BTreeMap, VecDeque};
+mod held;
+mod stamps;
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use self::{
+    held::{Held, Holdings},
+    stamps::{Stamped, coarse},
+};
 use crate::protocol::{
-    Answer, Ask, GiveBack, Hold, Leaf, LeafAnswer, Micros, Release, Scope, ScopeAnswer, Settlement,
+    Answer, Ask, GiveBack, Leaf, LeafAnswer, Micros, Release, Scope, ScopeAnswer, Settlement,
     Since, Stamp, Timing, Warning,
 };
 
-/// Above this many stamps, neighbours are asserted as one, at the later time.
-const MOST_STAMPS: usize = 1024;
+/// About so many scopes one call names for what is said and asserted: a store takes 7000. The rest is said in the next.
+const MOST_SAID: usize = 4000;
 
 /// What one process says to a store, and what it holds.
 #[derive(Debug)]
@@ -31,29 +39,16 @@ pub struct Member {
     /// What was dispatched or ended while it may still count.
     stamps: VecDeque<Stamped>,
     longest: Micros,
-    /// By number of the head: what is to be released.
-    held: BTreeMap<i64, Held>,
+    /// What is to be released.
+    held: Holdings,
     known: BTreeMap<String, Known>,
+    /// The scopes of which the store is to be told all that is held there.
+    asserts: BTreeSet<String>,
     releases: Vec<(i64, Vec<String>, Option<Vec<i64>>)>,
     back: Vec<(Vec<String>, i64, Vec<i64>)>,
     settlements: Vec<(Vec<String>, i64, usize, i64)>,
     late: Vec<Stamped>,
     assert_stamps: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Stamped {
-    at: Micros,
-    scopes: Vec<String>,
-    costs: Vec<i64>,
-    at_end: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Held {
-    scopes: Vec<String>,
-    permits: i64,
-    costs: Vec<i64>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +64,6 @@ struct Answered {
 struct Known {
     generation: i64,
     version: i64,
-    assert: bool,
 }
 
 /// A reservation in hand.
@@ -126,8 +120,9 @@ impl Member {
             last: None,
             stamps: VecDeque::new(),
             longest: 0,
-            held: BTreeMap::new(),
+            held: Holdings::default(),
             known: BTreeMap::new(),
+            asserts: BTreeSet::new(),
             releases: Vec::new(),
             back: Vec::new(),
             settlements: Vec::new(),
@@ -158,7 +153,7 @@ impl Member {
             || !self.back.is_empty()
             || !self.settlements.is_empty()
             || !self.late.is_empty()
-            || self.known.values().any(|known| known.assert)
+            || !self.asserts.is_empty()
     }
 
     /// The place of a unit in `Ask::units` and in costs; a new one gets the next.
@@ -171,41 +166,41 @@ impl Member {
     }
 
     /// When it is to call at the latest, if it holds permits or has stamps that a store may forget: a third of a lease
-    /// after its last call.
+    /// after its last call, or after one of the scopes in which it holds something was named last.
     pub fn heartbeat(&mut self, now: Micros) -> Option<Micros> {
         self.forget(now);
+        let last = self.last.as_ref()?.sent;
         let asserts = !self.stamps.is_empty() && self.timing.settle_most > 0;
-        let speaks = asserts || !self.held.is_empty();
-        let last = self.last.as_ref().filter(|_| speaks)?;
-        Some(last.sent + self.timing.lease / 3)
+        let since = self.held.named_first().or(asserts.then_some(last))?;
+        Some(since + self.timing.lease / 3)
     }
 
-    /// The scopes that the next call is to name beside those of its leaves.
-    pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        let held = self.held.values().flat_map(|held| &held.scopes);
+    /// The scopes that the next call is to name beside those of its leaves: those of which it has something to say, and
+    /// of those in which it holds something the ones that it has not named for long.
+    pub fn scopes(&self, now: Micros) -> impl Iterator<Item = &str> {
+        let renewed = self.held.to_name(now, self.timing.lease);
+        renewed.chain(self.said().take(MOST_SAID))
+    }
+
+    /// All scopes that this call or a later one is to name.
+    pub fn all_scopes(&self) -> impl Iterator<Item = &str> {
+        self.held.scopes().chain(self.said())
+    }
+
+    fn said(&self) -> impl Iterator<Item = &str> {
         let releases = self.releases.iter().flat_map(|(_, scopes, _)| scopes);
         let back = self.back.iter().flat_map(|(scopes, ..)| scopes);
         let settled = self.settlements.iter().flat_map(|(scopes, ..)| scopes);
         let stamps = self.stamps.iter().filter(|_| self.assert_stamps);
         let stamps = stamps.chain(&self.late).flat_map(|stamp| &stamp.scopes);
-        let assert = self
-            .known
-            .iter()
-            .filter(|(_, known)| known.assert)
-            .map(|(name, _)| name);
-        (held
-            .chain(releases)
-            .chain(back)
-            .chain(settled)
-            .chain(stamps)
-            .chain(assert))
-        .map(String::as_str)
+        let said = releases.chain(back).chain(settled).chain(stamps);
+        said.chain(&self.asserts).map(String::as_str)
     }
 
     /// The next call, or the one that has no answer yet, to be sent again as it is.
     ///
     /// `scopes` are configured, with pauses and lessons to share; they hold those of [`Member::scopes`] and of the
-    /// leaves. What is said of a scope that is not among them is not said, and is gone.
+    /// leaves. What is to be said of one that is not among them waits for a later call.
     pub fn ask(&mut self, now: Micros, scopes: Vec<Scope>, leaves: Vec<Leaf>) -> &Ask {
         let pending = match self.pending.take() {
             Some(pending) => pending,
@@ -224,38 +219,31 @@ impl Member {
         }
         self.forget(now);
         for scope in &mut scopes {
-            let known = self.known.entry(scope.name.clone()).or_default();
-            let mine = self
-                .held
-                .iter()
-                .filter(|(_, held)| held.scopes.contains(&scope.name));
-            if std::mem::take(&mut known.assert) {
-                let hold = |(id, held): (&i64, &Held)| Hold {
-                    id: *id,
-                    permits: held.permits,
-                    costs: held.costs.clone(),
-                };
-                scope.keep = Some(mine.clone().map(hold).collect());
+            if self.asserts.remove(&scope.name) {
+                scope.keep = Some(self.held.kept(&scope.name));
             }
-            scope.holds = i64::try_from(mine.count()).unwrap_or(i64::MAX);
-            scope.generation = known.generation;
-            scope.heard = known.version;
+            scope.holds = self.held.count(&scope.name);
+            if let Some(known) = self.known.get(&scope.name) {
+                (scope.generation, scope.heard) = (known.generation, known.version);
+            }
         }
         // One of which nothing is known is like one that is not named.
-        (self.known).retain(|_, known| known.assert || (known.generation, known.version) != (0, 0));
+        (self.known).retain(|_, known| (known.generation, known.version) != (0, 0));
+        let names = scopes.iter().map(|scope| scope.name.as_str());
+        let places: HashMap<&str, usize> = names.zip(0..).collect();
         let indices = |names: &[String]| -> Vec<usize> {
-            let find = |name: &String| scopes.iter().position(|scope| scope.name == *name);
-            names.iter().filter_map(find).collect()
+            let places = names.iter().map(|name| places.get(name.as_str()));
+            places.flatten().copied().collect()
         };
-        let mut stamps = std::mem::take(&mut self.late);
-        let mut releases = std::mem::take(&mut self.releases);
         if std::mem::take(&mut self.assert_stamps) {
-            stamps.extend(coarse(&self.stamps));
+            self.late = coarse(&self.stamps);
             // The ends are among the stamps, and what is held is said anew.
-            releases.clear();
+            self.releases.clear();
         }
-        let back = std::mem::take(&mut self.back);
-        let settlements = std::mem::take(&mut self.settlements);
+        let stamps = sayable(&mut self.late, &places, |stamp| &stamp.scopes);
+        let releases = sayable(&mut self.releases, &places, |(_, scopes, _)| scopes);
+        let back = sayable(&mut self.back, &places, |(scopes, ..)| scopes);
+        let settlements = sayable(&mut self.settlements, &places, |(scopes, ..)| scopes);
         let reservation = self.timing.reservation;
         Ask {
             member: self.id.clone(),
@@ -320,6 +308,52 @@ impl Member {
         }
     }
 
+    /// The store has refused the call under way, and it did nothing: what was in it is said by the next one. Returns it.
+    ///
+    /// A call that was refused once may have been executed: it is to be sent once more as it is before.
+    pub fn refused(&mut self) -> Option<Ask> {
+        let (ask, sent) = self.pending.take()?;
+        let names = |scopes: &[usize]| -> Vec<String> {
+            let names = scopes.iter().map(|index| ask.scopes[*index].name.clone());
+            names.collect()
+        };
+        let releases = ask.releases.iter().cloned();
+        let releases = releases.map(|one| (one.id, names(&one.scopes), one.costs));
+        self.releases.extend(releases);
+        // What an earlier epoch granted is not in the books.
+        if ask.epoch == self.epoch {
+            let back = ask.back.iter().cloned();
+            self.back
+                .extend(back.map(|one| (names(&one.scopes), one.end, one.costs)));
+            let settlements = ask.settlements.iter();
+            let settlements =
+                settlements.map(|one| (names(&one.scopes), one.end, one.unit, one.change));
+            self.settlements.extend(settlements);
+        }
+        let stamps = ask.stamps.iter().cloned();
+        self.late.extend(stamps.map(|one| Stamped {
+            at: sent - one.age,
+            scopes: names(&one.scopes),
+            costs: one.costs,
+            at_end: one.at_end,
+        }));
+        let kept = ask.scopes.iter().filter(|scope| scope.keep.is_some());
+        self.asserts.extend(kept.map(|scope| scope.name.clone()));
+        Some(ask)
+    }
+
+    /// The member ends: the next call is its last, and its answer is not waited for. Nor is that to a call under way; what
+    /// that has granted is given up. Whether there is something to say.
+    pub fn leave(&mut self) -> bool {
+        if let Some((ask, _)) = self.pending.take() {
+            let asked = ask.leaves.iter().filter(|leaf| !leaf.heads.is_empty());
+            let scopes = asked.flat_map(|leaf| &leaf.scopes);
+            let names = scopes.map(|index| ask.scopes[*index].name.clone());
+            self.asserts.extend(names);
+        }
+        self.has_news()
+    }
+
     /// What an answer to the call under way means; it came at `now`. Another call's answer means nothing: tell them
     /// apart by the connection, or drop a connection on which one is missing.
     pub fn hear(&mut self, now: Micros, answer: &Answer) -> Heard {
@@ -327,9 +361,7 @@ impl Member {
             return Heard::default();
         };
         if answer.stale {
-            self.known
-                .values_mut()
-                .for_each(|known| known.assert = true);
+            self.assert_all();
             return Heard::default();
         }
         self.last = Some(Answered {
@@ -352,9 +384,11 @@ impl Member {
             known.generation = told.generation;
             if !outdated {
                 known.version = known.version.max(told.version);
-                known.assert |= told.assert;
+                if told.assert {
+                    self.asserts.insert(scope.name.clone());
+                }
             }
-            heard.assert |= known.assert;
+            heard.assert |= self.asserts.contains(&scope.name);
             heard.scopes.push((scope.name.clone(), told.clone()));
         }
         for (leaf, told) in ask.leaves.iter().zip(&answer.leaves) {
@@ -373,18 +407,18 @@ impl Member {
                     end: grant.end,
                 };
                 if !grant.held.is_empty() {
-                    let scopes = grant.held.iter().map(name).collect();
-                    self.held.insert(
-                        head.id,
-                        Held {
-                            scopes,
-                            permits,
-                            costs: head.costs.clone(),
-                        },
-                    );
+                    let held = Held {
+                        scopes: grant.held.iter().map(name).collect(),
+                        permits,
+                        costs: head.costs.clone(),
+                    };
+                    self.held.insert(head.id, held, sent);
                 }
                 heard.slots.push(slot);
             }
+        }
+        for scope in &ask.scopes {
+            self.held.name(&scope.name, sent);
         }
         heard
     }
@@ -403,12 +437,20 @@ impl Member {
         // What an earlier epoch granted is not in the books: only what was dispatched is to be asserted.
         self.back.clear();
         self.settlements.clear();
+        self.assert_all();
+        let released = self.releases.iter().flat_map(|(_, scopes, _)| scopes);
+        self.asserts.extend(released.cloned());
         for known in self.known.values_mut() {
-            known.assert = true;
             known.version = 0;
         }
         self.assert_stamps = true;
         true
+    }
+
+    /// The store is to be told what is held in all scopes that it may know of.
+    fn assert_all(&mut self) {
+        let held = self.held.scopes().map(str::to_owned);
+        self.asserts.extend(held.chain(self.known.keys().cloned()));
     }
 
     /// A request was dispatched in the slot, just now: to be called *after* it went. One that went later than the
@@ -440,7 +482,7 @@ impl Member {
 
     /// The slot was not used. `void` slots ([`Heard::void`]) go back too: only their permits are given up then.
     pub fn give_back(&mut self, slot: &Slot, void: bool) {
-        if let Some(held) = self.held.remove(&slot.id) {
+        if let Some(held) = self.held.remove(slot.id) {
             self.releases
                 .push((slot.id, held.scopes, Some(vec![0; self.units.len()])));
         }
@@ -466,7 +508,7 @@ impl Member {
     /// A dispatched request has ended. `costs` is what it cost of the units that count at the end, by unit; `None`
     /// leaves the estimate.
     pub fn ended(&mut self, id: i64, costs: Option<Vec<i64>>, now: Micros) {
-        let Some(held) = self.held.remove(&id) else {
+        let Some(held) = self.held.remove(id) else {
             return;
         };
         // The store may not know the estimate any more, if the member was cut off for longer than its lease.
@@ -481,40 +523,16 @@ impl Member {
     }
 }
 
-/// Fewer stamps, none of them earlier.
-fn coarse(stamps: &VecDeque<Stamped>) -> Vec<Stamped> {
-    let mut stamps: Vec<_> = stamps.iter().cloned().collect();
-    while stamps.len() > MOST_STAMPS {
-        let before = stamps.len();
-        let mut fewer: Vec<Stamped> = Vec::with_capacity(before / 2 + 1);
-        let mut paired = false;
-        for stamp in stamps {
-            match fewer.last_mut() {
-                Some(last)
-                    if !paired && last.scopes == stamp.scopes && last.at_end == stamp.at_end =>
-                {
-                    last.costs = sum(&last.costs, &stamp.costs);
-                    last.at = stamp.at;
-                    paired = true;
-                }
-                _ => {
-                    fewer.push(stamp);
-                    paired = false;
-                }
-            }
-        }
-        stamps = fewer;
-        if stamps.len() == before {
-            break;
-        }
-    }
-    stamps
-}
-
-/// Costs by unit, where a missing first one is one request.
-fn sum(a: &[i64], b: &[i64]) -> Vec<i64> {
-    let cost = |costs: &[i64], unit| costs.get(unit).copied().unwrap_or(i64::from(unit == 0));
-    (0..a.len().max(b.len()).max(1))
-        .map(|unit| cost(a, unit) + cost(b, unit))
-        .collect()
+/// Takes out what is about scopes of the call alone.
+fn sayable<T>(
+    all: &mut Vec<T>,
+    places: &HashMap<&str, usize>,
+    scopes: impl Fn(&T) -> &Vec<String>,
+) -> Vec<T> {
+    let is_named = |name: &String| places.contains_key(name.as_str());
+    let (said, left) = std::mem::take(all)
+        .into_iter()
+        .partition(|one| scopes(one).iter().all(is_named));
+    *all = left;
+    said
 }

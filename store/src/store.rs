@@ -18,12 +18,15 @@ pub type Asking<'a> = Pin<Box<dyn Future<Output = Result<Answer, StoreError>> + 
 /// Where the counts of a fleet live.
 ///
 /// A member (see [`Member`](crate::member::Member)) has one call under way at a time. If a call fails with an error
-/// that [is worth trying again](StoreError::is_away), the member sends the same ask again.
+/// that [is worth trying again](StoreError::is_away), the member sends the same ask again. If it is refused, the member
+/// sends it once more as it is: a call that was executed and failed afterwards is answered then. If it is refused again,
+/// the member makes another one, which says all that was in it.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What members of this store are to be made with.
     fn timing(&self) -> Timing;
 
-    /// Decides about one call. Dropping the future may leave the call executed: repeat it.
+    /// Decides about one call. Dropping the future may leave the call executed: repeat it. A member that ends polls the
+    /// future of its last call once, perhaps outside of any runtime, and drops it: the call should be made all the same.
     fn ask<'a>(&'a self, ask: &'a Ask) -> Asking<'a>;
 
     /// With which its members hash what is secret and names a scope: the same for all, and after a restart.
@@ -39,7 +42,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// What becomes of requests while the store does not answer. Those that have a reservation go.
+/// What becomes of requests while the store does not answer, or refuses all calls. Those that have a reservation go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenAway {
@@ -76,7 +79,7 @@ impl StoreError {
         }
     }
 
-    /// The store will not answer such a call.
+    /// The store will not answer such a call. Refused twice, it has done nothing.
     pub fn refused(text: impl Into<String>) -> Self {
         Self {
             away: false,

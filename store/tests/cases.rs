@@ -204,3 +204,174 @@ fn a_member_asserts_an_end_once() {
     // What it heard was an answer from before.
     assert_eq!(said.since.map(|since| since.heard), Some(0));
 }
+
+/// A new epoch settles from its first call on, whatever that is about.
+#[test]
+fn a_call_that_names_no_scope_is_told_that_the_store_settles() {
+    let timing = Timing::FORGETFUL;
+    let says_nothing = Ask {
+        scopes: Vec::new(),
+        ..ask("a", 1, "", scope(REQUESTS, false))
+    };
+    let mut worlds: Vec<Box<dyn World>> = vec![Box::new(Memory::new(timing))];
+    #[cfg(feature = "redis")]
+    let server = support::server::Server::start(&[]);
+    #[cfg(feature = "redis")]
+    worlds.extend(
+        server.iter().map(|server| -> Box<dyn World> {
+            Box::new(support::twice::Twice::new(server, timing))
+        }),
+    );
+    for mut world in worlds {
+        let answer = world.ask(&says_nothing, START, "run");
+        assert_eq!(answer.settling, timing.settle_least);
+    }
+}
+
+/// What was in a call that the store refused is in the next one.
+#[test]
+fn a_refused_call_is_said_by_the_next() {
+    let mut world = Memory::new(TIMING);
+    let units = [REQUESTS, "output"].map(str::to_owned).to_vec();
+    let mut member = Member::new("a".to_owned(), units, TIMING);
+    let limits = || Scope {
+        permits: Some(9),
+        ..scope(REQUESTS, false)
+    };
+    let head = |id| Head {
+        id,
+        ..Head::default()
+    };
+    let leaf = Leaf {
+        heads: (1..4).map(head).collect(),
+        ages: vec![0; 3],
+        waiting: 3,
+        totals: Vec::new(),
+        ..wants(ask("", 0, "", limits()), 1).leaves.remove(0)
+    };
+    let mut wide = limits();
+    wide.windows[0].n = 3;
+    let said = member.ask(0, vec![wide.clone()], vec![leaf]).clone();
+    let [one, two, three] = member
+        .hear(0, &world.ask(&said, START, "run"))
+        .slots
+        .try_into()
+        .unwrap();
+    member.dispatched(&one, 0);
+    member.settled(&one, 0, 2);
+    member.ended(1, None, 10);
+    member.give_back(&two, false);
+    member.dispatched(&three, three.closes + 10);
+    let first = member.ask(20_000, vec![wide.clone()], Vec::new()).clone();
+    assert_eq!(member.ask(21_000, Vec::new(), Vec::new()), &first);
+    assert_eq!((first.releases.len(), first.back.len()), (2, 1));
+    assert_eq!((first.settlements.len(), first.stamps.len()), (1, 1));
+    assert_eq!(member.refused(), Some(first.clone()));
+    assert!(member.has_news() && !member.is_asking());
+    member.ended(3, None, 25_000);
+    let mut next = member.ask(30_000, vec![wide], Vec::new()).clone();
+    assert_eq!(next.stamps.remove(0).age, first.stamps[0].age + 10_000);
+    assert_eq!(next.releases.pop().map(|one| one.id), Some(3));
+    assert_eq!(next.releases, first.releases);
+    assert_eq!(
+        (next.back, next.settlements),
+        (first.back, first.settlements)
+    );
+    assert_eq!(next.seq, first.seq + 1);
+}
+
+/// A member that holds one permit in each of so many scopes, all of which it has named at 0.
+fn holder(world: &mut Memory, many: usize) -> Member {
+    let mut member = Member::new("a".to_owned(), vec![REQUESTS.to_owned()], TIMING);
+    let leaves = (0..).take(many).map(|number| Leaf {
+        leaf: i64::try_from(number).unwrap(),
+        scopes: vec![number],
+        heads: vec![Head {
+            id: i64::try_from(number).unwrap(),
+            ..Head::default()
+        }],
+        ages: vec![0],
+        waiting: 1,
+        ..Leaf::default()
+    });
+    let said = member.ask(0, (0..many).map(limited).collect(), leaves.collect());
+    let answer = world.ask(&said.clone(), START, "run");
+    for slot in member.hear(0, &answer).slots {
+        member.dispatched(&slot, 0);
+    }
+    member
+}
+
+fn limited(number: usize) -> Scope {
+    Scope {
+        name: number.to_string(),
+        permits: Some(1),
+        ..Scope::default()
+    }
+}
+
+fn configured(member: &Member, now: Micros) -> Vec<Scope> {
+    let names = member.scopes(now).map(|name| name.parse().unwrap());
+    let names: std::collections::BTreeSet<usize> = names.collect();
+    names.into_iter().map(limited).collect()
+}
+
+/// A scope in which something is only held is named when a third of a lease has passed, and of many a few in each call.
+#[test]
+fn what_is_only_held_is_named_a_few_at_a_time() {
+    const MANY: usize = 300;
+    let mut world = Memory::new(TIMING);
+    let mut member = holder(&mut world, MANY);
+    let third = TIMING.lease / 3;
+    assert_eq!(member.heartbeat(third - 1), Some(third));
+    assert_eq!(configured(&member, third - 1), []);
+    let (mut now, mut named) = (third, Vec::new());
+    while member.heartbeat(now).unwrap() <= now {
+        let scopes = configured(&member, now);
+        named.push(scopes.len());
+        let said = member.ask(now, scopes, Vec::new()).clone();
+        let answer = world.ask(&said, START + now, "run");
+        assert!(!member.hear(now + 1000, &answer).assert);
+        now += 1000;
+    }
+    assert_eq!(named, [64, 64, 64, 64, 44]);
+    assert_eq!(member.heartbeat(now), Some(2 * third));
+}
+
+/// Where calls take long, those that have waited for half a lease are named together: no lease ends.
+#[test]
+fn what_is_held_is_named_in_time_where_calls_are_slow() {
+    let mut world = Memory::new(TIMING);
+    let mut member = holder(&mut world, 1500);
+    let mut now = 0;
+    for _ in 0..40 {
+        now = now.max(member.heartbeat(now).unwrap());
+        let scopes = configured(&member, now);
+        let said = member.ask(now, scopes, Vec::new()).clone();
+        let answer = world.ask(&said, START + now, "run");
+        // One whose lease had ended would be asked for.
+        now += 400_000;
+        assert!(!member.hear(now, &answer).assert);
+    }
+    assert!(now > 3 * TIMING.lease, "{now}");
+}
+
+/// What does not go into one call is said in the next.
+#[test]
+fn what_is_said_of_more_scopes_than_a_call_takes_is_said_by_several() {
+    const MANY: usize = 6000;
+    let mut world = Memory::new(TIMING);
+    let mut member = holder(&mut world, MANY);
+    for id in 0..MANY {
+        member.ended(i64::try_from(id).unwrap(), None, 10);
+    }
+    let mut said = Vec::new();
+    while member.has_news() {
+        let scopes = configured(&member, 20);
+        let ask = member.ask(20, scopes, Vec::new()).clone();
+        said.push(ask.releases.len());
+        let answer = world.ask(&ask, START + 20, "run");
+        assert!(!member.hear(20, &answer).assert);
+    }
+    assert_eq!(said, [4000, 2000]);
+}

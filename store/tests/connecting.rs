@@ -2,7 +2,7 @@
 
 mod support;
 
-use tower_throttle_store::{RedisStore, StoreError};
+use tower_throttle_store::{RedisStore, Store, StoreError};
 
 use support::server::Server;
 
@@ -71,6 +71,32 @@ async fn a_missing_permission_is_named() {
     );
 }
 
+/// The server may refuse what comes after the writing. The same call again is answered all the same.
+#[tokio::test]
+async fn a_call_that_fails_after_it_was_executed_is_answered_when_it_is_repeated() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    redis::cmd("ACL")
+        .arg(&["SETUSER", "default", "-publish"])
+        .exec(&mut server.connection())
+        .unwrap();
+    let ask = tower_throttle_store::protocol::Ask {
+        member: "a".to_owned(),
+        seq: 1,
+        units: vec!["requests".to_owned()],
+        ..Default::default()
+    };
+    let error = Store::ask(&store, &ask).await.unwrap_err();
+    assert!(
+        !error.is_away() && error.to_string().contains("permission"),
+        "{error}"
+    );
+    let answer = Store::ask(&store, &ask).await.unwrap();
+    assert!(!answer.epoch.is_empty() && !answer.stale, "{answer:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_paused_clock_is_refused_in_favour_of_the_store_in_memory() {
     let error = refusal("redis://localhost").await;
@@ -95,7 +121,7 @@ fn a_store_outlives_the_runtime_that_connected_it_and_ends_when_it_is_left() {
         store.clone().fleet(&name())
     }));
     runtime().block_on(store.leave());
-    let error = runtime().block_on(tower_throttle_store::Store::ask(
+    let error = runtime().block_on(Store::ask(
         &store,
         &tower_throttle_store::protocol::Ask {
             member: "a".to_owned(),

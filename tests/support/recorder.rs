@@ -42,6 +42,9 @@ pub enum What {
     Absent,
     BodyOpen(u64),
     Closed,
+    StoreAway(String),
+    StoreBack(u64),
+    Disagrees(String),
     Swept,
 }
 
@@ -85,6 +88,12 @@ impl Observer for Recorder {
             EventKind::Absent => Absent,
             EventKind::BodyOpen { time } => What::BodyOpen(whole(*time)),
             EventKind::Closed => What::Closed,
+            EventKind::StoreAway(error) => What::StoreAway(error.to_string()),
+            EventKind::StoreBack { time } => What::StoreBack(whole(*time)),
+            EventKind::Disagrees(warning) => What::Disagrees(format!(
+                "{} {}: {} here, {}",
+                warning.what, warning.unit, warning.mine, warning.theirs
+            )),
             EventKind::Swept => Swept,
             other => panic!("a limiting layer does not tell {other:?}"),
         };

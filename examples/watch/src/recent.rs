@@ -145,6 +145,14 @@ impl Observer for Recent {
                 self.tell(event, format!("a body is open for {time}, and others wait"));
             }
             EventKind::Closed => self.tell(event, "closed".to_owned()),
+            EventKind::StoreAway(error) => {
+                self.tell(event, format!("the store does not answer: {error}"));
+            }
+            EventKind::StoreBack { time } => {
+                let time = seconds(time);
+                self.tell(event, format!("the store answers again, after {time}"));
+            }
+            EventKind::Disagrees(warning) => self.tell(event, warning.to_string()),
             _ => {}
         }
     }

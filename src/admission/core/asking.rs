@@ -1,6 +1,6 @@
 //! What the layer asks a store: when, and about whom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tower_throttle_store::protocol::{Ask, Head, Leaf, MOST_AGES, Micros, Scope, Window};
 
@@ -46,7 +46,7 @@ impl Core {
         let demand = self.tree.demand(leaf, stated);
         let of = (leaf, asks.map_or(Priority::NORMAL, |asks| asks.priority));
         let fleet = self.tree.fleet.as_mut();
-        let Some(fleet) = fleet.filter(|fleet| !fleet.member.is_asking()) else {
+        let Some(fleet) = fleet.filter(|fleet| fleet.is_free()) else {
             return false;
         };
         fleet.newcomer = Some((of, demand));
@@ -77,9 +77,25 @@ impl Core {
         ask
     }
 
+    /// What to tell the store when the layer ends, if anything.
+    pub(in crate::admission) fn last_ask(&mut self, now: Tick) -> Option<Ask> {
+        let mut fleet = self.tree.fleet.take()?;
+        if !fleet.member.leave() {
+            return None;
+        }
+        let at = fleet::floor(now);
+        let names = fleet.member.scopes(at).map(str::to_owned);
+        let names: BTreeSet<String> = names.collect();
+        let scopes = names.into_iter();
+        let scopes = scopes.map(|name| self.tree.shared_scope(&mut fleet, name, now));
+        let scopes = scopes.collect();
+        Some(fleet.member.ask(at, scopes, Vec::new()).clone())
+    }
+
     /// Finds out where more wait than have slots, and where slots are left.
     fn note_changes(&mut self, fleet: &mut Fleet) {
         while let Some(leaf) = fleet.next_changed() {
+            self.fit_slots(fleet, leaf);
             let mut in_hand = fleet.slots(leaf);
             for priority in Priority::ALL {
                 let waiting = self.tree.waiting_at(leaf, priority);
@@ -97,6 +113,26 @@ impl Core {
             }
             let expected = usize::from(fleet.expected == Some(leaf));
             fleet.give_back_last(leaf, in_hand.saturating_sub(expected));
+        }
+    }
+
+    /// Gives back the slots of a leaf that are too small for all that wait there.
+    fn fit_slots(&self, fleet: &mut Fleet, leaf: NodeId) {
+        if fleet.slots(leaf) == 0 || fleet.expected == Some(leaf) {
+            return;
+        }
+        let waiting = |priority: Priority| self.tree.waiting_at(leaf, priority);
+        let firsts = |most: usize| {
+            let classes = Priority::ALL.into_iter();
+            let listed = classes.flat_map(|priority| {
+                let listed = self.first_waiting(leaf, priority, 0, waiting(priority).min(most));
+                listed.into_iter().map(|id| self.demand_of(id))
+            });
+            listed.collect::<Vec<_>>()
+        };
+        let first = firsts(1);
+        if !first.is_empty() && !fleet.fits_all(leaf, &first) {
+            fleet.give_back_small(leaf, &firsts(usize::MAX));
         }
     }
 
@@ -137,8 +173,8 @@ impl Core {
                 leaves.push(report);
             }
         }
-        let news = std::mem::take(&mut fleet.news);
-        let said = fleet.member.scopes().map(str::to_owned);
+        let news = fleet.take_news();
+        let said = fleet.member.scopes(at).map(str::to_owned);
         let said: BTreeSet<String> = said.chain(news).collect();
         for name in said {
             scopes.place(name);
@@ -157,7 +193,7 @@ impl Core {
             return;
         }
         let mut scopes = std::mem::take(&mut fleet.scopes);
-        let said: BTreeSet<&str> = fleet.member.scopes().collect();
+        let said: HashSet<&str> = fleet.member.all_scopes().collect();
         scopes.retain(|name, known| {
             let is_there = self.tree.keys.nodes.get(known.node.index()).is_some();
             let says = known.resume || known.generation != 0 || known.paused_until > now;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use tower_throttle_store::{StoreError, protocol::Warning};
 
 use super::{ids::WaiterId, keys::Garbage};
 use crate::{
@@ -144,5 +145,10 @@ pub(in crate::admission) enum Decision {
         time: Duration,
     },
     Closed,
+    StoreAway(Box<StoreError>),
+    StoreBack {
+        time: Duration,
+    },
+    Disagrees(Box<Warning>),
     Swept,
 }

@@ -1,23 +1,34 @@
 //! What a store has granted to this layer, and what it is to be told.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
 
 use tower_throttle_store::{
     StoreError, WhenAway,
     member::{Member, Slot},
-    protocol::{Micros, Scope},
+    protocol::{Micros, Scope, Warning},
 };
 
-use super::ids::NodeId;
+use super::{frozen::Frozen, ids::NodeId};
 use crate::{
     bucket::{Demand, Gate, Span, Tick},
     costs::{Priority, Unit},
+    endpoints::SpecId,
 };
 
-/// A call that failed is repeated after this time, which doubles up to [`LATEST`]: 50 ms, of one round trip and more.
+/// A call that failed is followed by the next after this time, which doubles up to [`LATEST`]: 50 ms, of one round trip
+/// and more.
 const SOONEST: Span = Span(50_000_000);
 /// The server is back at full speed within a second of its return.
 const LATEST: Span = Span(400_000_000);
+
+/// Of so many scopes one call tells or asks news.
+const NEWS: usize = 500;
+
+/// So many differences of configurations are remembered.
+const MOST_DIFFERENCES: usize = 1000;
 
 /// A layer that shares its limits by way of a store.
 ///
@@ -59,9 +70,14 @@ pub(in crate::admission) struct Fleet {
     next_id: i64,
     /// How many times the store has forgotten what it had granted.
     epoch: u32,
-    /// When the call that failed is to be repeated.
+    /// When the call that failed is to be repeated, or made anew.
     retry: Option<Tick>,
+    /// The store has refused the call under way once.
+    is_refused: bool,
     pub(super) away: Option<Away>,
+    frozen: Frozen,
+    /// How other members are configured otherwise, as far as it was told.
+    differences: HashSet<Difference>,
     when_away: Option<(WhenAway, Span)>,
 }
 
@@ -82,6 +98,9 @@ pub(super) struct Known {
     pub(super) generation: i64,
 }
 
+/// How a scope is configured otherwise: what differs, of which unit and rank, and how it is here and there.
+type Difference = (SpecId, String, String, i64, i64, i64);
+
 /// The store does not answer.
 #[derive(Debug)]
 pub(super) struct Away {
@@ -97,12 +116,14 @@ pub(super) struct Away {
 pub(super) struct Reserved {
     pub(super) slot: Slot,
     epoch: u32,
+    /// For how long the machine had been frozen when it was taken.
+    frozen: Micros,
 }
 
 impl Fleet {
     pub(in crate::admission) fn new(
         member: Member,
-        when_away: Option<(WhenAway, std::time::Duration)>,
+        when_away: Option<(WhenAway, Duration)>,
     ) -> Self {
         Self {
             member,
@@ -125,7 +146,10 @@ impl Fleet {
             next_id: 0,
             epoch: 0,
             retry: None,
+            is_refused: false,
             away: None,
+            frozen: Frozen::default(),
+            differences: HashSet::new(),
             when_away: when_away.map(|(policy, after)| (policy, after.into())),
         }
     }
@@ -137,6 +161,11 @@ impl Fleet {
 
     pub(super) fn next_changed(&mut self) -> Option<NodeId> {
         self.changed.pop_first()
+    }
+
+    /// The request that was to come to a leaf has come, or does not.
+    pub(super) fn no_longer_expects(&mut self, leaf: NodeId) {
+        self.expected.take_if(|expected| *expected == leaf);
     }
 
     /// Whether a leaf has a slot for a request that takes so much.
@@ -166,11 +195,12 @@ impl Fleet {
             (tick(slot.opens)..=tick(slot.closes)).contains(&now) && self.covers(slot, demand)
         })?;
         let slot = self.take_out(leaf, place)?;
-        self.expected.take_if(|expected| *expected == leaf);
+        self.no_longer_expects(leaf);
         self.note(leaf);
         Some(Reserved {
             slot,
             epoch: self.epoch,
+            frozen: self.frozen.all,
         })
     }
 
@@ -200,7 +230,8 @@ impl Fleet {
     }
 
     /// The request was not dispatched: its slot is there for the next one, if it lasts.
-    pub(super) fn put_back(&mut self, leaf: NodeId, reserved: Reserved, now: Tick) {
+    pub(super) fn put_back(&mut self, leaf: NodeId, mut reserved: Reserved, now: Tick) {
+        reserved.slot.closes -= self.frozen.all - reserved.frozen;
         if reserved.epoch == self.epoch {
             self.put(leaf, reserved.slot, now);
         } else {
@@ -211,14 +242,20 @@ impl Fleet {
 
     /// Whether a request can still go in its slot.
     pub(super) fn lasts(&self, reserved: &Reserved, now: Tick) -> bool {
-        reserved.epoch == self.epoch && now <= tick(reserved.slot.closes)
+        let frozen = self.frozen.all - reserved.frozen;
+        reserved.epoch == self.epoch && now <= tick(reserved.slot.closes - frozen)
     }
 
     /// The request has gone, in its slot or after it.
     pub(super) fn dispatched(&mut self, reserved: &Reserved, now: Tick) {
-        let Reserved { slot, epoch } = reserved;
+        let Reserved {
+            slot,
+            epoch,
+            frozen,
+        } = reserved;
         if *epoch == self.epoch {
-            self.member.dispatched(slot, ceil(now));
+            let frozen = self.frozen.all - frozen;
+            self.member.dispatched(slot, ceil(now) + frozen);
         } else {
             // The store knows nothing of it any more.
             let (scopes, costs) = (slot.scopes.clone(), slot.costs.clone());
@@ -325,10 +362,55 @@ impl Fleet {
         }
     }
 
+    /// Whether each slot of a leaf has as much as one of these takes.
+    pub(super) fn fits_all(&self, leaf: NodeId, demands: &[Demand]) -> bool {
+        let mut slots = self.hand.get(&leaf).into_iter().flatten();
+        slots.all(|slot| self.fits(slot, demands))
+    }
+
+    fn fits(&self, slot: &Slot, demands: &[Demand]) -> bool {
+        demands.iter().any(|demand| self.covers(slot, demand))
+    }
+
+    /// Gives back the slots of a leaf that have less than each of these takes.
+    pub(super) fn give_back_small(&mut self, leaf: NodeId, demands: &[Demand]) {
+        for place in (0..self.slots(leaf)).rev() {
+            let slot = self.hand.get(&leaf).and_then(|slots| slots.get(place));
+            if slot.is_some_and(|slot| self.fits(slot, demands)) {
+                continue;
+            }
+            if let Some(slot) = self.take_out(leaf, place) {
+                self.member.give_back(&slot, false);
+            }
+        }
+    }
+
+    /// The wall clock is ahead of the other one by so much. What that has grown by since the last look is time for which
+    /// the machine was frozen: slots in hand close earlier by that.
+    pub(super) fn look_at_wall(&mut self, wall: Duration, now: Tick) {
+        let Some(frozen) = self.frozen.look(wall) else {
+            return;
+        };
+        self.closing.clear();
+        for (leaf, slots) in &mut self.hand {
+            for slot in slots {
+                slot.closes = slot.closes.saturating_sub(frozen);
+                self.closing.insert((tick(slot.closes), *leaf));
+            }
+        }
+        self.close_slots(now);
+    }
+
+    /// A slot that has come lacks the time for which the machine was frozen since the call.
+    pub(super) fn thaw_slot(&self, slot: &mut Slot) {
+        slot.closes -= self.frozen.all - self.frozen.at_call;
+    }
+
     /// Gives back what nobody has used in time.
     pub(super) fn close_slots(&mut self, now: Tick) {
         while let Some(&(closes, leaf)) = self.closing.first().filter(|(closes, _)| *closes < now) {
             self.closing.remove(&(closes, leaf));
+            self.no_longer_expects(leaf);
             let slots = self.hand.remove(&leaf).unwrap_or_default();
             let (over, left): (Vec<_>, Vec<_>) = slots
                 .into_iter()
@@ -400,7 +482,7 @@ impl Fleet {
     /// Whether there is something to say now, or something to be said again.
     pub(super) fn wants(&mut self, now: Tick) -> bool {
         self.beat = self.member.heartbeat(floor(now)).map_or(Tick::NEVER, tick);
-        if self.member.is_asking() {
+        if !self.is_free() {
             return self.retry.is_some_and(|at| at <= now);
         }
         while let Some(&(at, of)) = self.again.first().filter(|(at, _)| *at <= now) {
@@ -413,7 +495,7 @@ impl Fleet {
     /// When something is due by itself after `now`.
     pub(super) fn next_due(&self, now: Tick) -> Tick {
         let closes = self.closing.first().map(|(at, _)| at.after(Span(1)));
-        let calls = if self.member.is_asking() {
+        let calls = if !self.is_free() {
             let opens = self.when_away.zip(self.away.as_ref());
             let opens = opens.filter(|(_, away)| !away.is_unlimited);
             let opens = opens.map(|((_, after), away)| away.since.after(after));
@@ -425,13 +507,46 @@ impl Fleet {
         due.filter(|at| *at > now).min().unwrap_or(Tick::NEVER)
     }
 
-    /// The call under way is about to be made, again perhaps.
-    pub(super) fn calls(&mut self) {
-        self.retry = None;
+    /// The scopes of which a call is to be at once, as many as it takes.
+    pub(super) fn take_news(&mut self) -> BTreeSet<String> {
+        match self.news.iter().nth(NEWS).cloned() {
+            Some(next) => {
+                let later = self.news.split_off(&next);
+                std::mem::replace(&mut self.news, later)
+            }
+            None => std::mem::take(&mut self.news),
+        }
     }
 
-    /// It was not answered.
+    /// Whether a call can be made now, if there is something to say.
+    pub(super) fn is_free(&self) -> bool {
+        !self.member.is_asking() && self.retry.is_none()
+    }
+
+    /// A call is about to be made, again perhaps.
+    pub(super) fn calls(&mut self) {
+        self.retry = None;
+        if !self.member.is_asking() {
+            self.frozen.at_call = self.frozen.all;
+        }
+    }
+
+    /// The call under way was answered. Returns for how long none was.
+    pub(super) fn answered(&mut self, now: Tick) -> Option<Duration> {
+        self.is_refused = false;
+        let away = self.away.take()?;
+        Some(now.since(away.since))
+    }
+
+    /// It was not answered. One that is refused has a second try as it is, in case that it was executed; then the next
+    /// one is made of what is to be said at that time.
     pub(super) fn failed(&mut self, error: StoreError, now: Tick) {
+        if !error.is_away() {
+            if self.is_refused {
+                self.give_up_call();
+            }
+            self.is_refused = !self.is_refused;
+        }
         let away = self.away.get_or_insert_with(|| Away {
             since: now,
             failures: 0,
@@ -444,13 +559,43 @@ impl Fleet {
         self.retry = Some(now.after(Span(wait)));
     }
 
+    /// The next call says what was in this one.
+    fn give_up_call(&mut self) {
+        let scopes = self
+            .member
+            .refused()
+            .map_or_else(Vec::new, |ask| ask.scopes);
+        for scope in scopes {
+            let Some(known) = self.scopes.get_mut(&scope.name) else {
+                continue;
+            };
+            if scope.pause.is_some() {
+                known.paused_until = Tick::NONE;
+            }
+            known.resume |= scope.resume;
+            if scope.pause.is_some() || scope.resume {
+                self.news.insert(scope.name);
+            }
+        }
+        self.due.append(&mut self.asked);
+    }
+
     /// For how long it has not answered.
-    pub(in crate::admission) fn away(
-        &self,
-        now: Tick,
-    ) -> Option<(std::time::Duration, &StoreError)> {
+    pub(in crate::admission) fn away(&self, now: Tick) -> Option<(Duration, &StoreError)> {
         let away = self.away.as_ref()?;
         Some((now.since(away.since), &away.error))
+    }
+
+    /// Whether a difference was not told yet.
+    pub(super) fn is_new(&mut self, scope: SpecId, warning: &Warning) -> bool {
+        if self.differences.len() >= MOST_DIFFERENCES {
+            self.differences.clear();
+        }
+        let (what, unit) = (warning.what.clone(), warning.unit.clone());
+        let &Warning {
+            rank, mine, theirs, ..
+        } = warning;
+        (self.differences).insert((scope, what, unit, rank, mine, theirs))
     }
 
     /// Whether requests go by the layer's own limits from now on, as the store does not answer.

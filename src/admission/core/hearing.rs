@@ -1,5 +1,7 @@
 //! What the layer hears from a store, and what follows.
 
+use std::time::Duration;
+
 use tower_throttle_store::{
     Message, StoreError,
     protocol::{Answer, News},
@@ -24,13 +26,14 @@ impl Core {
         let Some(mut fleet) = self.tree.fleet.take() else {
             return;
         };
-        fleet.away = None;
+        let back = fleet.answered(now);
         let heard = fleet.member.hear(fleet::ceil(now), answer);
         if heard.void {
             fleet.forget();
         }
         let mut touched = Vec::new();
-        for slot in heard.slots {
+        for mut slot in heard.slots {
+            fleet.thaw_slot(&mut slot);
             if let Some((leaf, _)) = waiting_of(slot.leaf) {
                 fleet.put(leaf, slot, now);
                 touched.push(leaf);
@@ -71,7 +74,22 @@ impl Core {
             }
             known.generation = told.generation;
         }
+        let mut differences = Vec::new();
+        for warning in heard.warnings {
+            let node = self.tree.bucket_of(&fleet, &warning.scope);
+            let scope = node.map(|id| self.tree.base(self.tree.node(id).spec));
+            if let Some(scope) = scope.filter(|scope| fleet.is_new(*scope, &warning)) {
+                differences.push((scope, warning));
+            }
+        }
         self.tree.fleet = Some(fleet);
+        if let Some(time) = back {
+            self.tell_of_store(now, fx, || Decision::StoreBack { time });
+        }
+        for (scope, warning) in differences {
+            let told = || Decision::Disagrees(Box::new(warning));
+            self.tree.tell_of_scope(scope, now, fx, told);
+        }
         for (name, until) in pauses {
             self.follow_pause(&name, until, now, fx);
         }
@@ -122,10 +140,31 @@ impl Core {
     }
 
     /// The call under way was not answered.
-    pub(in crate::admission) fn unanswered(&mut self, error: StoreError, now: Tick) {
-        if let Some(fleet) = &mut self.tree.fleet {
-            fleet.failed(error, now);
+    pub(in crate::admission) fn unanswered(
+        &mut self,
+        error: StoreError,
+        now: Tick,
+        fx: &mut Effects,
+    ) {
+        let Some(fleet) = &mut self.tree.fleet else {
+            return;
+        };
+        let is_first = fleet.away(now).is_none();
+        fleet.failed(error.clone(), now);
+        if is_first {
+            self.tell_of_store(now, fx, || Decision::StoreAway(Box::new(error)));
         }
+    }
+
+    fn tell_of_store(&mut self, now: Tick, fx: &mut Effects, decision: impl FnOnce() -> Decision) {
+        if let Some(overall) = self.tree.overall {
+            self.tree.tell_of_scope(overall, now, fx, decision);
+        }
+    }
+
+    /// The wall clock is ahead of the other one by so much.
+    pub(in crate::admission) fn look_at_wall(&mut self, wall: Duration, now: Tick) {
+        self.tree.look_at_wall(wall, now);
     }
 
     /// Does what has become due at a store's side by itself.

@@ -39,6 +39,7 @@ mod fleet;
 mod floor;
 mod floors;
 mod flows;
+mod frozen;
 mod graces;
 mod hearing;
 mod ids;

@@ -1,6 +1,6 @@
 //! What becomes of a slot: a request takes it, goes, is settled, and ends, or gives it back.
 
-use std::hash::Hasher;
+use std::{hash::Hasher, time::Duration};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -43,6 +43,7 @@ impl Tree {
     /// Somebody has come to a leaf or gone, or its pause or its lessons have changed.
     pub(super) fn note_leaf(&mut self, leaf: NodeId) {
         if let Some(fleet) = &mut self.fleet {
+            fleet.no_longer_expects(leaf);
             fleet.note(leaf);
         }
     }
@@ -80,6 +81,13 @@ impl Tree {
         };
         let reserved = self.charges.get(claim).reserved.as_ref();
         reserved.is_none_or(|reserved| fleet.lasts(reserved, now))
+    }
+
+    /// Slots lose the time for which the machine was frozen.
+    pub(super) fn look_at_wall(&mut self, wall: Duration, now: Tick) {
+        if let Some(fleet) = &mut self.fleet {
+            fleet.look_at_wall(wall, now);
+        }
     }
 
     /// The request has gone.

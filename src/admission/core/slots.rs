@@ -439,6 +439,7 @@ impl Core {
         self.tree
             .tell_of_scope(scope, now, fx, || Decision::Paused { time, cause });
         self.change(scope, false);
+        self.tell_store(scope, false);
     }
 
     /// Ends the pauses of all buckets of a scope.

@@ -1,6 +1,6 @@
 //! What an ask must be like, so that the decision need not look.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use crate::protocol::{Ask, Leaf, MOST, MOST_AGES, REQUESTS, Scope};
 
@@ -61,12 +61,14 @@ pub(crate) fn check(ask: &Ask) -> Result<(), InvalidAsk> {
         "{} scopes: expected at most {MOST_SCOPES} in a call",
         ask.scopes.len()
     );
-    for (index, scope) in ask.scopes.iter().enumerate() {
+    let mut names = HashSet::new();
+    for scope in &ask.scopes {
         check_scope(ask, scope)?;
-        let twice = ask.scopes[..index]
-            .iter()
-            .any(|other| other.name == scope.name);
-        ensure!(!twice, "scope `{}` is named twice", scope.name);
+        ensure!(
+            names.insert(&scope.name),
+            "scope `{}` is named twice",
+            scope.name
+        );
     }
     for (index, leaf) in ask.leaves.iter().enumerate() {
         check_leaf(ask, leaf)?;

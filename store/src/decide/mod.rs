@@ -183,6 +183,8 @@ pub fn decide(
         news,
         ..Answer::default()
     };
+    // A call may name no scope.
+    epoch.settles_for(0, timing);
     for (asked, scope) in ask.scopes.iter().zip(&mut scopes) {
         scope.configure(ask, asked, now, timing, &mut answer.warnings);
         epoch.settles_for(scope.longest(), timing);

@@ -10,6 +10,7 @@ use redis::{
 use tokio::{
     runtime,
     sync::{mpsc, oneshot},
+    task::JoinSet,
     time::timeout,
 };
 
@@ -79,12 +80,15 @@ pub(super) fn run(
         };
         _ = ready.send(Ok(()));
         let script = Arc::new(Script::new(SCRIPT));
+        let mut calls = JoinSet::new();
         while let Some(job) = inbox.recv().await {
             let mut manager = manager.clone();
             match job {
                 Job::Call(call) => {
                     let script = Arc::clone(&script);
-                    tokio::spawn(async move {
+                    // Those that have ended.
+                    while calls.try_join_next().is_some() {}
+                    calls.spawn(async move {
                         let answer = invoke(&script, &call, &mut manager).await;
                         _ = call.reply.send(answer);
                     });
@@ -106,6 +110,8 @@ pub(super) fn run(
                 Job::Leave => break,
             }
         }
+        // The last words of members that have ended.
+        while calls.join_next().await.is_some() {}
     });
 }
 

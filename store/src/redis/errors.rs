@@ -4,6 +4,9 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::store::StoreError;
 
+const PERMISSIONS: &str = "the user lacks a permission (needed: EVALSHA, EVAL, SCRIPT LOAD, INFO, TIME, HMGET, HSET, \
+                           HDEL, HSCAN, PEXPIRE, PUBLISH, SUBSCRIBE on tower-throttle:*)";
+
 /// Says what is wrong, and what would mend it.
 pub(super) fn explain(error: &RedisError) -> StoreError {
     let refused = |what: &str| StoreError::refused(format!("{what}: {error}"));
@@ -15,10 +18,9 @@ pub(super) fn explain(error: &RedisError) -> StoreError {
         ErrorKind::RESP3NotSupported => {
             refused("the server is too old (expected Redis 6.2 or later, or Valkey)")
         }
-        ErrorKind::Server(ServerErrorKind::NoPerm) => refused(
-            "the user lacks a permission (needed: EVALSHA, EVAL, SCRIPT LOAD, INFO, TIME, HMGET, HSET, HDEL, \
-             HSCAN, PEXPIRE, PUBLISH, SUBSCRIBE on tower-throttle:*)",
-        ),
+        ErrorKind::Server(ServerErrorKind::NoPerm) => refused(PERMISSIONS),
+        // What a script is not allowed to call has no code.
+        _ if error.to_string().contains("executing the script can't") => refused(PERMISSIONS),
         ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => {
             refused("another node of the cluster has the fleet's key: connect to that one")
         }

@@ -585,7 +585,7 @@ impl<W: World> Fleet<'_, W> {
             .filter_map(|(number, kind)| process.report(number, kind, own, &mut self.rng));
         let mut leaves: Vec<_> = leaves.collect();
         let needs = |name: &str| {
-            process.member.scopes().any(|scope| scope == name)
+            process.member.scopes(own).any(|scope| scope == name)
                 || leaves.iter().any(|leaf| {
                     leaf.scopes
                         .iter()

@@ -148,6 +148,15 @@ fn figures_are_those_of_the_run() {
         recorder.value("bodies_kept_open_total", &one),
         Some(Value::Counter(1))
     );
+    assert_eq!(
+        recorder.value("disagreements_total", &one),
+        Some(Value::Counter(1))
+    );
+    let overall = [("layer", "test"), ("endpoint", "overall")];
+    assert_eq!(
+        recorder.value("store_away_total", &overall),
+        Some(Value::Counter(2))
+    );
     let status = [window[0], window[1], ("http_response_status_code", "200")];
     assert_eq!(
         recorder.value("answered_total", &status),

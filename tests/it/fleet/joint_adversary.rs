@@ -1,7 +1,7 @@
 //! Layers that share a store, where it is hard: many at once, long bodies, strange names, stores that fail.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -43,6 +43,70 @@ async fn a_long_body_keeps_its_permit() {
     let waits = tokio::spawn(other.oneshot(job("/a", ms(0))));
     done(vec![held, waits]).await;
     assert_eq!(probe.times(), [0, 60_000]);
+}
+
+/// A store that counts the scopes of calls.
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    store: MemoryStore,
+    /// By call.
+    scopes: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Store for Counts {
+    fn timing(&self) -> Timing {
+        self.store.timing()
+    }
+
+    fn ask<'a>(&'a self, ask: &'a Ask) -> Asking<'a> {
+        self.scopes.lock().unwrap().push(ask.scopes.len());
+        self.store.ask(ask)
+    }
+
+    fn hash_keys(&self) -> [u64; 2] {
+        self.store.hash_keys()
+    }
+
+    fn listen(&self, member: &str) -> Mailbox {
+        self.store.listen(member)
+    }
+}
+
+/// Law L4: permits of many keys are all held for longer than a lease, and no call names all of them.
+#[tokio::test(start_paused = true)]
+async fn many_permits_are_held_by_small_calls() {
+    const KEYS: usize = 1100;
+    let probe = Probe::new();
+    let endpoints = Endpoints::new().each_other_path(Quota::concurrent(1));
+    let store = Counts::default();
+    let one = AnyLayer::bare(Face::Throttle, endpoints.clone()).store(store.clone());
+    let other = AnyLayer::bare(Face::Throttle, endpoints).store(store.store.clone());
+    let other = other.max_wait(ms(0));
+    let [one, other] = [one, other].map(|layer| layer.client(&probe));
+    let send = |client: &Client, time: u64| {
+        let calls = (0..KEYS).map(|key| {
+            let request = job(&format!("/{key}"), ms(time));
+            tokio::spawn(client.clone().oneshot(request))
+        });
+        calls.collect::<Vec<_>>()
+    };
+    let held = send(&one, 20_000);
+    at(&probe, 12_000).await;
+    let calls = store.scopes.lock().unwrap().len();
+    one.oneshot(job("/another", ms(0))).await.unwrap();
+    let most = store.scopes.lock().unwrap()[calls..].iter().max().copied();
+    assert!(most < Some(10), "{most:?}");
+    at(&probe, 19_000).await;
+    for call in send(&other, 0) {
+        refused(&call.await.unwrap().unwrap_err());
+    }
+    done(held).await;
+    done(send(&other, 0)).await;
+    for key in 0..KEYS {
+        assert_eq!(probe.times_of(&format!("/{key}")), [0, 20_000], "{key}");
+    }
+    let most = store.scopes.lock().unwrap().iter().max().copied();
+    assert!(most < Some(150), "{most:?}");
 }
 
 /// More leaves wait than one call reports.

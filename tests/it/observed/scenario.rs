@@ -1,9 +1,20 @@
-use std::{io::ErrorKind, time::Duration};
+use std::{
+    io::ErrorKind,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{Request, Response, StatusCode};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_throttle::{
     BoxError, Endpoints, Handle, Observer, Quota, RetryLayer, ThrottleLayer, Usage,
+    store::{
+        Asking, Mailbox, MemoryStore, Store, StoreError,
+        protocol::{Ask, Timing},
+    },
 };
 
 type Req = Request<&'static str>;
@@ -46,9 +57,59 @@ fn endpoints() -> Endpoints {
         .each_other_path(Quota::per(1000, ms(100)))
 }
 
+/// A store that can be away.
+#[derive(Clone, Debug, Default)]
+struct Moody {
+    store: MemoryStore,
+    away: Arc<AtomicBool>,
+}
+
+impl Store for Moody {
+    fn timing(&self) -> Timing {
+        self.store.timing()
+    }
+
+    fn ask<'a>(&'a self, ask: &'a Ask) -> Asking<'a> {
+        if self.away.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(StoreError::away("it sulks")) });
+        }
+        self.store.ask(ask)
+    }
+
+    fn hash_keys(&self) -> [u64; 2] {
+        self.store.hash_keys()
+    }
+
+    fn listen(&self, member: &str) -> Mailbox {
+        self.store.listen(member)
+    }
+}
+
+/// A store that is away for a second, and another member with another quota.
+async fn fleet(observer: impl Observer) {
+    let store = Moody::default();
+    let of = |n| {
+        let layer = ThrottleLayer::new(Endpoints::new().route("/one", Quota::concurrent(n)));
+        layer.store(store.clone())
+    };
+    let get = || Request::get("/one").body("").unwrap();
+    let other = of(1).layer(service_fn(serve));
+    drop(other.oneshot(get()).await.unwrap());
+    let client = of(2).observe(observer).layer(service_fn(serve));
+    for _ in 0..2 {
+        store.away.store(true, Ordering::SeqCst);
+        let waits = tokio::spawn(client.clone().oneshot(get()));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        store.away.store(false, Ordering::SeqCst);
+        drop(waits.await.unwrap().unwrap());
+    }
+}
+
 /// A run in which each kind of event comes about. The clock is paused. Returns the handle of the layer, which is closed,
 /// and calls `look` when there is something to be seen.
 pub async fn everything(observer: impl Observer, look: impl Fn(&Handle)) -> Handle {
+    let observer = Arc::new(observer);
+    fleet(Arc::clone(&observer)).await;
     let retry = RetryLayer::new().max_attempts(2);
     let layer = ThrottleLayer::new(endpoints())
         .retry(retry)

@@ -17,7 +17,9 @@ use proptest::{collection::vec, prelude::*};
 /// The inputs that are known to lead somewhere. Of answers those are here that no API gave.
 fn read_corpus(entry: &str) -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = root.join("tests/it/feedback/arbitrary_bytes/corpus").join(entry);
+    let path = root
+        .join("tests/it/feedback/arbitrary_bytes/corpus")
+        .join(entry);
     let folder = path.display();
     let mut files: Vec<_> = fs::read_dir(&path)
         .unwrap_or_else(|error| panic!("{folder}: {error}"))
