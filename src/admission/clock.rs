@@ -30,7 +30,11 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 const ORIGIN: u64 = Tick::ORIGIN;
 
 impl Clock {
-    #[allow(clippy::disallowed_methods, reason = "it is compared with tokio's")]
+    #[allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "it is compared with tokio's"
+    )]
     pub(crate) fn new() -> Self {
         Self {
             origin: Instant::now(),
@@ -44,7 +48,6 @@ impl Clock {
     /// By how much the wall clock is ahead of the monotonic one. That grows while the machine is frozen, as only the wall
     /// clock goes on. `None` if tokio's clock is not the machine's, as when a test has paused it, or if the thread was
     /// interrupted between two looks.
-    #[allow(clippy::disallowed_methods, reason = "the machine's clocks are meant")]
     pub(super) fn wall(&self) -> Option<Duration> {
         #[cfg(test)]
         if let Some(injected) = *self.injected.lock().unwrap() {

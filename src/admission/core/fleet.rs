@@ -495,13 +495,13 @@ impl Fleet {
     /// When something is due by itself after `now`.
     pub(super) fn next_due(&self, now: Tick) -> Tick {
         let closes = self.closing.first().map(|(at, _)| at.after(Span(1)));
-        let calls = if !self.is_free() {
+        let calls = if self.is_free() {
+            [self.again.first().map(|(at, _)| *at), Some(self.beat)]
+        } else {
             let opens = self.when_away.zip(self.away.as_ref());
             let opens = opens.filter(|(_, away)| !away.is_unlimited);
             let opens = opens.map(|((_, after), away)| away.since.after(after));
             [self.retry, opens]
-        } else {
-            [self.again.first().map(|(at, _)| *at), Some(self.beat)]
         };
         let due = [closes].into_iter().chain(calls).flatten();
         due.filter(|at| *at > now).min().unwrap_or(Tick::NEVER)
