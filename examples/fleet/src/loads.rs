@@ -258,14 +258,17 @@ pub(crate) fn all() -> Vec<Load> {
         way: how,
         ..work(load(name, both()), ms(200, 240))
     };
-    let uneven = |name, how| demand(compared(name, how), Demand::OneBacklog(300, 100.0));
+    let uneven = |name, how| demand(compared(name, how), Demand::OneBacklog(100, 100.0));
     vec![
         demand(workers(load("r5-2", five()), 2, 10), few(12)),
         demand(load("r5-8", five()), few(3)),
-        demand(workers(load("r5-50", five()), 50, 20), few(2)),
+        Load {
+            time: seconds(20),
+            ..demand(workers(load("r5-50", five()), 50, 20), few(1))
+        },
         demand(workers(load("r200-2", many()), 2, 10), Demand::Backlog(120)),
         load("r200-8", many()),
-        workers(load("r200-50", many()), 50, 20),
+        demand(workers(load("r200-50", many()), 50, 20), few(8)),
         work(load("c4", only(4)), ms(190, 210)),
         work(load("c50", only(50)), ms(190, 210)),
         demand(
@@ -287,6 +290,7 @@ pub(crate) fn all() -> Vec<Load> {
         demand(load("random-r5", five()), Demand::Random(6.5)),
         Load {
             time: seconds(18),
+            demand: few(4),
             ..load(
                 "costs",
                 Leaf {
@@ -312,6 +316,7 @@ pub(crate) fn all() -> Vec<Load> {
                 Leaf::default(),
             ],
             overall: Some(50),
+            demand: few(5),
             time: seconds(24),
             ..load("leaves", Leaf::default())
         },

@@ -206,7 +206,9 @@ fn row(load: &Load, outcome: &Outcome, from: u64, to: u64) -> Row {
     }
     let mut notes = Vec::new();
     for (leaf, index) in load.leaves.iter().zip(0..) {
-        if let Some(n) = leaf.concurrency {
+        // A gateway's own requests say nothing at their end.
+        let tells = load.way != Way::Gateway && load.event.is_none();
+        if let Some(n) = leaf.concurrency.filter(|_| tells) {
             let of = stamps.iter().filter(|stamp| stamp.tag.leaf == index);
             let of: Vec<_> = of.copied().collect();
             let used = figures::use_of_permits(&of, n, from, to);
