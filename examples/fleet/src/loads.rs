@@ -286,7 +286,10 @@ pub(crate) fn all() -> Vec<Load> {
             time: seconds(20),
             ..demand(load("turns-r200", many()), Demand::Turns(60))
         },
-        demand(load("random-r200", many()), Demand::Random(216.0)),
+        demand(
+            workers(load("random-r200", many()), 8, 20),
+            Demand::Random(216.0),
+        ),
         demand(load("random-r5", five()), Demand::Random(6.5)),
         Load {
             time: seconds(18),

@@ -19,6 +19,7 @@ Options:
   --workers N      processes that send [4]
   --backlog N      requests that each of them has ready at any time [20]
   --seconds N      for how long they send [20, or as the load says]
+  --reservation MS how long a reservation of the store lasts, in milliseconds [10, or as the load says]
   --calm           nothing happens to the workers and the server meanwhile
 
   --loads [NAME…]  measures these loads instead, or all; --loads help lists them
@@ -47,7 +48,7 @@ pub(crate) fn parse() -> Result<Role, lexopt::Error> {
     let mut load = loads::demo();
     let (mut calm, mut runs, mut measured) = (false, 1, None);
     let (mut is_judge, mut place) = (false, None);
-    let mut seconds = None;
+    let (mut seconds, mut reservation) = (None, None);
     let mut parser = Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -75,6 +76,11 @@ pub(crate) fn parse() -> Result<Role, lexopt::Error> {
                 let time = Duration::from_secs(at_least_one(&mut parser, "seconds")?);
                 load.time = time;
                 seconds = Some(time);
+            }
+            Arg::Long("reservation") => {
+                let time = Duration::from_millis(at_least_one(&mut parser, "reservation")?);
+                load.reservation = time;
+                reservation = Some(time);
             }
             Arg::Long("calm") => calm = true,
             Arg::Long("loads") => {
@@ -118,6 +124,7 @@ pub(crate) fn parse() -> Result<Role, lexopt::Error> {
     };
     for load in &mut loads {
         load.time = seconds.unwrap_or(load.time);
+        load.reservation = reservation.unwrap_or(load.reservation);
     }
     Ok(Role::Measure { loads, runs })
 }
@@ -150,7 +157,7 @@ pub(crate) fn arguments(load: &Load) -> Vec<String> {
     let mut say = |name: &str, value: u128| {
         arguments.extend([format!("--{name}"), value.to_string()]);
     };
-    // Of others the command line changes only the time.
+    // Only of the demonstration these.
     if load.name == loads::demo().name {
         let Leaf {
             rate, concurrency, ..
@@ -166,6 +173,8 @@ pub(crate) fn arguments(load: &Load) -> Vec<String> {
         }
         say("work", load.work.start.as_millis());
     }
+    // Of all loads the command line can change these.
     say("seconds", load.time.as_secs().into());
+    say("reservation", load.reservation.as_millis());
     arguments
 }
