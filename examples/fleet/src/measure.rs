@@ -16,9 +16,6 @@ use super::{
 /// Who goes this much later than somebody who came later was overtaken.
 const OVERTAKEN: u64 = 50_000;
 
-/// How much later somebody may come and not count as later: what the way to the store takes at times.
-const YOUNGER: u64 = 50_000;
-
 /// When something happens, after the beginning of what is counted.
 const CALM: Duration = Duration::from_secs(2);
 
@@ -32,6 +29,7 @@ struct Row {
     worst: Vec<(u64, u64)>,
     refused: (usize, usize),
     overtaken: Overtaken,
+    /// By one that came at least a reservation later.
     by_younger: Overtaken,
     sent: usize,
     calls: Option<(f64, f64)>,
@@ -67,7 +65,7 @@ pub(crate) async fn run(loads: Vec<Load>, runs: usize) -> Result<(), BoxError> {
     Err(faults.join("\n").into())
 }
 
-const HEADS: &str = "load             procs    use  worst              refused  overtaken (longest)  by younger  sent  calls each (us)   Jain  waits: middle, 1 in 100, longest";
+const HEADS: &str = "load             procs    use  worst              refused  overtaken (longest)  by D younger  sent  calls each (us)   Jain  waits: middle, 1 in 100, longest";
 
 impl Row {
     fn text(&self, load: &Load) -> String {
@@ -84,7 +82,7 @@ impl Row {
         let overtaken = format!("{:.2} % ({:.0} ms)", share * 100.0, by as f64 / 1e3);
         let notes = self.notes.iter().map(|note| format!("; {note}"));
         format!(
-            "{:<16} {:>5}  {used:>5}  {worst:<17} {:>4} {:>3}  {overtaken:>19}  {:>8.2} %  {:>4}  {calls:>15}  {:.3}  {middle:.1} {most:.1} {longest:.1} ms{}",
+            "{:<16} {:>5}  {used:>5}  {worst:<17} {:>4} {:>3}  {overtaken:>19}  {:>10.2} %  {:>4}  {calls:>15}  {:.3}  {middle:.1} {most:.1} {longest:.1} ms{}",
             load.name,
             load.workers,
             self.refused.0,
@@ -243,7 +241,8 @@ fn row(load: &Load, outcome: &Outcome, from: u64, to: u64) -> Row {
             outcome.seen.refused_by_concurrency,
         ),
         overtaken: figures::overtaken(&stamps, OVERTAKEN, 0),
-        by_younger: figures::overtaken(&stamps, OVERTAKEN, YOUNGER),
+        // Calls take a part of a reservation, some more and some less.
+        by_younger: figures::overtaken(&stamps, OVERTAKEN, micros(load.reservation)),
         sent: stamps.len(),
         calls: None,
         jain: figures::jain(&sent),

@@ -78,6 +78,7 @@ pub(crate) async fn run(load: Load, place: Place) -> Result<(), BoxError> {
         Some(store) => layer.store(store.clone()),
         None => layer,
     };
+    open_connections(&http, &load, &place.api).await;
     let client = layer.layer(Stamped(http));
     let client = service_fn(move |request| {
         let client = client.clone();
@@ -99,6 +100,27 @@ pub(crate) async fn run(load: Load, place: Place) -> Result<(), BoxError> {
         store.leave().await;
     }
     Ok(())
+}
+
+/// Opens as many connections as it may need: where the first requests of all had to, they would arrive later than all
+/// others, by more than the margin, and the next ones would seem too early to the API.
+async fn open_connections(http: &Client<HttpConnector, Empty<Bytes>>, load: &Load, api: &str) {
+    let many = match load.demand {
+        Demand::Backlog(n) | Demand::OneBacklog(n, _) | Demand::Turns(n) => n,
+        Demand::Random(_) => 50,
+    };
+    let mut tasks = JoinSet::new();
+    for _ in 0..many * load.leaves.len() {
+        let request = Request::get(format!("{api}/warm")).body(Empty::new());
+        let answer = http.request(request.expect("a request"));
+        tasks.spawn(async move {
+            // It answers that there is nothing.
+            if let Ok(answer) = answer.await {
+                _ = answer.into_body().collect().await;
+            }
+        });
+    }
+    while tasks.join_next().await.is_some() {}
 }
 
 fn micros(time: Duration) -> u64 {
@@ -148,7 +170,10 @@ impl Worker {
 
     async fn at_random(&self, rate: f64) {
         let mut tasks = JoinSet::new();
-        let mut next = self.place.begin as f64;
+        // A store settles from the first call on; what came meanwhile would go at once.
+        self.request(0, Arc::default()).await;
+        let settled = self.place.begin + micros(self.load.warm()) - 1_000_000;
+        let mut next = settled as f64;
         loop {
             next -= fastrand::f64().max(1e-9).ln() / rate * 1e6;
             sleep(until(next as u64)).await;
