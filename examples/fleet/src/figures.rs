@@ -40,7 +40,7 @@ pub(crate) fn use_of_requests(amounts: &[(u64, u64)], n: u64, period: u64) -> Op
 }
 
 /// Which part of a limit of costs was used: in whole turns, which are a period and all that is added to it, from the
-/// first until `end`.
+/// first until `end`. What belongs to the next turn may go as much earlier as a turn is longer than a period.
 pub(crate) fn use_of_costs(
     amounts: &[(u64, u64)],
     n: u64,
@@ -52,7 +52,7 @@ pub(crate) fn use_of_costs(
     let turns = end.saturating_sub(first) / turn;
     let sum: u64 = amounts
         .iter()
-        .take_while(|(at, _)| *at < first + turns * turn)
+        .take_while(|(at, _)| *at + (turn - period) < first + turns * turn)
         .map(|(_, amount)| amount)
         .sum();
     (turns > 0).then(|| (sum * period) as f64 / (n * turns * turn) as f64)
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(use_of_requests(&went[..2], 2, 10), None);
         assert_eq!(use_of_requests(&[], 2, 10), None);
         // Of 20 every 10, 15 in each turn of 11; what begins after the last whole turn does not count.
-        let costs = [(0, 10), (5, 5), (11, 15), (22, 15)];
+        let costs = [(0, 10), (5, 5), (11, 15), (21, 15)];
         let used = use_of_costs(&costs, 20, 10, 11, 30).expect("two turns");
         assert!((used - 0.75 * 10.0 / 11.0).abs() < 1e-9, "{used}");
         assert_eq!(use_of_costs(&costs, 20, 10, 11, 10), None);
