@@ -375,3 +375,27 @@ fn what_is_said_of_more_scopes_than_a_call_takes_is_said_by_several() {
     }
     assert_eq!(said, [4000, 2000]);
 }
+
+/// L2, L3: a call takes longer at one time than at another, and what it reports seems as much younger. Of two members
+/// that ask again in turn, neither is told each time that the other one goes first.
+#[test]
+fn a_late_call_makes_nobody_younger() {
+    everywhere(|world| {
+        let scope = || scope(REQUESTS, false);
+        let first = wants(ask("c", 1, "", scope()), 1);
+        let epoch = world.ask(&first, START, "run").epoch;
+        // What arrived at `arrived`, of a call that was made so much earlier than it is decided.
+        let mut asks = |member: &str, seq, arrived: Micros, at: Micros, late: Micros| {
+            let mut ask = wants(ask(member, seq, &epoch, scope()), seq);
+            ask.leaves[0].ages = vec![at - late - arrived];
+            world.ask(&ask, START + at, "run")
+        };
+        asks("a", 1, 100_000, 101_000, 0);
+        asks("b", 1, 102_000, 103_000, 0);
+        // Before the window opens. The one that is first calls last, and its call takes three milliseconds longer.
+        let other = asks("b", 2, 102_000, 994_000, 0);
+        assert_eq!(grants(&other), []);
+        let oldest = asks("a", 2, 100_000, 998_000, 3_000);
+        assert_eq!(grants(&oldest).len(), 1, "{oldest:?}");
+    });
+}

@@ -4,9 +4,14 @@
 //! do than the quota allows. One worker is killed, the server stands still for three seconds, and forgets everything.
 //! Then it shows what was used of the quota, what the judge refused, and whether anybody was overtaken.
 //!
-//! Run it with `cargo run -p fleet`; `--help` names the options.
+//! Run it with `cargo run -p fleet`; `--help` names the options. With `--loads` it measures what a fleet makes of the
+//! loads in `loads.rs`, and prints a row for each.
 
+mod figures;
+mod fleet;
 mod judge;
+mod loads;
+mod measure;
 mod options;
 mod redis;
 mod run;
@@ -36,8 +41,15 @@ fn main() -> ExitCode {
                 Ok(())
             }
             Role::Judge(load) => judge::run(load).await,
-            Role::Worker(load, api, store) => worker::run(load, &api, &store).await,
-            Role::Show(load) => run::show(load).await,
+            Role::ListLoads => {
+                for load in loads::all() {
+                    println!("{}", load.name);
+                }
+                Ok(())
+            }
+            Role::Worker(load, place) => worker::run(load, place).await,
+            Role::Show { load, calm } => run::show(load, calm).await,
+            Role::Measure { loads, runs } => measure::run(loads, runs).await,
         }
     });
     match done {

@@ -1,162 +1,98 @@
-//! Starts all of it, has things happen, and shows what came of it.
+//! The demonstration: has things happen, and shows what came of it.
 
-use std::{
-    process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
-use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
-    time::sleep,
-};
+use tokio::time::sleep;
 use tower_throttle::BoxError;
 
 use super::{
-    judge::MARGIN,
-    options::Load,
-    redis::Server,
-    stamp::{self, Stamp},
+    figures,
+    fleet::Fleet,
+    loads::{Demand, Load, MARGIN},
+    stamp::Stamp,
 };
 
-/// A reservation of the store, if nothing else is said.
-const RESERVATION: Duration = Duration::from_millis(10);
 /// Who goes this much later than somebody who came later was overtaken.
 const OVERTAKEN: u64 = 50_000;
 
-type Stamps = Arc<Mutex<Vec<Stamp>>>;
+const SECOND: u64 = 1_000_000;
 
-pub(crate) async fn show(load: Load) -> Result<(), BoxError> {
-    let server = Server::start().await?;
-    let (mut judge, mut said) = start(&load, &["--judge"])?;
-    let api = said.next_line().await?.ok_or("the API did not start")?;
-    let stamps = Stamps::default();
-    let mut workers = Vec::new();
-    let mut readers = Vec::new();
-    let url = server.url();
-    let begin = stamp::now();
-    for _ in 0..load.workers {
-        let (child, lines) = start(&load, &["--api", &api, "--store", &url])?;
-        workers.push(child);
-        readers.push(tokio::spawn(read(lines, Arc::clone(&stamps))));
-    }
+pub(crate) async fn show(load: Load, calm: bool) -> Result<(), BoxError> {
+    let mut fleet = Fleet::start(&load).await?;
+    let begin = fleet.begin;
+    let limits = &load.leaves[0];
+    let rate = limits.rate.map_or(0, |rate| u64::from(rate.n));
+    let backlog = match load.demand {
+        Demand::Backlog(n) => n,
+        _ => 0,
+    };
     println!(
-        "{} processes, {} requests each; the API takes {} per second and {} at once, and works {:?} on each",
-        load.workers, load.backlog, load.rate, load.concurrency, load.work
+        "{} processes, {backlog} requests each; the API takes {rate} per second and {} at once, and works {:?} on each",
+        load.workers,
+        limits.concurrency.unwrap_or(0),
+        load.work.start
     );
-    if !load.calm {
-        happen(&load, &server, &mut workers).await?;
+    if !calm {
+        happen(&load, &mut fleet).await?;
     }
-    for reader in readers {
-        reader.await??;
-    }
-    for worker in &mut workers {
-        worker.wait().await?;
-    }
-    drop(judge.stdin.take());
-    let report = said.next_line().await?.ok_or("the judge said nothing")?;
-    judge.wait().await?;
-    let stamps = stamps.lock().unwrap_or_else(PoisonError::into_inner);
-    let worst = tell(&load, begin, &stamps);
-    println!("the judge: {report}");
-    if worst == 0 || worst > load.rate as usize {
+    let outcome = fleet.end().await?;
+    let worst = tell(&load, rate, begin, &outcome.dispatched);
+    println!("the judge: {}", outcome.seen);
+    if worst == 0 || worst > rate {
         return Err(format!(
-            "{worst} went within a second: expected at least one, and at most {}",
-            load.rate
+            "{worst} went within a second: expected at least one, and at most {rate}"
         )
         .into());
     }
     Ok(())
 }
 
-fn start(load: &Load, role: &[&str]) -> Result<(Child, Lines<BufReader<ChildStdout>>), BoxError> {
-    let mut child = Command::new(std::env::current_exe()?)
-        .args(load.arguments())
-        .args(role)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let out = child.stdout.take().ok_or("no standard output")?;
-    Ok((child, BufReader::new(out).lines()))
-}
-
-async fn read(mut lines: Lines<BufReader<ChildStdout>>, stamps: Stamps) -> Result<(), BoxError> {
-    while let Some(line) = lines.next_line().await? {
-        // Who is killed may leave half a line.
-        if let Ok(stamp) = line.parse() {
-            let mut stamps = stamps.lock().unwrap_or_else(PoisonError::into_inner);
-            stamps.push(stamp);
-        }
-    }
-    Ok(())
-}
-
 /// A worker is killed, the server stands still for three seconds, and it forgets everything.
-async fn happen(load: &Load, server: &Server, workers: &mut [Child]) -> Result<(), BoxError> {
+async fn happen(load: &Load, fleet: &mut Fleet) -> Result<(), BoxError> {
     let part = load.time / 5;
     sleep(part).await;
-    if let Some(worker) = workers.first_mut() {
+    if let Some(worker) = fleet.workers.first_mut() {
         worker.kill().await?;
         println!("{part:?}: a worker was killed");
     }
     sleep(part).await;
-    server.signal("-STOP").await?;
+    fleet.server.signal("-STOP").await?;
     println!("{:?}: the server stands still", 2 * part);
     sleep(Duration::from_secs(3)).await;
-    server.signal("-CONT").await?;
+    fleet.server.signal("-CONT").await?;
     println!("{:?}: it goes on", 2 * part + Duration::from_secs(3));
     sleep((2 * part).saturating_sub(Duration::from_secs(3))).await;
-    server.flush().await?;
+    fleet.server.tell(&["FLUSHALL"]).await?;
     println!("{:?}: it has forgotten everything", 4 * part);
     Ok(())
 }
 
 /// Shows what was sent, and returns how many went within a second at most.
-fn tell(load: &Load, begin: u64, stamps: &[Stamp]) -> usize {
-    let mut went: Vec<u64> = stamps.iter().map(|stamp| stamp.went).collect();
-    went.sort_unstable();
-    let Some((&first, &last)) = went.first().zip(went.last()) else {
+fn tell(load: &Load, rate: u64, begin: u64, stamps: &[Stamp]) -> u64 {
+    let went = figures::amounts(stamps, None, false);
+    let Some((&(first, _), &(last, _))) = went.first().zip(went.last()) else {
         println!("nothing was sent");
         return 0;
     };
     println!("\nsecond  sent");
-    for second in 0..=(last - begin) / 1_000_000 {
-        let of = |at: &&u64| (**at - begin) / 1_000_000 == second;
+    for second in 0..=(last - begin) / SECOND {
+        let of = |(at, _): &&(u64, u64)| (at - begin) / SECOND == second;
         let n = went.iter().filter(of).count();
         println!("{second:>6}  {n:>4} {}", "#".repeat(n / 2));
     }
-    let worst = (0..went.len())
-        .map(|from| went.partition_point(|at| *at < went[from] + 1_000_000) - from)
-        .max()
-        .unwrap_or(0);
+    let worst = figures::worst(&went, SECOND);
     let time = (last - first) as f64 / 1e6;
-    let bound = 1.0 / (1.0 + (RESERVATION + MARGIN).as_secs_f64());
+    let bound = 1.0 / (1.0 + (load.reservation + MARGIN).as_secs_f64());
     // The first window begins with as many at once.
-    let used = (went.len() as f64 - f64::from(load.rate)).max(0.0) / time / f64::from(load.rate);
+    let used = (went.len() as f64 - rate as f64).max(0.0) / time / rate as f64;
     println!(
-        "\n{} were sent, {} at most within a second; {:.3} of the rate was used (at best {bound:.3})",
+        "\n{} were sent, {worst} at most within a second; {used:.3} of the rate was used (at best {bound:.3})",
         went.len(),
-        worst,
-        used,
     );
+    let overtaken = figures::overtaken(stamps, OVERTAKEN, 0);
     println!(
-        "{} of them were overtaken by more than 50 ms",
-        overtaken(stamps)
+        "{:.0} of them were overtaken by more than 50 ms",
+        overtaken.share * stamps.len() as f64
     );
     worst
-}
-
-/// How many went more than 50 ms later than one that came later.
-fn overtaken(stamps: &[Stamp]) -> usize {
-    let mut by_age = stamps.to_vec();
-    by_age.sort_unstable_by_key(|stamp| stamp.came);
-    let mut earliest = u64::MAX;
-    let mut n = 0;
-    for stamp in by_age.iter().rev() {
-        n += usize::from(stamp.went > earliest.saturating_add(OVERTAKEN));
-        earliest = earliest.min(stamp.went);
-    }
-    n
 }

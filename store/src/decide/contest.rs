@@ -53,19 +53,33 @@ struct Standing {
 
 impl Contest<'_> {
     pub(super) fn run(&mut self) -> Vec<LeafAnswer> {
-        let ask = self.ask;
-        let mut order: Vec<_> = ask.leaves.iter().enumerate().collect();
+        let leaves: Vec<_> = (self.ask.leaves.iter())
+            .map(|leaf| self.steady(leaf))
+            .collect();
+        let mut order: Vec<_> = leaves.iter().enumerate().collect();
         order.sort_by(
             |(_, a), (_, b)| match (a.ages.is_empty(), b.ages.is_empty()) {
                 (false, false) => self.place(a, 0).compare(&self.place(b, 0)),
                 (a_left, b_left) => (a_left, a.leaf, a.class).cmp(&(b_left, b.leaf, b.class)),
             },
         );
-        let mut answers = vec![LeafAnswer::default(); ask.leaves.len()];
+        let mut answers = vec![LeafAnswer::default(); leaves.len()];
         for (index, leaf) in order {
             answers[index] = self.leaf(leaf);
         }
         answers
+    }
+
+    /// A leaf whose requests are no younger than by its call before.
+    fn steady(&self, leaf: &Leaf) -> Leaf {
+        let mine = |ticket: &&Ticket| ticket.member == self.ask.member && ticket.leaf == leaf.leaf;
+        let mut tickets =
+            (leaf.scopes.iter()).filter_map(|&scope| self.scopes[scope].tickets.iter().find(mine));
+        let mut steady = leaf.clone();
+        if let Some(ticket) = tickets.next() {
+            ticket.steady(&mut steady.ages, self.now);
+        }
+        steady
     }
 
     fn place(&self, leaf: &Leaf, head: usize) -> Place<'_> {

@@ -6,6 +6,9 @@ use crate::protocol::{Ask, Leaf, Micros, REQUESTS};
 
 use super::{cost, count};
 
+/// A request that is reported as this much younger than the one in its place before is another one.
+const LATE: Micros = 50_000;
+
 /// The name under which a ticket has its permits, beside the units.
 const PERMITS: &str = "";
 
@@ -103,6 +106,20 @@ impl Ticket {
             waiting: leaf.waiting - count(granted),
             costs,
             ..Self::default()
+        }
+    }
+
+    /// Ages that are reported again. A call takes longer at one time than at another, and requests seem as much younger:
+    /// each of two members could be told again and again that the other goes first. So they are as old as the call
+    /// made them that took least.
+    pub(super) fn steady(&self, ages: &mut [Micros], now: Micros) {
+        let mut most = Micros::MAX;
+        for (age, arrival) in ages.iter_mut().zip(&self.arrivals) {
+            let known = now - arrival;
+            if known > *age && known < *age + LATE {
+                *age = known.min(most);
+            }
+            most = *age;
         }
     }
 
