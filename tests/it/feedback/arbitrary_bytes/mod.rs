@@ -4,15 +4,14 @@
 
 #![allow(unreachable_pub)]
 
-/// What real APIs answer; here it is only something to begin with.
-#[path = "../corpus/read.rs"]
-#[allow(dead_code)]
-mod answers;
 mod entry;
 
 use std::{collections::BTreeMap, env, fs, path::Path, sync::LazyLock};
 
 use proptest::{collection::vec, prelude::*};
+
+/// What real APIs answer; here it is only something to begin with.
+use super::corpus::read as answers;
 
 /// The inputs that are known to lead somewhere. Of answers those are here that no API gave.
 fn read_corpus(entry: &str) -> Vec<Vec<u8>> {

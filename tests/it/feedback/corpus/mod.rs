@@ -3,7 +3,7 @@
 #![allow(unreachable_pub)]
 
 mod laws;
-mod read;
+pub(super) mod read;
 mod table;
 mod tell;
 
