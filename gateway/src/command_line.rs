@@ -14,7 +14,12 @@ use lexopt::{Arg, Parser, ValueExt};
 use toml::{Table, Value};
 use tower_throttle::{Endpoints, Quota, elevenlabs::Plan};
 
-use super::{costs::Api, limits, upstream::Upstream};
+use super::{
+    costs::Api,
+    limits,
+    store::{self, Place},
+    upstream::Upstream,
+};
 
 pub(crate) const HELP: &str = "\
 Keeps every program on a machine within the limits of one API account. Programs use the address that it
@@ -44,6 +49,13 @@ Limits
   LIMIT is a list, separated by commas, of: rps:N  rpm:N  per:N/TIME  concurrency:N
   margin:TIME (widens the windows)  head (a request no longer counts once its answer begins)
   or as in a file: \"500/min, 30_000 tokens/min, 4 at once\"
+
+  --store STORE         where the limits are kept: redis://[USER:PASSWORD@]HOST[:PORT][/DB] or redis+unix:///PATH,
+                        for gateways that have one quota together; file:PATH, for windows that outlast a
+                        restart [default: this process]
+  --fleet NAME          gateways of the same name share their limits [default: the upstream's host]
+  --store-away TIME     who has waited so long for a server that does not answer goes by this gateway's own
+                        limits [default: requests wait]
 
 Costs
   --usage API           reads from answers what requests took, for limits in tokens or credits: openai,
@@ -128,7 +140,7 @@ impl CommandLine {
 }
 
 /// The options that have a value which is a text.
-const VALUED: [&str; 21] = [
+const VALUED: [&str; 24] = [
     "upstream",
     "host",
     "port",
@@ -150,6 +162,9 @@ const VALUED: [&str; 21] = [
     "body-timeout",
     "read-timeout",
     "grace",
+    "store",
+    "fleet",
+    "store-away",
 ];
 
 fn named(name: &str, error: impl Display) -> lexopt::Error {
@@ -233,8 +248,16 @@ impl Said {
                 let bytes = parsed::<u32>(text, "a number of bytes")?;
                 self.top(name, i64::from(bytes));
             }
-            "grace" => {
+            "grace" | "store-away" => {
                 limits::time(text)?;
+                self.top(&name.replace('-', "_"), text);
+            }
+            "store" => {
+                text.parse::<Place>()?;
+                self.top(name, text);
+            }
+            "fleet" => {
+                store::fleet(text)?;
                 self.top(name, text);
             }
             // The timeouts.

@@ -22,7 +22,9 @@ use super::{
     head::{self, Way},
     meters::{Meters, Now},
     options::Options,
-    own, terms,
+    own,
+    store::Store,
+    terms,
     tunnel::Tunnels,
     upload::{self, Received, Upload},
 };
@@ -66,7 +68,7 @@ impl Gateway {
     /// # Errors
     ///
     /// If the upstream is https, and TLS is not to be had; and if another recorder of metrics is installed.
-    pub(crate) fn new(options: Options) -> Result<Self, BoxError> {
+    pub(crate) fn new(options: Options, store: Option<&Store>) -> Result<Self, BoxError> {
         // Below the limits, so that it is for each attempt by itself, and not for the wait.
         let client = Timeout::new(connector::client(&options)?, options.timeout);
         let meters = Meters::new(&options.name)?;
@@ -76,6 +78,9 @@ impl Gateway {
         }
         if let Some(api) = options.usage {
             layer = layer.settle_by(api.usage());
+        }
+        if let Some(store) = store {
+            layer = store.under(layer);
         }
         let handle = layer.handle();
         Ok(Self {

@@ -18,6 +18,7 @@
 //! 5. After an interrupt it takes on no more requests, and ends when those that it has are done, or when
 //!    `--grace` is over: then who waits is answered with 503.
 //! 6. A file can say what the command line does, and its limits are read again when it changes.
+//! 7. With a store, several gateways have one quota together, or one keeps its windows over restarts.
 //!
 //! `docs/gateway.md` is the guide.
 //!
@@ -44,6 +45,7 @@ mod reload;
 mod server;
 mod settings;
 mod status;
+mod store;
 mod terms;
 mod tunnel;
 mod upload;
@@ -52,12 +54,16 @@ mod upstream;
 use std::{
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use gateway::Gateway;
 use options::{Command, Options};
 use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
 use tower_throttle::BoxError;
+
+/// For how long the end waits for the store to hear of it.
+const LEAVING: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args_os().skip(1)) {
@@ -94,7 +100,11 @@ async fn run(options: Options) -> Result<(), BoxError> {
     // Without a file, the end of a terminal ends the gateway, as it ends other programs.
     let mut reloads = options.file().map(|_| Reloads::new()).transpose()?;
     let (listen, grace) = (options.listen, options.grace);
-    let gateway = Gateway::new(options)?;
+    let store = match &options.sharing {
+        Some(sharing) => Some(sharing.open().await?),
+        None => None,
+    };
+    let gateway = Gateway::new(options, store.as_ref())?;
     let listener = server::bind(listen)
         .map_err(|error| format!("--host, --port: cannot listen on {listen}: {error}"))?;
     announce(&listener, &gateway)?;
@@ -113,6 +123,10 @@ async fn run(options: Options) -> Result<(), BoxError> {
         () = server::serve(listener, gateway.clone(), stopped, grace) => {}
         () = interrupted => {}
         () = reload::follow(gateway, async || Reloads::next(&mut reloads).await) => {}
+    }
+    if let Some(store) = store {
+        // What a server that does not answer is not told lapses with its lease.
+        let _ = tokio::time::timeout(LEAVING, store.leave()).await;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::{
     costs::{Api, Smallest},
     limits,
     settings::{self, Keys, Stamp},
+    store::{self, Place, Sharing},
     upstream::Upstream,
 };
 
@@ -37,6 +38,7 @@ pub(crate) struct Options {
     /// The label of its metrics.
     pub(crate) name: String,
     pub(crate) limits: Config,
+    pub(crate) sharing: Option<Sharing>,
     /// Its requests for speech are under the limit of their model's family.
     pub(crate) plan: Option<Plan>,
     /// Whose answers say what requests took.
@@ -179,12 +181,16 @@ impl Options {
         let forwarded = keys.bool("forwarded")?;
         let grace = keys.time("grace", Duration::from_secs(10))?;
         let limits = keys.table("limits")?;
+        let place = keys.parsed::<Place>("store", "a text such as \"redis://HOST\"")?;
+        let fleet = keys.text("fleet", "a text")?;
+        let away = keys.maybe_time("store_away")?;
         keys.end()?;
         let upstream = upstream
             .ok_or("--upstream is missing: expected http://HOST[:PORT] or https://HOST[:PORT]")?;
         if ca.is_some() && !upstream.is_https() {
             return Err(format!("--ca: expected an https upstream, not {upstream}"));
         }
+        let sharing = sharing(place, fleet, away, &upstream)?;
         let limits = Value::Table(whole(limits, plan)?);
         let smallest = Smallest::of(&limits);
         let limits = limits.try_into::<Config>();
@@ -196,6 +202,7 @@ impl Options {
             name: name.unwrap_or_else(|| upstream.host().to_owned()),
             upstream,
             limits: limits.map_err(|error| format!("limits: {}", error.to_string().trim_end()))?,
+            sharing,
             plan,
             usage,
             estimate,
@@ -211,6 +218,28 @@ impl Options {
             table,
         })
     }
+}
+
+fn sharing(
+    place: Option<Place>,
+    fleet: Option<String>,
+    away: Option<Duration>,
+    upstream: &Upstream,
+) -> Result<Option<Sharing>, String> {
+    if let Some(name) = &fleet {
+        store::fleet(name).map_err(|error| format!("fleet: {error}"))?;
+    }
+    let is_server = matches!(place, Some(Place::Redis(_)));
+    for (key, is_said) in [("fleet", fleet.is_some()), ("store_away", away.is_some())] {
+        if is_said && !is_server {
+            return Err(format!("{key}: expected with a store that is a server"));
+        }
+    }
+    Ok(place.map(|place| Sharing {
+        place,
+        fleet: fleet.unwrap_or_else(|| upstream.host().to_owned()),
+        away,
+    }))
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {

@@ -44,6 +44,9 @@ pub(crate) fn over(above: &Table, below: &mut Table) {
     }
 }
 
+/// How times are written.
+const TIME: &str = "a text such as \"250ms\", \"1.5s\" or \"2m\"";
+
 /// A table of which each key is taken once.
 #[derive(Debug)]
 pub(crate) struct Keys {
@@ -125,15 +128,18 @@ impl Keys {
         self.time_by(key, default, limits::some_time)
     }
 
+    /// A time that may be zero, and has no default.
+    pub(crate) fn maybe_time(&mut self, key: &'static str) -> Result<Option<Duration>, String> {
+        self.take(key, |value| limits::time(text(value, TIME)?))
+    }
+
     fn time_by(
         &mut self,
         key: &'static str,
         default: Duration,
         read: fn(&str) -> Result<Duration, String>,
     ) -> Result<Duration, String> {
-        let time = self.take(key, |value| {
-            read(text(value, "a text such as \"250ms\", \"1.5s\" or \"2m\"")?)
-        });
+        let time = self.take(key, |value| read(text(value, TIME)?));
         time.map(|time| time.unwrap_or(default))
     }
 

@@ -10,12 +10,16 @@ use super::{meters::Now, upstream::Upstream};
 /// Names of endpoints and numbers; nothing of any request.
 pub(crate) fn page(upstream: &Upstream, snapshot: &Snapshot, now: Now) -> Value {
     let buckets: Vec<_> = snapshot.buckets().map(bucket).collect();
+    let away = snapshot
+        .store_away()
+        .map(|(time, error)| json!({ "ms": millis(time), "error": error.to_string() }));
     json!({
         "upstream": upstream.to_string(),
         "ready": now.is_ready,
         "requests": now.requests,
         "connections": now.connections,
         "tunnels": now.tunnels,
+        "store_away": away,
         "buckets": buckets,
     })
 }

@@ -35,6 +35,9 @@ mod server;
 mod settings;
 #[path = "../../src/status.rs"]
 mod status;
+#[path = "../../src/store.rs"]
+#[allow(dead_code, reason = "where there is a store, the tests run the program")]
+mod store;
 #[path = "../../src/terms.rs"]
 mod terms;
 #[path = "../../src/tunnel.rs"]
@@ -56,8 +59,12 @@ mod pages;
 mod passing;
 mod probes;
 mod process;
+#[path = "../../../store/tests/support/server.rs"]
+#[allow(dead_code, missing_docs, unreachable_pub)]
+mod redis_server;
 mod scraped;
 mod sdks;
+mod sharing;
 mod shutdown;
 mod slow;
 mod strict;

@@ -77,7 +77,7 @@ impl Line {
     pub(crate) fn start(upstream: &str, args: &[&str]) -> Self {
         let options = options(&[&["--upstream", upstream], args].concat());
         let (listen, grace) = (options.listen, options.grace);
-        let gateway = Gateway::new(options).unwrap();
+        let gateway = Gateway::new(options, None).unwrap();
         let listener = server::bind(listen).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
