@@ -1,4 +1,4 @@
-//! The guides, the README and DESIGN: no link leads nowhere, and what they list is all there is.
+//! The guides, the README, DESIGN and its parts: no link leads nowhere, and what they list is all there is.
 
 use std::{
     collections::BTreeSet,
