@@ -1,7 +1,7 @@
 //! The engine: which request may go, in which order, at which instant.
 //!
 //! One [`Engine`](engine::Engine) belongs to one layer and is shared by all of its services. It decides under
-//! one lock (DESIGN.md says what was measured), and admits a request in all of its scopes in one step,
+//! one lock (`docs/design/speed.md` says what was measured), and admits a request in all of its scopes in one step,
 //! or not at all: no request holds a place in one scope while it waits for another.
 //!
 //! - [`core`]: everything behind the lock, and pure. [`detached`]: buckets that calls pass behind a lock of their own; [`attach`]:

@@ -15,7 +15,7 @@ const KEPT: Span = Span(600_000_000_000);
 const AVERAGED: u32 = 64;
 
 /// A margin in thousandths of a window: where a window is full, the error of each estimate decides, and what the
-/// estimates were too low by is what has to be left free. With 50, 2 in 100 are refused in `tests/tokens`.
+/// estimates were too low by is what has to be left free. With 50, 2 in 100 are refused in `tests/it/costs/tokens`.
 const FIRST_HEADROOM: u32 = 50;
 const NEXT_HEADROOM: u32 = 25;
 const MOST_HEADROOM: u32 = 200;

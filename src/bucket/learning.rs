@@ -17,7 +17,7 @@
 /// - A refusal that says neither, and names no delay, may be about either. Both are kept in mind, and whichever
 ///   lets more requests through is tried first, until one of the two does not explain what is refused.
 /// - A delay pauses. It says when a window opens, and not how long it is: it is taken for a period only if more
-///   than eight requests were accepted in as long a time.
+///   than eight requests were sent in as long a time.
 /// - What was accepted in a wave is the limit. A wave of which nothing was accepted teaches none, and neither does
 ///   a single refusal of fewer than eight requests. After their pause, requests come back one after the other
 ///   where no limit is known: one, two, four and so on, in at most an eighth of the pause.

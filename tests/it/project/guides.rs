@@ -1,4 +1,4 @@
-//! The guides, the README and DESIGN: no link leads nowhere, and what they list is all there is.
+//! The guides, the README, DESIGN and its parts: no link leads nowhere, and what they list is all there is.
 
 use std::{
     collections::BTreeSet,
@@ -15,12 +15,17 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn guides() -> Vec<PathBuf> {
-    let files = fs::read_dir("docs").unwrap();
+/// The pages in a folder.
+fn pages_in(folder: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).unwrap();
     let paths = files.map(|file| file.unwrap().path());
     paths
         .filter(|path| path.extension().is_some_and(|end| end == "md"))
         .collect()
+}
+
+fn guides() -> Vec<PathBuf> {
+    pages_in("docs")
 }
 
 fn pages() -> Vec<PathBuf> {
@@ -29,6 +34,7 @@ fn pages() -> Vec<PathBuf> {
         .into_iter()
         .map(PathBuf::from)
         .chain(guides())
+        .chain(pages_in("docs/design"))
         .collect()
 }
 
@@ -163,6 +169,18 @@ fn the_readme_leads_to_each_guide() {
     for guide in guides() {
         let name = guide.display().to_string();
         assert!(readme.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn the_design_leads_to_each_of_its_parts() {
+    let design = targets(&read(Path::new("DESIGN.md")));
+    let parts = pages_in("docs/design");
+    assert!(!parts.is_empty());
+    for part in parts {
+        let name = part.display().to_string();
+        let leads_there = |target: &String| target.split('#').next() == Some(&name);
+        assert!(design.iter().any(leads_there), "{name}");
     }
 }
 
