@@ -36,7 +36,10 @@ mod settings;
 #[path = "../../src/status.rs"]
 mod status;
 #[path = "../../src/store.rs"]
-#[allow(dead_code, reason = "where there is a store, the tests run the program")]
+#[allow(
+    dead_code,
+    reason = "where there is a store, the tests run the program"
+)]
 mod store;
 #[path = "../../src/terms.rs"]
 mod terms;

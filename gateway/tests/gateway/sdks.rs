@@ -47,9 +47,9 @@ fn python(variable: &str) -> Option<String> {
     python
 }
 
-/// Runs `tests/sdk/gateway.py`.
+/// Runs `mock/tests/sdk/gateway.py`.
 async fn run(python: &str, sdk: &str, way: &str, n: usize, line: &Line) -> Output {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/sdk/gateway.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../mock/tests/sdk/gateway.py");
     tokio::process::Command::new(python)
         .args([script, sdk, way, &n.to_string(), &line.url("")])
         .stdout(Stdio::piped())

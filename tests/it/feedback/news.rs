@@ -143,7 +143,7 @@ async fn a_wave_widens_the_window_once() {
     }
 }
 
-/// The docs of `max_pause`, not those of `DESIGN.md`: what is beyond the layer's ceiling goes up at once, also where the
+/// The docs of `max_pause`, not those of the design: what is beyond the layer's ceiling goes up at once, also where the
 /// retries' own ceiling is higher.
 #[tokio::test(start_paused = true)]
 async fn what_is_beyond_the_ceiling_of_the_pauses_goes_up() {
