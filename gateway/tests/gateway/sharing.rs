@@ -13,7 +13,8 @@ use tower_throttle::mock::{Judge, Limit, Work};
 use crate::{
     options::Options,
     redis_server::Server,
-    support::{client, get, ms, post, recorder, send, serve_judge, soon},
+    store::Place,
+    support::{client, get, ms, options, post, recorder, send, serve_judge, soon},
 };
 
 /// The program, and its address.
@@ -86,6 +87,23 @@ async fn windows_in_a_file_outlast_a_restart() {
         // As a crash does.
         child.kill().await.unwrap();
     }
+}
+
+#[test]
+fn a_fleet_is_named_by_its_upstream_unless_it_is_said() {
+    let sharing =
+        |args: &[&str]| options(&[&["--upstream", "http://api.example"], args].concat()).sharing;
+    assert!(sharing(&[]).is_none());
+    let said = sharing(&["--store=redis://x"]).unwrap();
+    assert_eq!(said.place, Place::Redis("redis://x".into()));
+    assert_eq!((said.fleet.as_str(), said.away), ("api.example", None));
+    let said = sharing(&["--store=redis://x", "--fleet=a", "--store-away=2s"]).unwrap();
+    assert_eq!((said.fleet.as_str(), said.away), ("a", Some(ms(2_000))));
+    let said = sharing(&["--store=file:a/b"]).unwrap();
+    assert_eq!(said.place, Place::File("a/b".into()));
+    // No password in a log.
+    let said = sharing(&["--store=redis://me:secret@x"]).unwrap();
+    assert!(!format!("{said:?}").contains("secret"), "{said:?}");
 }
 
 #[test]
