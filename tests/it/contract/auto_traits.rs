@@ -46,8 +46,6 @@ fn public_types_have_the_auto_traits() {
     error::<Refused>();
     error::<InvalidEndpoint>();
     error::<UnknownEndpoint>();
-    all::<tower_throttle::reqwest::ReqwestService>();
-    all::<tower_throttle::reqwest::Client<()>>();
 }
 
 /// Neither `Send` nor `Sync` nor anything else.
@@ -78,12 +76,6 @@ fn services_bodies_and_futures_are_what_their_parts_are() {
     sync::<ResponseFuture<String, String, String, String>>();
     debug::<ResponseFuture<String, String, String, String>>();
     default::<Body<String>>();
-    send::<tower_throttle::reqwest::ResponseFuture>();
-    debug::<tower_throttle::reqwest::ResponseFuture>();
-    send::<tower_throttle::reqwest::ClientFuture<SendOnly>>();
-    unpin::<tower_throttle::reqwest::ClientFuture<String>>();
-    _ = std::mem::size_of::<tower_throttle::reqwest::ClientFuture<Bare>>();
-    sync::<Body<reqwest::Body>>();
 }
 
 #[test]

@@ -9,7 +9,6 @@ use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn, util::BoxCl
 use tower_throttle::{
     ConcurrencyLayer, Endpoints, HttpService, Quota, RetryLayer, RpsLayer, ThrottleLayer,
     mock::{Judge, Limit, Work},
-    reqwest::{BoxedStack, ReqwestService},
 };
 
 /// As a library would write it: the stack may be anything, and its calls may be on tasks of their own.
@@ -82,9 +81,6 @@ async fn errors_of_any_kind_come_as_one() {
 #[test]
 fn the_clients_of_this_crate_are_such_services() {
     fn is_one<B, S: HttpService<B>>() {}
-    is_one::<Full<Bytes>, ReqwestService>();
-    is_one::<reqwest::Body, ReqwestService>();
-    is_one::<reqwest::Body, BoxedStack>();
     is_one::<String, Judge>();
     is_one::<String, tower_throttle::Throttle<Judge>>();
 }

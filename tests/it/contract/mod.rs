@@ -2,7 +2,6 @@ mod auto_traits;
 mod config;
 mod http_service;
 mod real_socket;
-mod reqwest_client;
 mod runtimes;
 mod service_contract;
 mod signatures;

@@ -8,12 +8,11 @@ use tower::{Layer, ServiceBuilder, service_fn};
 use tower_throttle::{
     Admission, Backoff, BoxError, BucketSnapshot, ConcurrencyLayer, Cost, Deadline, EndpointName,
     Endpoints, Handle, InvalidEndpoint, Permit, Quota, Refused, RefusedReason, RetryLayer,
-    RpsLayer, Snapshot, Throttle, ThrottleLayer, UnknownEndpoint,
+    RpsLayer, Snapshot, ThrottleLayer, UnknownEndpoint,
     mock::{
         EndpointReport, Judge, JudgeBuilder, Limit, Report, Work,
         elevenlabs::{MockBuilder, MockElevenLabs},
     },
-    reqwest::{Client, ReqwestService, into_response},
     signal::Signal,
 };
 
@@ -146,35 +145,6 @@ fn names_and_signatures_are_what_they_were() {
     );
     assert_eq!((a.worst_window, a.most_in_flight, a.early), (0, 0, 0));
     assert_eq!((a.accepted(), a.early()), (0, 0));
-}
-
-#[test]
-fn reqwest_below_and_above_is_as_the_documentation_shows() {
-    fn takes<B>(_: &(impl tower::Service<Request<B>> + Clone + Send + Sync)) {}
-    let _: fn(reqwest::ClientBuilder) -> reqwest::Result<ReqwestService> = ReqwestService::build;
-    let _: fn(reqwest::Client) -> ReqwestService = ReqwestService::new;
-    let _: fn(&ReqwestService) -> &reqwest::Client = ReqwestService::get_ref;
-    let _: fn(ReqwestService) -> reqwest::Client = ReqwestService::into_inner;
-    let _: fn(Response<tower_throttle::Body<reqwest::Body>>) -> reqwest::Response = into_response;
-
-    let http = ReqwestService::new(reqwest::Client::new());
-    takes::<reqwest::Body>(&http);
-    takes::<String>(&http);
-    takes::<http_body_util::Full<bytes::Bytes>>(&http);
-    // `Send`, and not `Sync`, as axum's and tonic's are.
-    takes::<http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>>(&http);
-
-    let client = Client::new(ThrottleLayer::new(endpoints()).layer(http));
-    let _: &Throttle<ReqwestService> = client.get_ref();
-    let _: Throttle<ReqwestService> = client.into_inner();
-}
-
-/// Compiled, not run.
-fn _is_spawned_by_shared_reference(
-    client: &Client<Throttle<ReqwestService>>,
-    request: reqwest::Request,
-) -> tokio::task::JoinHandle<Result<reqwest::Response, BoxError>> {
-    tokio::spawn(client.execute(request))
 }
 
 /// Compiled, not run.

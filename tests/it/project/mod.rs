@@ -1,3 +1,2 @@
 mod contributing;
-mod examples;
 mod guides;

@@ -4,5 +4,4 @@ mod decisions;
 mod laws;
 mod service;
 mod tower;
-mod transport;
 mod waits;

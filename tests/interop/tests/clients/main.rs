@@ -7,5 +7,8 @@ mod axum;
 mod kube;
 mod octocrab;
 mod reqwest;
+mod reqwest_client;
+mod reqwest_signatures;
 mod streaming;
 mod tonic;
+mod transport;

@@ -15,6 +15,8 @@ mod options;
 mod real_time;
 mod row;
 mod table;
+#[cfg(test)]
+mod tests;
 mod virtual_time;
 
 use std::{

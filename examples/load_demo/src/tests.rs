@@ -1,18 +1,12 @@
-//! What the load demo promises: part one of it, run as it is, and its command line.
-
-#[path = "../../../examples/load_demo/options.rs"]
-mod options;
-#[path = "../../../examples/load_demo/row.rs"]
-mod row;
-#[path = "../../../examples/load_demo/table.rs"]
-mod table;
-#[path = "../../../examples/load_demo/virtual_time.rs"]
-mod virtual_time;
+//! What the demo promises: part one of it, run as it is, and its command line.
 
 use std::time::Duration;
 
-use options::{Command, Options};
-use row::Row;
+use super::{
+    options::{self, Command, Options},
+    row::Row,
+    table, virtual_time,
+};
 use tower_throttle::mock::{
     Work,
     elevenlabs::{CLONE_VOICE, TTS},
