@@ -4,7 +4,7 @@ use std::{ops::Range, time::Duration};
 
 use http::{Request, Response};
 use tokio::net::TcpListener;
-use tower::{Layer, ServiceBuilder, service_fn};
+use tower::{ServiceBuilder, service_fn};
 use tower_throttle::{
     Admission, Backoff, BoxError, BucketSnapshot, ConcurrencyLayer, Cost, Deadline, EndpointName,
     Endpoints, Handle, InvalidEndpoint, Permit, Quota, Refused, RefusedReason, RetryLayer,
